@@ -1,0 +1,100 @@
+# Everything a developer or CI runs. Needs Go, gcc (for the race detector), make and git; the tools are Go tools,
+# pinned in tools.mod and built on first use. `make bench` alone installs something (wrk and nginx, from Debian).
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := all
+MAKEFLAGS += --warn-undefined-variables --no-builtin-rules --no-print-directory
+
+GO ?= go
+TOOL := $(GO) tool -modfile=tools.mod
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+# How long one package's tests may take before they are stopped with all goroutines' stacks.
+TEST_TIMEOUT ?= 5m
+# Which packages, for test, soak, lint and fuzz: make test PKG=./host/...
+PKG ?= ./...
+# How long each fuzz target runs.
+FUZZTIME ?= 20s
+# Where the demo listens; ONCE=1 checks the replies and exits.
+LISTEN ?= 127.0.0.1:8080
+ONCE ?=
+# More flags for the benchmark: make bench BENCH='--rounds 9 --rows stream --json out.json'
+BENCH ?=
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: all
+all: build test lint ## Build, test and lint (what plain `make` does)
+
+.PHONY: build
+build: ## Build bin/turnbuckle
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/turnbuckle ./cmd/turnbuckle
+
+.PHONY: demo
+demo: build ## Start an upstream, the example plugin server and the gateway; show requests (LISTEN=, ONCE=1)
+	$(GO) run ./cmd/demo --gateway bin/turnbuckle --listen '$(LISTEN)' $(if $(ONCE),--once)
+
+.PHONY: test
+test: ## Run every test under the race detector
+	$(GO) test -race -timeout $(TEST_TIMEOUT) $(PKG)
+
+.PHONY: soak
+soak: ## Run the tests with their full numbers (TURNBUCKLE_SOAK=1); takes long
+	TURNBUCKLE_SOAK=1 $(GO) test -race -count=1 -timeout 60m $(PKG)
+
+.PHONY: lint
+lint: check-format check-generate ## Check formatting, generated code, go vet and staticcheck
+	$(GO) vet $(PKG)
+	$(TOOL) staticcheck $(PKG)
+
+.PHONY: check-format
+check-format: ## Fail when gofmt would change a file
+	@unformatted=$$(git ls-files -co --exclude-standard '*.go' | while read -r f; do [ ! -f "$$f" ] || echo "$$f"; done | xargs -r gofmt -l); \
+	if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
+
+.PHONY: bench
+bench: build ## Measure the gateway against the targets of the performance page (BENCH='flags')
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/bench ./cmd/bench
+	bin/bench run --install --gateway bin/turnbuckle $(BENCH)
+
+.PHONY: generate
+generate: ## Generate the Go code of proto/ again, with the pinned tools
+	@if compgen -G 'proto/*/*.proto' >/dev/null || compgen -G 'proto/*/*/*.proto' >/dev/null; then \
+		find proto -name '*.pb.go' -delete; \
+		$(TOOL) buf generate proto --template proto/buf.gen.yaml -o proto; \
+	fi
+
+.PHONY: check-generate
+check-generate: ## Fail when the generated code differs from what `make generate` writes
+	@if compgen -G 'proto/*/*.proto' >/dev/null || compgen -G 'proto/*/*/*.proto' >/dev/null; then \
+		fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
+		$(TOOL) buf generate proto --template proto/buf.gen.yaml -o "$$fresh"; \
+		(cd proto && find . -name '*.pb.go' | sort) >"$$fresh/have"; \
+		(cd "$$fresh" && find . -name '*.pb.go' | sort) >"$$fresh/want"; \
+		diff -u "$$fresh/have" "$$fresh/want" || { echo "generated files are missing or left over: run make generate"; exit 1; }; \
+		while read -r f; do \
+			diff -u "proto/$$f" "$$fresh/$$f" || { echo "proto/$$f is stale: run make generate"; exit 1; }; \
+		done <"$$fresh/want"; \
+	fi
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME (default 20s)
+	@grep -rlE '^func Fuzz' --include='*_test.go' . | sort | while read -r file; do \
+		for target in $$(sed -nE 's/^func (Fuzz[A-Za-z0-9_]*)\(.*/\1/p' "$$file"); do \
+			echo "== $$target in $$(dirname "$$file")"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$(dirname "$$file")"; \
+		done; \
+	done
+
+.PHONY: notice
+notice: ## Write NOTICE again from the modules linked into bin/turnbuckle
+	.ci/notice >NOTICE.new && mv NOTICE.new NOTICE
+
+.PHONY: clean
+clean: ## Remove what the build made
+	rm -rf bin
