@@ -64,23 +64,18 @@ bench: build ## Measure the gateway against the targets of the performance page 
 
 .PHONY: generate
 generate: ## Generate the Go code of proto/ again, with the pinned tools
-	@if compgen -G 'proto/*/*.proto' >/dev/null || compgen -G 'proto/*/*/*.proto' >/dev/null; then \
-		find proto -name '*.pb.go' -delete; \
-		$(TOOL) buf generate proto --template proto/buf.gen.yaml -o proto; \
-	fi
+	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
+	$(TOOL) buf generate proto --template proto/buf.gen.yaml -o "$$fresh"; \
+	find proto -name '*.pb.go' -delete; \
+	cp -R "$$fresh"/. proto/
 
 .PHONY: check-generate
 check-generate: ## Fail when the generated code differs from what `make generate` writes
-	@if compgen -G 'proto/*/*.proto' >/dev/null || compgen -G 'proto/*/*/*.proto' >/dev/null; then \
-		fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
-		$(TOOL) buf generate proto --template proto/buf.gen.yaml -o "$$fresh"; \
-		(cd proto && find . -name '*.pb.go' | sort) >"$$fresh/have"; \
-		(cd "$$fresh" && find . -name '*.pb.go' | sort) >"$$fresh/want"; \
-		diff -u "$$fresh/have" "$$fresh/want" || { echo "generated files are missing or left over: run make generate"; exit 1; }; \
-		while read -r f; do \
-			diff -u "proto/$$f" "$$fresh/$$f" || { echo "proto/$$f is stale: run make generate"; exit 1; }; \
-		done <"$$fresh/want"; \
-	fi
+	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
+	$(TOOL) buf generate proto --template proto/buf.gen.yaml -o "$$fresh/new"; \
+	mkdir "$$fresh/old"; \
+	(cd proto && find . -name '*.pb.go' -print0 | xargs -0 tar -cf -) | tar -xf - -C "$$fresh/old"; \
+	diff -ru "$$fresh/old" "$$fresh/new" || { echo "the generated code is not what make generate writes: run it"; exit 1; }
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz target for FUZZTIME (default 20s)
