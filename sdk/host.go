@@ -109,3 +109,6 @@ func (x *Exchange) Invalid() error {
 	}
 	return x.response.invalid()
 }
+
+// Backing returns what the host gave at Reset; nil when nothing. For hosts' middleware.
+func (x *Exchange) Backing() Backing { return x.backing }

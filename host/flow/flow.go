@@ -41,6 +41,9 @@ type Flow struct {
 	BytesOut int64 // body bytes written to the client
 
 	Sink Sink // takes what hooks log and count; nil: dropped
+
+	// State is the host's own. It stays with the flow's memory when the flow is used again: Reset does not touch it.
+	State any
 }
 
 // Outbound is what the host decides about the request to the upstream. Its header is the exchange's request header
