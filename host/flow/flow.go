@@ -71,6 +71,8 @@ type Reply struct {
 type Times struct {
 	Sent   time.Time // the request's header left
 	Header time.Time // the reply's header was complete
+
+	Hooks time.Duration // spent in hooks so far, from the host
 }
 
 // Body is a message body as it arrives. Trailer is complete once Read has returned io.EOF; it may be nil.

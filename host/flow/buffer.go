@@ -1,0 +1,83 @@
+package flow
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/turnbuckle-gateway/turnbuckle/sdk"
+)
+
+// BufferRequest reads the whole request body into the exchange, at most limit bytes; what is buffered already is only
+// measured. More than limit is sdk.ErrTooLarge, and the body is then of no further use: the exchange must end.
+func (f *Flow) BufferRequest(limit int64) error {
+	r := f.X.Request()
+	if r.Buffered() {
+		return within(int64(len(r.Body())), limit)
+	}
+	if f.Body == nil {
+		r.LoadBody(nil)
+		return nil
+	}
+	b, err := readAll(f.Body, r.Length(), limit)
+	f.BytesIn += int64(len(b))
+	if err != nil {
+		return err
+	}
+	r.LoadBody(b)
+	return nil
+}
+
+// BufferReply reads the upstream's whole reply body into the exchange, at most limit bytes, like BufferRequest.
+func (f *Flow) BufferReply(limit int64) error {
+	r := f.X.Response()
+	if r.Buffered() {
+		return within(int64(len(r.Body())), limit)
+	}
+	if f.Reply.Body == nil {
+		r.LoadBody(nil)
+		return nil
+	}
+	b, err := readAll(f.Reply.Body, r.Length(), limit)
+	if err != nil {
+		return err
+	}
+	r.LoadBody(b)
+	return nil
+}
+
+func within(n, limit int64) error {
+	if n > limit {
+		return fmt.Errorf("%w: %d bytes, the limit is %d", sdk.ErrTooLarge, n, limit)
+	}
+	return nil
+}
+
+// readAll reads r to its end. The declared length only sizes the first read, and only up to a bound: a lie costs little.
+func readAll(r io.Reader, length, limit int64) ([]byte, error) {
+	if err := within(length, limit); err != nil {
+		return nil, err
+	}
+	const first = 64 << 10
+	size := int64(512)
+	if length >= 0 {
+		size = min(length+1, first)
+	}
+	b := make([]byte, 0, size)
+	for {
+		n, err := r.Read(b[len(b):min(int64(cap(b)), limit+1)])
+		b = b[:len(b)+n]
+		if int64(len(b)) > limit {
+			return b, fmt.Errorf("%w: more than %d bytes", sdk.ErrTooLarge, limit)
+		}
+		if errors.Is(err, io.EOF) {
+			return b, nil
+		}
+		if err != nil {
+			return b, fmt.Errorf("reading the body: %w", err)
+		}
+		if len(b) == cap(b) {
+			b = append(b, 0)[:len(b)]
+		}
+	}
+}
