@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"encoding/json"
 	"time"
 )
@@ -65,6 +66,8 @@ type HookRef struct {
 	Config json.RawMessage `yaml:"config"`
 	// RawBodyOnly leaves out the text form of the body in Tyk's protocol.
 	RawBodyOnly bool `yaml:"raw_body_only"`
+	// Path is where the hook stands in its file, for messages.
+	Path string `yaml:"-"`
 }
 
 // ObserverRef names an observer on a plugin server.
@@ -179,6 +182,11 @@ func (p Policy) WithDefaults(base Policy) Policy {
 	}
 	if p.Breaker.ErrorRate == 0 {
 		p.Breaker = base.Breaker
+	}
+	if p.Breaker.ErrorRate > 0 {
+		p.Breaker.Window = cmp.Or(p.Breaker.Window, 10*time.Second)
+		p.Breaker.MinCalls = cmp.Or(p.Breaker.MinCalls, 20)
+		p.Breaker.OpenFor = cmp.Or(p.Breaker.OpenFor, 5*time.Second)
 	}
 	return p
 }

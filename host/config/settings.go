@@ -124,6 +124,12 @@ type PluginServer struct {
 	Health string `yaml:"health"`
 }
 
+// The bounds of plugin servers about which nothing is said.
+const (
+	DefaultMaxMessage     = Size(4 << 20)
+	DefaultConnectTimeout = 5 * time.Second
+)
+
 // PluginTLS is TLS towards a plugin server; the zero value is no TLS.
 type PluginTLS struct {
 	// Enabled turns TLS on; giving any file does so too. After loading it is true for both.

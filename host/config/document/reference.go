@@ -1,0 +1,155 @@
+package document
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// MaxSecretBytes is the largest file that a file: reference may name.
+const MaxSecretBytes = 64 << 10
+
+// minSecret is the length from which a value is looked for in messages: shorter ones would be
+// found in every word, and are no secret.
+const minSecret = 4
+
+// A Resolver replaces references in string values by what they name.
+type Resolver struct {
+	// LookupEnv reads an environment variable.
+	LookupEnv func(name string) (string, bool)
+	// ReadFile reads a file; the resolver bounds neither its size nor its place.
+	ReadFile func(path string) ([]byte, error)
+	// Refuse, if it is not nil, says why a variable may not be read, or "".
+	Refuse func(name string) string
+	// URLs also accepts Tyk's env://NAME and file://PATH, and refuses secrets://, consul:// and
+	// vault:// by name.
+	URLs bool
+}
+
+// Resolve replaces the references of a whole tree in place. What cannot be resolved stays and is
+// a problem.
+func (r Resolver) Resolve(n *Node) Problems {
+	var d Decoder
+	r.walk(n, &d)
+	return d.Problems
+}
+
+func (r Resolver) walk(n *Node, d *Decoder) {
+	for _, item := range n.Items {
+		r.walk(item, d)
+	}
+	for _, f := range n.Fields {
+		r.walk(f.Value, d)
+	}
+	if n.Kind == String {
+		r.resolve(n, d)
+	}
+}
+
+func (r Resolver) resolve(n *Node, d *Decoder) {
+	scheme, name, found := strings.Cut(n.Text, ":")
+	if !found {
+		return
+	}
+	before := ""
+	if r.URLs {
+		if i := strings.Index(n.Text, "env://"); i >= 0 {
+			// Tyk replaces this one inside a string too, up to its end.
+			before, scheme, name = n.Text[:i], "env", n.Text[i+len("env:"):]
+		}
+		switch scheme {
+		case "secrets", "consul", "vault":
+			if strings.HasPrefix(name, "//") {
+				d.report(n.At(Error, "use env:NAME or file:PATH", "references to %s:// are not supported", scheme))
+			}
+			return
+		}
+		name = strings.TrimPrefix(name, "//")
+	}
+	var value string
+	var err error
+	switch {
+	case scheme == "env" && isVariable(name):
+		value, err = r.env(name)
+	case scheme == "file" && name != "":
+		value, err = r.file(name)
+	default:
+		return
+	}
+	if err != nil {
+		d.Errorf(n, "%s", err)
+		return
+	}
+	n.secret = n.Text
+	n.Text, n.Loose = before+value, true
+}
+
+func isVariable(name string) bool {
+	for i, c := range name {
+		letter := c == '_' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+		if !letter && (i == 0 || c < '0' || c > '9') {
+			return false
+		}
+	}
+	return name != ""
+}
+
+func (r Resolver) env(name string) (string, error) {
+	if r.Refuse != nil {
+		if why := r.Refuse(name); why != "" {
+			return "", fmt.Errorf("environment variable %s cannot be read here: %s", name, why)
+		}
+	}
+	value, ok := r.LookupEnv(name)
+	if !ok {
+		return "", fmt.Errorf("environment variable %s is not set", name)
+	}
+	return value, nil
+}
+
+func (r Resolver) file(path string) (string, error) {
+	data, err := r.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("cannot read the file that the value refers to: %w", err)
+	}
+	if len(data) > MaxSecretBytes {
+		return "", fmt.Errorf("the file that the value refers to is larger than %d bytes", MaxSecretBytes)
+	}
+	text := strings.TrimSuffix(string(data), "\n")
+	return strings.TrimSuffix(text, "\r"), nil
+}
+
+// Quote returns a scalar in quotes for a message; of a resolved reference it returns the
+// reference, so that secrets stay out of logs.
+func (n *Node) Quote() string {
+	text := n.Text
+	if n.secret != "" {
+		text = n.secret
+	}
+	if len(text) > 80 {
+		text = text[:80] + "..."
+	}
+	return strconv.Quote(text)
+}
+
+// Redact replaces, in the messages of problems, the values that references of the tree were
+// resolved to by the references.
+func (n *Node) Redact(ps Problems) {
+	if n == nil {
+		return
+	}
+	for _, item := range n.Items {
+		item.Redact(ps)
+	}
+	for _, f := range n.Fields {
+		f.Value.Redact(ps)
+	}
+	if n.secret == "" || len(n.Text) < minSecret {
+		return
+	}
+	quoted := strconv.Quote(n.Text)
+	r := strings.NewReplacer(n.Text, n.secret, quoted[1:len(quoted)-1], n.secret)
+	for i := range ps {
+		ps[i].Message, ps[i].Hint = r.Replace(ps[i].Message), r.Replace(ps[i].Hint)
+	}
+}

@@ -1,0 +1,286 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/textproto"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/turnbuckle-gateway/turnbuckle/host/config/document"
+)
+
+// LoadPlugins reads the plugin.yaml of every folder in dir that has one, in the order of their
+// names. A dir that does not exist holds no plugins. A plugin with errors, and the second of one
+// name, is left out. lookupEnv reads the variables that references name; nil means none is set.
+func LoadPlugins(dir string, lookupEnv func(string) (string, bool)) ([]*Plugin, Problems) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, Problems{{File: dir, Severity: SeverityError, Message: "cannot read the folder of plugins: " + why(err)}}
+	}
+	var plugins []*Plugin
+	var problems Problems
+	names := map[string]string{}
+	for _, e := range entries {
+		inside := filepath.Join(dir, e.Name())
+		if _, err := os.Stat(filepath.Join(inside, PluginFile)); err != nil {
+			continue
+		}
+		plugin, found := LoadPlugin(inside, lookupEnv)
+		if first := claim(names, plugin.Name, inside); first != "" {
+			found = append(found, Problem{
+				File: filepath.Join(inside, PluginFile), Path: "$.name", Severity: SeverityError,
+				Message: fmt.Sprintf("the plugin in %s already has the name %q", first, plugin.Name),
+			})
+		}
+		problems = append(problems, found...)
+		if !found.Refused() {
+			plugins = append(plugins, plugin)
+		}
+	}
+	return plugins, problems.Sort()
+}
+
+// LoadPlugin reads the plugin.yaml of a plugin's folder. The plugin can be used when the problems
+// do not refuse it.
+func LoadPlugin(dir string, lookupEnv func(string) (string, bool)) (*Plugin, Problems) {
+	if abs, err := filepath.Abs(dir); err == nil {
+		dir = abs
+	}
+	file := filepath.Join(dir, PluginFile)
+	data, err := folder{dir: dir}.read(PluginFile, document.MaxYAMLBytes)
+	if err != nil {
+		p := &Plugin{Name: filepath.Base(dir), Dir: dir}
+		return p, Problems{{File: file, Severity: SeverityError, Message: "cannot read the file: " + why(err)}}
+	}
+	return ParsePlugin(file, data, lookupEnv)
+}
+
+// ParsePlugin makes a plugin of the content of its plugin.yaml; file, an absolute path, says
+// where the files that it names are.
+func ParsePlugin(file string, data []byte, lookupEnv func(string) (string, bool)) (*Plugin, Problems) {
+	where := folder{dir: filepath.Dir(file)}
+	p := &Plugin{Name: filepath.Base(where.dir), Dir: where.dir}
+	p.Server.SetDefaults()
+	root, problems := document.Parse(file, data)
+	if problems.Refused() {
+		return p, problems
+	}
+	problems = append(problems, Loader{LookupEnv: lookupEnv}.resolver(where, false).Resolve(root)...)
+	problems = append(problems, document.Decode(root, p)...)
+	f := fileFields{folder: where}
+	p.Server.files("$.server", func(string) *fileFields { return &f })
+	p.compileSchema(&f)
+	problems = append(problems, document.Locate(append(f.problems, p.Validate()...), root.Find)...)
+	for _, hook := range p.Hooks {
+		canonical(hook.Needs.Headers.Names)
+		canonical(hook.Needs.ResponseHeaders.Names)
+	}
+	problems = problems.Sort()
+	root.Redact(problems)
+	return p, problems
+}
+
+func canonical(names []string) {
+	for i, n := range names {
+		names[i] = textproto.CanonicalMIMEHeaderKey(n)
+	}
+}
+
+// Validate returns what is wrong with a plugin, apart from the files it names.
+func (p *Plugin) Validate() Problems {
+	var v validator
+	if !serverName.MatchString(p.Name) {
+		v.errorf("$.name", "%q is not a name for a plugin: lower-case letters, digits and - between them", p.Name)
+	}
+	v.pluginServer("$.server", &p.Server)
+	seen := map[string]bool{}
+	for i, h := range p.Hooks {
+		at := document.Index("$.hooks", i)
+		v.hookName(at+".name", h.Name)
+		if h.Phase == "" {
+			v.errorf(at+".phase", "must be %s", orList(Phases()))
+		}
+		key := string(h.Phase) + " " + h.Name
+		if seen[key] {
+			v.errorf(at, "hook %q stands twice for phase %s", h.Name, h.Phase)
+		}
+		seen[key] = true
+		v.policy(at, &h.Policy)
+		if h.Phase == PhaseAuth && h.OnError == OnErrorSkip {
+			v.errorf(at+".on_error", "an auth hook that fails must fail the request: skip would let everyone in")
+		}
+		v.needs(at+".needs", &h.Needs, h.Phase)
+	}
+	for i, o := range p.Observers {
+		v.hookName(document.Index("$.observers", i)+".name", o.Name)
+	}
+	return v.problems
+}
+
+func (v *validator) needs(path string, n *Needs, phase Phase) {
+	for _, list := range []struct {
+		key   string
+		names []string
+	}{{".headers", n.Headers.Names}, {".response_headers", n.ResponseHeaders.Names}} {
+		for i, name := range list.names {
+			if !isToken(name) {
+				v.errorf(document.Index(path+list.key, i), "%q is not a header name", name)
+			}
+		}
+	}
+	response := n.ResponseHeaders.All || len(n.ResponseHeaders.Names) > 0 || n.ResponseBody.Mode == BodyBuffer
+	if response && phase != PhaseResponse {
+		v.errorf(path, "only a hook of the response phase can need the response")
+	}
+}
+
+// compileSchema reads the config schema and makes it ready.
+func (p *Plugin) compileSchema(f *fileFields) {
+	const path = "$.config_schema"
+	var name string
+	if len(p.ConfigSchema) == 0 {
+		return
+	}
+	if json.Unmarshal(p.ConfigSchema, &name) == nil {
+		data, err := f.folder.read(name, document.MaxBytes)
+		if err != nil {
+			f.errorf(path, "cannot read %q: %s", name, why(err))
+			return
+		}
+		p.ConfigSchema = data
+	}
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(p.ConfigSchema))
+	if err != nil {
+		f.errorf(path, "not JSON: %s", err)
+		return
+	}
+	compiler := jsonschema.NewCompiler()
+	// A schema stands alone: it may name neither files nor addresses.
+	compiler.UseLoader(jsonschema.SchemeURLLoader{})
+	const url = "config:schema"
+	if err = compiler.AddResource(url, doc); err == nil {
+		p.schema, err = compiler.Compile(url)
+	}
+	if err != nil {
+		f.errorf(path, "not a JSON Schema: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
+	}
+}
+
+// CheckConfig returns what a config lacks by the plugin's schema; nil config counts as {}. The
+// paths begin at the config.
+func (p *Plugin) CheckConfig(config json.RawMessage) Problems {
+	if p.schema == nil {
+		return nil
+	}
+	if config == nil {
+		config = json.RawMessage("{}")
+	}
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(config))
+	if err != nil {
+		return Problems{{Path: "$", Severity: SeverityError, Message: "not JSON: " + err.Error()}}
+	}
+	var invalid *jsonschema.ValidationError
+	err = p.schema.Validate(value)
+	if err == nil {
+		return nil
+	}
+	if !errors.As(err, &invalid) {
+		return Problems{{Path: "$", Severity: SeverityError, Message: err.Error()}}
+	}
+	var problems Problems
+	for _, unit := range invalid.BasicOutput().Errors {
+		if unit.Error != nil {
+			problems = append(problems, Problem{
+				Path: pointerPath(unit.InstanceLocation), Severity: SeverityError, Message: unit.Error.String(),
+			})
+		}
+	}
+	return problems
+}
+
+// pointerPath turns a JSON pointer (RFC 6901) into a JSON path.
+func pointerPath(pointer string) string {
+	path := "$"
+	for _, step := range strings.Split(pointer, "/")[1:] {
+		path = document.Join(path, strings.NewReplacer("~1", "/", "~0", "~").Replace(step))
+	}
+	return path
+}
+
+// Servers joins the servers of the settings and those of the plugins, by name. A plugin that has
+// the name of a server in the settings is an error.
+func Servers(s *Settings, plugins []*Plugin) (map[string]PluginServer, Problems) {
+	out := make(map[string]PluginServer, len(s.Servers)+len(plugins))
+	for name, server := range s.Servers {
+		out[name] = server
+	}
+	var problems Problems
+	for _, p := range plugins {
+		if _, taken := s.Servers[p.Name]; taken {
+			problems = append(problems, Problem{
+				File: filepath.Join(p.Dir, PluginFile), Path: "$.name", Severity: SeverityError,
+				Message: fmt.Sprintf("the settings already have a server named %q", p.Name),
+			})
+			continue
+		}
+		out[p.Name] = p.Server
+	}
+	return out, problems
+}
+
+// CheckHooks returns what is wrong between a definition and the plugins that it names: servers
+// that there are not, hooks that a plugin has not, configs that break a schema.
+func (d *Definition) CheckHooks(servers map[string]PluginServer, plugins []*Plugin) Problems {
+	var v validator
+	server := func(path, name string) *Plugin {
+		if name == "" {
+			name = DefaultServer
+		}
+		if _, ok := servers[name]; !ok {
+			v.errorf(path, "there is no plugin server or plugin %q: name it under servers in the settings", name)
+		}
+		if i := slices.IndexFunc(plugins, func(p *Plugin) bool { return p.Name == name }); i >= 0 {
+			return plugins[i]
+		}
+		return nil
+	}
+	for _, phase := range Phases() {
+		for _, h := range d.Hooks.In(phase) {
+			p := server(h.Path, h.Server)
+			if p == nil {
+				continue
+			}
+			if !slices.ContainsFunc(p.Hooks, func(ph PluginHook) bool { return ph.Name == h.Name && ph.Phase == phase }) {
+				v.errorf(h.Path, "plugin %q has no hook %q for phase %s", p.Name, h.Name, phase)
+			}
+			config, at := h.Config, h.Path+".config"
+			if config == nil {
+				config, at = d.Config, "$.config"
+			}
+			for _, problem := range p.CheckConfig(config) {
+				v.errorf(at+strings.TrimPrefix(problem.Path, "$"), "by the schema of plugin %q: %s", p.Name, problem.Message)
+			}
+		}
+	}
+	for i, o := range d.Observers {
+		path := document.Index("$.observers", i)
+		if p := server(path, o.Server); p != nil && !slices.Contains(p.Observers, PluginObserver{Name: o.Name}) {
+			v.errorf(path, "plugin %q has no observer %q", p.Name, o.Name)
+		}
+	}
+	for i := range v.problems {
+		v.problems[i].File = d.Source.File
+	}
+	return v.problems
+}

@@ -1,0 +1,155 @@
+package config
+
+import (
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/turnbuckle-gateway/turnbuckle/host/config/document"
+)
+
+// SettingsSource is where settings come from, the weakest first.
+type SettingsSource struct {
+	// File is the path of the settings file, which relative paths in it are relative to, and
+	// Data its content. Nil Data means that there is no file.
+	File string
+	Data []byte
+	// Environ is the environment in the form of os.Environ. Empty values count as absent.
+	Environ []string
+	// Flags maps the path of a setting ("admin.listen", "servers.default.address") to what a
+	// command line flag says.
+	Flags map[string]string
+	// WorkDir is what relative paths in the environment, in flags and, without a file, in the
+	// defaults are relative to. Absolute.
+	WorkDir string
+}
+
+// LoadSettings reads, merges and validates settings. They are usable when the problems do not
+// refuse them: paths absolute, the files they name readable, references replaced.
+func LoadSettings(src SettingsSource) (Settings, Problems) {
+	settings := DefaultSettings()
+	root, problems := &document.Node{Kind: document.Mapping, File: src.File}, Problems(nil)
+	if src.Data != nil {
+		var parsed *document.Node
+		parsed, problems = document.Parse(src.File, src.Data)
+		if problems.Refused() {
+			return settings, problems
+		}
+		if parsed.Kind != document.Null {
+			root = parsed
+		}
+	}
+	problems = append(problems, overlayEnv(root, src.Environ)...)
+	problems = append(problems, overlayFlags(root, src.Flags)...)
+
+	base := settingsFolders{work: folder{dir: src.WorkDir, anywhere: true}}
+	base.file = base.work
+	if src.Data != nil {
+		base.file.dir = filepath.Dir(src.File)
+		if !filepath.IsAbs(base.file.dir) {
+			base.file.dir = filepath.Join(src.WorkDir, base.file.dir)
+		}
+		base.name = src.File
+	}
+	environ := environMap(src.Environ)
+	problems = append(problems, document.Resolver{
+		LookupEnv: func(name string) (string, bool) { v, ok := environ[name]; return v, ok },
+		ReadFile: func(path string) ([]byte, error) {
+			return base.file.read(path, document.MaxSecretBytes)
+		},
+	}.Resolve(root)...)
+
+	problems = append(problems, document.Decode(root, &settings)...)
+	problems = append(problems, document.Locate(settings.files(root, base), root.Find)...)
+	problems = append(problems, document.Locate(settings.Validate(), root.Find)...)
+	problems = problems.Sort()
+	root.Redact(problems)
+	return settings, problems
+}
+
+// settingsFolders are what relative paths are relative to, by where they were written.
+type settingsFolders struct {
+	name       string // of the settings file
+	file, work folder
+}
+
+func (f settingsFolders) of(n *document.Node) folder {
+	if n.File == f.name {
+		return f.file
+	}
+	return f.work
+}
+
+// files makes the paths in the settings absolute.
+func (s *Settings) files(root *document.Node, base settingsFolders) Problems {
+	var f fileFields
+	at := func(path string) *fileFields {
+		n, whole := root.Find(path)
+		f.folder = base.file
+		if whole {
+			f.folder = base.of(n)
+		}
+		return &f
+	}
+	s.APIs = at("$.apis").folder.join(s.APIs)
+	s.Plugins = at("$.plugins").folder.join(s.Plugins)
+	if p := s.AccessLog.Path; p != "stdout" && p != "stderr" && p != "" {
+		s.AccessLog.Path = at("$.access_log.path").folder.join(p)
+	}
+	at("$.errors.dir").directory("$.errors.dir", &s.Errors.Dir)
+	for path, t := range map[string]*ServerTLS{"$.listen.tls": &s.Listen.TLS, "$.admin.tls": &s.Admin.TLS} {
+		for i := range t.CertFiles {
+			at(path+".cert").file(path+".cert", &t.CertFiles[i])
+		}
+		for i := range t.KeyFiles {
+			at(path+".key").file(path+".key", &t.KeyFiles[i])
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Servers)) {
+		path, server := document.Join("$.servers", name), s.Servers[name]
+		server.files(path, at)
+		s.Servers[name] = server
+	}
+	if s.Admin.SecretFile != "" {
+		s.adminSecret(at("$.admin.secret_file"))
+	}
+	return f.problems
+}
+
+func (s *Settings) adminSecret(f *fileFields) {
+	if s.Admin.Secret != "" {
+		f.errorf("$.admin.secret_file", "secret and secret_file are both given: give one")
+		return
+	}
+	data, err := f.folder.read(s.Admin.SecretFile, document.MaxSecretBytes)
+	s.Admin.SecretFile = f.folder.join(s.Admin.SecretFile)
+	secret := strings.TrimRight(string(data), "\r\n")
+	switch {
+	case err != nil:
+		f.errorf("$.admin.secret_file", "cannot read %s: %s", s.Admin.SecretFile, why(err))
+	case secret == "" || len(data) > document.MaxSecretBytes:
+		f.errorf("$.admin.secret_file", "%s is empty or too large for a secret", s.Admin.SecretFile)
+	default:
+		s.Admin.Secret = secret
+	}
+}
+
+// files makes the paths of a plugin server absolute.
+func (p *PluginServer) files(path string, at func(path string) *fileFields) {
+	at(path+".tls.ca").file(path+".tls.ca", &p.TLS.CAFile)
+	at(path+".tls.cert").file(path+".tls.cert", &p.TLS.CertFile)
+	at(path+".tls.key").file(path+".tls.key", &p.TLS.KeyFile)
+	if p.TLS.CAFile != "" || p.TLS.CertFile != "" {
+		p.TLS.Enabled = true
+	}
+	if socket, ok := unixSocket(p.Address); ok && socket != "" {
+		p.Address = "unix:" + at(path+".address").folder.join(socket)
+	}
+}
+
+// unixSocket returns the path in a unix: address.
+func unixSocket(address string) (path string, ok bool) {
+	rest, ok := strings.CutPrefix(address, "unix:")
+	return strings.TrimPrefix(rest, "//"), ok
+}
