@@ -36,13 +36,19 @@ func banned(f folder) []breach {
 	return found
 }
 
-// calls finds uses of the named functions of an imported package.
+// calls finds uses of the named functions of an imported package. The argument of signal.NotifyContext is none: there
+// a process's own context begins.
 func calls(s source, rule, pkg string, names []string, what string) []breach {
 	var found []breach
 	if !slices.Contains(s.imports(), pkg) {
 		return nil
 	}
 	ast.Inspect(s.syntax, func(n ast.Node) bool {
+		if call, ok := n.(*ast.CallExpr); ok {
+			if fun, ok := call.Fun.(*ast.SelectorExpr); ok && isIdent(fun.X, "signal") && fun.Sel.Name == "NotifyContext" {
+				return false
+			}
+		}
 		if sel, ok := n.(*ast.SelectorExpr); ok && slices.Contains(names, sel.Sel.Name) && isIdent(sel.X, pkg) {
 			found = append(found, breach{rule, s.path, "line " + strconv.Itoa(s.fset.Position(n.Pos()).Line) + ": " + what})
 		}

@@ -1,0 +1,227 @@
+package main
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/bench/peers"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/bench/plugins"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/bench/proc"
+)
+
+//go:embed testdata/*.yaml
+var definitions embed.FS
+
+const adminSecret = "bench-secret"
+
+// A fixture is a setup's processes. Stop it.
+type fixture struct {
+	url     string        // where the load goes
+	address string        // of the plugin server
+	admin   string        // host:port of the gateway's control listener
+	gateway *proc.Process // nil: none
+	plugin  *proc.Process // nil: none
+}
+
+func (f *fixture) stop() {
+	for _, p := range []*proc.Process{f.gateway, f.plugin} {
+		if p != nil {
+			p.Stop()
+		}
+	}
+}
+
+// workshop starts what rows need.
+type workshop struct {
+	self     string // this program
+	binary   string // the gateway's
+	dir      string // for sockets, definitions, logs
+	upstream string // http://host:port
+}
+
+// open starts a setup's processes and checks that a request passes through them as it should.
+func (w workshop) open(ctx context.Context, s setup) (f *fixture, err error) {
+	f = &fixture{url: w.upstream + "/"}
+	defer func() {
+		if err != nil {
+			f.stop()
+		}
+	}()
+	dir := filepath.Join(w.dir, s.String())
+	if err := os.MkdirAll(filepath.Join(dir, "apis"), 0o755); err != nil {
+		return f, err
+	}
+	if s.protocol != "" {
+		if err := w.openPlugin(ctx, f, s, dir); err != nil {
+			return f, err
+		}
+	}
+	switch s.kind {
+	case baseline:
+		return f, w.openBaseline(ctx, f, dir)
+	case gateway:
+		if err := w.define(dir, s.definition, 1); err != nil {
+			return f, err
+		}
+		if err := w.openGateway(ctx, f, dir, "/", s.hooked()); err != nil {
+			return f, err
+		}
+		if s.definition == "auth" {
+			return f, refuses(ctx, f.url)
+		}
+	}
+	return f, nil
+}
+
+func (w workshop) openPlugin(ctx context.Context, f *fixture, s setup, dir string) error {
+	f.address = "unix:" + filepath.Join(dir, "plugin.sock")
+	accepts := proc.Accepts(f.address)
+	if s.transport == "tcp" {
+		address, err := proc.FreeAddress()
+		if err != nil {
+			return err
+		}
+		f.address, accepts = "tcp://"+address, proc.Accepts(address)
+	}
+	var err error
+	f.plugin, err = proc.Start(ctx, proc.Spec{
+		Name:  s.String() + " plugin server",
+		Args:  []string{w.self, "plugin", "--protocol", s.protocol, "--listen", f.address},
+		Log:   filepath.Join(dir, "plugin.log"),
+		Ready: accepts,
+	})
+	return err
+}
+
+func (w workshop) openBaseline(ctx context.Context, f *fixture, dir string) error {
+	address, err := proc.FreeAddress()
+	if err != nil {
+		return err
+	}
+	f.url = "http://" + address + "/"
+	f.gateway, err = proc.Start(ctx, proc.Spec{
+		Name:  "baseline",
+		Args:  []string{w.self, "baseline", "--listen", address, "--upstream", w.upstream},
+		Log:   filepath.Join(dir, "gateway.log"),
+		Ready: answers(f.url, false),
+	})
+	return err
+}
+
+// define writes count definitions from the template of that name into dir/apis.
+func (w workshop) define(dir, name string, count int) error {
+	text, err := definitions.ReadFile("testdata/" + name + ".yaml")
+	if err != nil {
+		return err
+	}
+	for n := range count {
+		filled := strings.NewReplacer("${UPSTREAM}", w.upstream, "${N}", strconv.Itoa(n)).Replace(string(text))
+		if err := os.WriteFile(filepath.Join(dir, "apis", fmt.Sprintf("bench-%d.yaml", n)), []byte(filled), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openGateway starts ours on the definitions in dir and waits for a good reply on path.
+func (w workshop) openGateway(ctx context.Context, f *fixture, dir, path string, hooked bool) error {
+	address, err := proc.FreeAddress()
+	if err != nil {
+		return err
+	}
+	if f.admin, err = proc.FreeAddress(); err != nil {
+		return err
+	}
+	f.url = "http://" + address + path
+	args := []string{
+		w.binary, "serve", "--listen", address, "--apis", filepath.Join(dir, "apis"),
+		"--admin-listen", f.admin, "--admin-secret", adminSecret,
+	}
+	if f.address != "" {
+		args = append(args, "--plugin-server", f.address)
+	}
+	f.gateway, err = proc.Start(ctx, proc.Spec{
+		Name:  filepath.Base(dir),
+		Args:  args,
+		Dir:   dir,
+		Log:   filepath.Join(dir, "gateway.log"),
+		Ready: answers(f.url, hooked),
+	})
+	return err
+}
+
+// openUpstream starts nginx when there is one, else our own.
+func (w workshop) openUpstream(ctx context.Context, nginx string) (*proc.Process, string, error) {
+	address, err := proc.FreeAddress()
+	if err != nil {
+		return nil, "", err
+	}
+	url := "http://" + address
+	spec := proc.Spec{
+		Name:  "upstream",
+		Args:  []string{w.self, "upstream", "--listen", address},
+		Log:   filepath.Join(w.dir, "upstream.log"),
+		Ready: answers(url+"/", false),
+	}
+	if nginx != "" {
+		config := filepath.Join(w.dir, "nginx.conf")
+		if err := os.WriteFile(config, []byte(peers.NginxConfig(address, w.dir)), 0o644); err != nil {
+			return nil, "", err
+		}
+		spec.Args = []string{nginx, "-e", "stderr", "-p", w.dir, "-c", config}
+	}
+	p, err := proc.Start(ctx, spec)
+	return p, url, err
+}
+
+// answers is a Ready: the URL gives the upstream's reply, and shows that the hook ran if it should have.
+func answers(url string, hooked bool) func(context.Context) error {
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	return func(ctx context.Context) error {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+		if err != nil {
+			return err
+		}
+		request.Header.Set("Authorization", plugins.Token)
+		reply, err := client.Do(request)
+		if err != nil {
+			return err
+		}
+		body, err := io.ReadAll(reply.Body)
+		err = errors.Join(err, reply.Body.Close())
+		switch {
+		case err != nil:
+			return err
+		case reply.StatusCode != http.StatusOK || string(body) != peers.Body():
+			return fmt.Errorf("%s answers %d %.100q", url, reply.StatusCode, body)
+		case hooked != (reply.Header.Get(plugins.BenchHeader) == "1"):
+			return fmt.Errorf("%s: the hook ran: %t, want %t", url, !hooked, hooked)
+		}
+		return nil
+	}
+}
+
+// refuses checks that a request without credentials does not pass.
+func refuses(ctx context.Context, url string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	reply, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer reply.Body.Close()
+	if reply.StatusCode != http.StatusUnauthorized && reply.StatusCode != http.StatusForbidden {
+		return fmt.Errorf("%s answers %d to a request without credentials, want 401 or 403", url, reply.StatusCode)
+	}
+	return nil
+}

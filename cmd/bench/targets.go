@@ -1,0 +1,187 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"slices"
+)
+
+// A sample is what one run of one row measured. CPU is in microseconds per request (bare gRPC: per call).
+type sample struct {
+	PerSecond     float64 `json:"per_second"`
+	P50           float64 `json:"p50_us"`
+	P99           float64 `json:"p99_us"`
+	GatewayCPU    float64 `json:"gateway_cpu_us"` // bare gRPC: of the client
+	PluginCPU     float64 `json:"plugin_cpu_us"`
+	UpstreamCPU   float64 `json:"upstream_cpu_us"`
+	CallsPerFrame float64 `json:"calls_per_frame,omitempty"`
+	RSS           float64 `json:"rss_mib"` // of the gateway
+}
+
+// A round holds one sample of each row, by name, and one start of the gateway.
+type round struct {
+	Rows  map[string]sample `json:"rows"`
+	Start *start            `json:"start,omitempty"`
+}
+
+// A start is one fresh gateway with ten definitions and no load.
+type start struct {
+	Ready float64 `json:"ready_ms"` // from making the process to its first good reply
+	RSS   float64 `json:"rss_mib"`  // idle
+}
+
+// A value is computed from one round; it is not there when a row is missing or the figure makes no sense.
+type value func(round) (float64, bool)
+
+// A target is one line of the performance page.
+type target struct {
+	what     string
+	value    value
+	atLeast  bool // the value is to be at least the limit, instead of at most
+	limit    float64
+	moonshot float64 // 0: none
+	unit     string
+}
+
+// The figures of a sample.
+func gatewayCPU(s sample) float64 { return s.GatewayCPU }
+func pluginCPU(s sample) float64  { return s.PluginCPU }
+func perSecond(s sample) float64  { return s.PerSecond }
+func p50(s sample) float64        { return s.P50 }
+func p99ms(s sample) float64      { return s.P99 / 1000 }
+
+func of(figure func(sample) float64, row string) value {
+	return func(r round) (float64, bool) {
+		s, ok := r.Rows[row]
+		return figure(s), ok
+	}
+}
+
+// added is a row's figure less that of the same gateway without hooks.
+func added(figure func(sample) float64, row, plain string) value {
+	a, b := of(figure, row), of(figure, plain)
+	return func(r round) (float64, bool) {
+		x, haveX := a(r)
+		y, haveY := b(r)
+		return x - y, haveX && haveY
+	}
+}
+
+// ratio divides; without a positive divisor there is no value.
+func ratio(a, b value) value {
+	return func(r round) (float64, bool) {
+		x, haveX := a(r)
+		y, haveY := b(r)
+		return x / y, haveX && haveY && y > 0
+	}
+}
+
+func ofStart(figure func(start) float64) value {
+	return func(r round) (float64, bool) {
+		if r.Start == nil {
+			return 0, false
+		}
+		return figure(*r.Start), true
+	}
+}
+
+// targets lists what the performance page asks of the host and its out-of-process hooks; binary is the gateway's
+// size in MiB, 0 if there is none. Scripts, Python and keys join the list with the rows that measure them.
+func targets(transport string, binary float64) []target {
+	unary := added(gatewayCPU, "unary-1/50", "plain/50")
+	stream := added(gatewayCPU, "stream-1/50", "plain/50")
+	return []target{
+		{"plain: CPU / baseline", ratio(of(gatewayCPU, "plain/50"), of(gatewayCPU, "baseline/50")), false, 0.70, 0.45, ""},
+		{"unary hook: added CPU / bare gRPC client", ratio(unary, of(gatewayCPU, "grpc-"+transport+"/50")), false, 1.25, 0.90, ""},
+		{"stream hook: added CPU / unary hook's, 50 connections", ratio(stream, unary), false, 0.45, 0.25, ""},
+		{"stream hook: added CPU / unary hook's, 200 connections", ratio(added(gatewayCPU, "stream-1/200", "plain/200"), added(gatewayCPU, "unary-1/200", "plain/200")), false, 0.30, 0.15, ""},
+		{"stream hook: plugin CPU / unary server's, 50 connections", ratio(of(pluginCPU, "stream-1/50"), of(pluginCPU, "unary-1/50")), false, 0.45, 0.25, ""},
+		{"stream hook: plugin CPU / unary server's, 200 connections", ratio(of(pluginCPU, "stream-1/200"), of(pluginCPU, "unary-1/200")), false, 0.30, 0.15, ""},
+		{"stream hook: added p50 / unary hook's, 1 connection", ratio(added(p50, "stream-1/1", "plain/1"), added(p50, "unary-1/1", "plain/1")), false, 0.75, 0.50, ""},
+		{"stream hook: throughput / plain, 50 connections", ratio(of(perSecond, "stream-1/50"), of(perSecond, "plain/50")), true, 0.70, 0.80, ""},
+		{"stream hook: p99, 50 connections", of(p99ms, "stream-1/50"), false, 20, 0, "ms"},
+		{"4 stream hooks: added CPU / 1 hook's", ratio(added(gatewayCPU, "stream-4/50", "plain/50"), stream), false, 1.5, 1.2, ""},
+		{"stream auth hook: added CPU / pre hook's", ratio(added(gatewayCPU, "stream-auth/50", "plain/50"), stream), false, 1.3, 0, ""},
+		{"stripped binary", func(round) (float64, bool) { return binary, binary > 0 }, false, 40, 25, "MiB"},
+		{"idle RSS, 10 APIs", ofStart(func(s start) float64 { return s.RSS }), false, 40, 25, "MiB"},
+		{"start to ready, 10 APIs", ofStart(func(s start) float64 { return s.Ready }), false, 150, 50, "ms"},
+	}
+}
+
+// elsewhere lists the targets of the performance page that this program does not measure.
+func elsewhere() []string {
+	return []string{
+		"more cores, allocations: go test -bench . -benchmem -cpu 1,2,4,8 ./host/... ./coprocess/... ./sdk/...",
+		"id_extractor, Lua, JavaScript, Python, keys and limits, Redis: no rows yet; they come with their packages",
+	}
+}
+
+// A verdict is a target with what was measured.
+type verdict struct {
+	What     string  `json:"what"`
+	Unit     string  `json:"unit,omitempty"`
+	Measured float64 `json:"measured"`
+	Limit    float64 `json:"limit"`
+	Moonshot float64 `json:"moonshot,omitempty"`
+	AtLeast  bool    `json:"at_least,omitempty"`
+	Result   string  `json:"result"` // MOONSHOT, PASS, MISS or notMeasured
+}
+
+const notMeasured = "not measured"
+
+// judge compares the median of the rounds' values with the limits: a ratio is taken inside each round, where both
+// sides met the same machine.
+func judge(t target, rounds []round) verdict {
+	v := verdict{What: t.what, Unit: t.unit, Limit: t.limit, Moonshot: t.moonshot, AtLeast: t.atLeast, Result: notMeasured}
+	var values []float64
+	for _, r := range rounds {
+		if x, ok := t.value(r); ok {
+			values = append(values, x)
+		}
+	}
+	if len(values) == 0 {
+		return v
+	}
+	v.Measured = median(values)
+	meets := func(limit float64) bool {
+		if t.atLeast {
+			return v.Measured >= limit
+		}
+		return v.Measured <= limit
+	}
+	switch {
+	case t.moonshot != 0 && meets(t.moonshot):
+		v.Result = "MOONSHOT"
+	case meets(t.limit):
+		v.Result = "PASS"
+	default:
+		v.Result = "MISS"
+	}
+	return v
+}
+
+// median of no values is NaN.
+func median(values []float64) float64 {
+	if len(values) == 0 {
+		return math.NaN()
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	middle := len(sorted) / 2
+	if len(sorted)%2 == 1 {
+		return sorted[middle]
+	}
+	return (sorted[middle-1] + sorted[middle]) / 2
+}
+
+// limits renders the limit and the moonshot.
+func (v verdict) limits() string {
+	sign := "≤"
+	if v.AtLeast {
+		sign = "≥"
+	}
+	text := fmt.Sprintf("%s %g", sign, v.Limit)
+	if v.Moonshot != 0 {
+		text += fmt.Sprintf(" (%g)", v.Moonshot)
+	}
+	return text
+}
