@@ -39,6 +39,7 @@ type MiniRequestObject struct {
 	RequestUri      string                 `protobuf:"bytes,12,opt,name=request_uri,json=requestUri,proto3" json:"request_uri,omitempty"`
 	Scheme          string                 `protobuf:"bytes,13,opt,name=scheme,proto3" json:"scheme,omitempty"`
 	RawBody         []byte                 `protobuf:"bytes,14,opt,name=raw_body,json=rawBody,proto3" json:"raw_body,omitempty"`
+	Echo            bool                   `protobuf:"varint,100,opt,name=echo,proto3" json:"echo,omitempty"` // ours: set in what the host sends; a server that returns it keeps fields it does not know
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -171,11 +172,18 @@ func (x *MiniRequestObject) GetRawBody() []byte {
 	return nil
 }
 
+func (x *MiniRequestObject) GetEcho() bool {
+	if x != nil {
+		return x.Echo
+	}
+	return false
+}
+
 var File_coprocess_coprocess_mini_request_object_proto protoreflect.FileDescriptor
 
 const file_coprocess_coprocess_mini_request_object_proto_rawDesc = "" +
 	"\n" +
-	"-coprocess/coprocess_mini_request_object.proto\x12\tcoprocess\x1a*coprocess/coprocess_return_overrides.proto\"\xec\a\n" +
+	"-coprocess/coprocess_mini_request_object.proto\x12\tcoprocess\x1a*coprocess/coprocess_return_overrides.proto\"\x80\b\n" +
 	"\x11MiniRequestObject\x12C\n" +
 	"\aheaders\x18\x01 \x03(\v2).coprocess.MiniRequestObject.HeadersEntryR\aheaders\x12M\n" +
 	"\vset_headers\x18\x02 \x03(\v2,.coprocess.MiniRequestObject.SetHeadersEntryR\n" +
@@ -194,7 +202,8 @@ const file_coprocess_coprocess_mini_request_object_proto_rawDesc = "" +
 	"\vrequest_uri\x18\f \x01(\tR\n" +
 	"requestUri\x12\x16\n" +
 	"\x06scheme\x18\r \x01(\tR\x06scheme\x12\x19\n" +
-	"\braw_body\x18\x0e \x01(\fR\arawBody\x1a:\n" +
+	"\braw_body\x18\x0e \x01(\fR\arawBody\x12\x12\n" +
+	"\x04echo\x18d \x01(\bR\x04echo\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a=\n" +

@@ -29,6 +29,7 @@ type ResponseObject struct {
 	Body              string                 `protobuf:"bytes,3,opt,name=body,proto3" json:"body,omitempty"`
 	Headers           map[string]string      `protobuf:"bytes,4,rep,name=headers,proto3" json:"headers,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	MultivalueHeaders []*Header              `protobuf:"bytes,5,rep,name=multivalue_headers,json=multivalueHeaders,proto3" json:"multivalue_headers,omitempty"`
+	Echo              bool                   `protobuf:"varint,100,opt,name=echo,proto3" json:"echo,omitempty"` // ours: as in MiniRequestObject
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -98,6 +99,13 @@ func (x *ResponseObject) GetMultivalueHeaders() []*Header {
 	return nil
 }
 
+func (x *ResponseObject) GetEcho() bool {
+	if x != nil {
+		return x.Echo
+	}
+	return false
+}
+
 // Header is one header name with all its values.
 type Header struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -155,14 +163,15 @@ var File_coprocess_coprocess_response_object_proto protoreflect.FileDescriptor
 
 const file_coprocess_coprocess_response_object_proto_rawDesc = "" +
 	"\n" +
-	")coprocess/coprocess_response_object.proto\x12\tcoprocess\"\xa0\x02\n" +
+	")coprocess/coprocess_response_object.proto\x12\tcoprocess\"\xb4\x02\n" +
 	"\x0eResponseObject\x12\x1f\n" +
 	"\vstatus_code\x18\x01 \x01(\x05R\n" +
 	"statusCode\x12\x19\n" +
 	"\braw_body\x18\x02 \x01(\fR\arawBody\x12\x12\n" +
 	"\x04body\x18\x03 \x01(\tR\x04body\x12@\n" +
 	"\aheaders\x18\x04 \x03(\v2&.coprocess.ResponseObject.HeadersEntryR\aheaders\x12@\n" +
-	"\x12multivalue_headers\x18\x05 \x03(\v2\x11.coprocess.HeaderR\x11multivalueHeaders\x1a:\n" +
+	"\x12multivalue_headers\x18\x05 \x03(\v2\x11.coprocess.HeaderR\x11multivalueHeaders\x12\x12\n" +
+	"\x04echo\x18d \x01(\bR\x04echo\x1a:\n" +
 	"\fHeadersEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"2\n" +

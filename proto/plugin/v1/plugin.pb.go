@@ -143,7 +143,7 @@ const (
 	FailureCode_FAILURE_CODE_UNIMPLEMENTED FailureCode = 4 // no such hook, or no such hook in that phase
 	FailureCode_FAILURE_CODE_OVERLOADED    FailureCode = 5
 	FailureCode_FAILURE_CODE_UNAVAILABLE   FailureCode = 6 // draining
-	FailureCode_FAILURE_CODE_PROTOCOL      FailureCode = 7 // the call could not be understood
+	FailureCode_FAILURE_CODE_PROTOCOL      FailureCode = 7 // the call could not be understood, or no HTTP message can carry what the hook did
 )
 
 // Enum value maps for FailureCode.
@@ -1284,7 +1284,8 @@ func (x *Response) GetLength() int64 {
 	return 0
 }
 
-// Reply ends a call. Without error and failure the effects hold, those of all hooks that ran, merged in order.
+// Reply ends a call. The effects are those of the hooks that ended well, merged in order; the one that gave an error or
+// a failure has none, and no hook ran after it.
 type Reply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`

@@ -1,0 +1,245 @@
+package wire
+
+import (
+	"fmt"
+
+	"github.com/turnbuckle-gateway/turnbuckle/sdk"
+)
+
+// pair is an entry of a map of strings; it aliases the message.
+type pair struct{ key, value []byte }
+
+// objectView is a coprocess.Object found well-formed. It aliases the message, except for the session.
+type objectView struct {
+	hookType uint64
+	hookName []byte
+	request  requestView
+	session  *sdk.Session
+	metadata []pair
+	spec     []pair
+	response objectResponse
+}
+
+// requestView is a MiniRequestObject.
+type requestView struct {
+	set                           bool
+	headers, setHeaders           []pair
+	deleteHeaders                 [][]byte
+	body, url, method, uri        []byte
+	scheme, rawBody               []byte
+	addParams                     []pair
+	deleteParams                  [][]byte
+	hasOverrides, overrideError   bool
+	responseCode                  int32
+	responseError, responseBody   []byte
+	overrideHeaders               []pair
+	echo                          bool
+	requestPart, overridesPartial part
+}
+
+// objectResponse is a ResponseObject.
+type objectResponse struct {
+	part
+	status        int32
+	rawBody, body []byte
+	headers       []pair
+	multi         []group
+	echo          bool
+}
+
+// scanner counts entries over a whole message, so that the bound holds for all lists together.
+type scanner struct{ entries int }
+
+func (s *scanner) count(limit int) error {
+	if s.entries++; s.entries > limit {
+		return errTooMany
+	}
+	return nil
+}
+
+func (s *scanner) pair(list *[]pair, b []byte) error {
+	k, v, err := entry(b)
+	if err == nil {
+		err = s.count(MaxFields)
+	}
+	*list = append(*list, pair{k, v})
+	return err
+}
+
+func (s *scanner) item(list *[][]byte, b []byte) error {
+	*list = append(*list, b)
+	return s.count(MaxFields)
+}
+
+func (o *objectView) scan(b []byte) error {
+	var session part
+	var s scanner
+	c := cursor{rest: b}
+	for c.next() {
+		var err error
+		switch c.key {
+		case 1<<3 | varint:
+			o.hookType = c.num
+		case 2<<3 | length:
+			o.hookName = c.val
+		case 3<<3 | length:
+			o.request.requestPart.merge(c.val)
+		case 4<<3 | length:
+			session.merge(c.val)
+		case 5<<3 | length:
+			err = s.pair(&o.metadata, c.val)
+		case 6<<3 | length:
+			err = s.pair(&o.spec, c.val)
+		case 7<<3 | length:
+			o.response.merge(c.val)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if c.err != nil {
+		return c.err
+	}
+	if session.set {
+		var err error
+		if o.session, err = decodeSession(session.b); err != nil {
+			return fmt.Errorf("session: %w", err)
+		}
+	}
+	if err := o.request.scan(&s); err != nil {
+		return fmt.Errorf("request: %w", err)
+	}
+	if err := o.response.scan(&s); err != nil {
+		return fmt.Errorf("response: %w", err)
+	}
+	return nil
+}
+
+func (r *requestView) scan(s *scanner) error {
+	r.set = r.requestPart.set
+	c := cursor{rest: r.requestPart.b}
+	for c.next() {
+		if r.scalar(&c) {
+			continue
+		}
+		var err error
+		switch c.key {
+		case 1<<3 | length:
+			err = s.pair(&r.headers, c.val)
+		case 2<<3 | length:
+			err = s.pair(&r.setHeaders, c.val)
+		case 3<<3 | length:
+			err = s.item(&r.deleteHeaders, c.val)
+		case 7<<3 | length:
+			err = s.pair(&r.addParams, c.val)
+		case 9<<3 | length:
+			err = s.item(&r.deleteParams, c.val)
+		case 6<<3 | length, 8<<3 | length: // params and extended_params: checked, not used
+			if _, _, err = entry(c.val); err == nil {
+				err = s.count(MaxFields)
+			}
+		case 10<<3 | length:
+			r.overridesPartial.merge(c.val)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if len(r.setHeaders) > MaxChanges || len(r.deleteHeaders) > MaxChanges {
+		return errTooMany
+	}
+	if c.err != nil {
+		return c.err
+	}
+	return r.scanOverrides(s)
+}
+
+func (r *requestView) scalar(c *cursor) bool {
+	switch c.key {
+	case 4<<3 | length:
+		r.body = c.val
+	case 5<<3 | length:
+		r.url = c.val
+	case 11<<3 | length:
+		r.method = c.val
+	case 12<<3 | length:
+		r.uri = c.val
+	case 13<<3 | length:
+		r.scheme = c.val
+	case 14<<3 | length:
+		r.rawBody = c.val
+	case 100<<3 | varint:
+		r.echo = c.num != 0
+	default:
+		return false
+	}
+	return true
+}
+
+func (r *requestView) scanOverrides(s *scanner) error {
+	r.hasOverrides = r.overridesPartial.set
+	c := cursor{rest: r.overridesPartial.b}
+	for c.next() {
+		switch c.key {
+		case 1<<3 | varint:
+			r.responseCode = int32(c.num)
+		case 2<<3 | length:
+			r.responseError = c.val
+		case 3<<3 | length:
+			if err := s.pair(&r.overrideHeaders, c.val); err != nil {
+				return err
+			}
+		case 4<<3 | varint:
+			r.overrideError = c.num != 0
+		case 5<<3 | length:
+			r.responseBody = c.val
+		}
+	}
+	return c.err
+}
+
+func (r *objectResponse) scan(s *scanner) error {
+	c := cursor{rest: r.b}
+	for c.next() {
+		var err error
+		switch c.key {
+		case 1<<3 | varint:
+			r.status = int32(c.num)
+		case 2<<3 | length:
+			r.rawBody = c.val
+		case 3<<3 | length:
+			r.body = c.val
+		case 4<<3 | length:
+			err = s.pair(&r.headers, c.val)
+		case 5<<3 | length:
+			err = r.multiValue(s, c.val)
+		case 100<<3 | varint:
+			r.echo = c.num != 0
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return c.err
+}
+
+func (r *objectResponse) multiValue(s *scanner, b []byte) error {
+	var g group
+	c := cursor{rest: b}
+	for c.next() {
+		switch c.key {
+		case 1<<3 | length:
+			g.name = string(c.val)
+		case 2<<3 | length:
+			g.values = append(g.values, string(c.val))
+			if err := s.count(MaxFields); err != nil {
+				return err
+			}
+		}
+	}
+	r.multi = append(r.multi, g)
+	if c.err == nil {
+		c.err = s.count(MaxFields)
+	}
+	return c.err
+}
