@@ -111,10 +111,13 @@ type Handler interface {
 	Serve(f *Flow)
 }
 
-// Sink takes what hooks log and count through their exchange.
+// Sink takes what hooks and runtimes say through their exchange (see [sdk.Backing], [sdk.CallBacking] and
+// [sdk.GroupBacking]).
 type Sink interface {
 	HookLog(f *Flow, level slog.Level, message string)
 	HookCount(f *Flow, name string, delta int64)
+	CallDone(f *Flow, t sdk.CallTimings)
+	HookDone(f *Flow, index int, r sdk.HookRecord)
 }
 
 // ErrAbort, as the value of a panic in Serve, makes the front cut the client's connection: the reply had begun and
@@ -154,4 +157,22 @@ func (f *Flow) Count(name string, delta int64) {
 	}
 }
 
-var _ sdk.Backing = (*Flow)(nil)
+// CallDone hands a call's timings to the sink (see [sdk.CallBacking]).
+func (f *Flow) CallDone(t sdk.CallTimings) {
+	if f.Sink != nil {
+		f.Sink.CallDone(f, t)
+	}
+}
+
+// HookDone hands the record of one hook of a group to the sink (see [sdk.GroupBacking]).
+func (f *Flow) HookDone(index int, r sdk.HookRecord) {
+	if f.Sink != nil {
+		f.Sink.HookDone(f, index, r)
+	}
+}
+
+var (
+	_ sdk.Backing      = (*Flow)(nil)
+	_ sdk.CallBacking  = (*Flow)(nil)
+	_ sdk.GroupBacking = (*Flow)(nil)
+)
