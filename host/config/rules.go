@@ -110,8 +110,10 @@ type Versions struct {
 	// the first segment after the listen path.
 	Key string `yaml:"key"`
 	// Default is the version of a request that names none; empty refuses such a request.
-	Default string    `yaml:"default"`
-	List    []Version `yaml:"list"`
+	Default string `yaml:"default"`
+	// Strip removes the version (header, parameter or path segment) before forwarding.
+	Strip bool      `yaml:"strip"`
+	List  []Version `yaml:"list"`
 }
 
 // VersionLocation is where a request names its version.

@@ -1,0 +1,148 @@
+package tyk
+
+import "slices"
+
+// identityFields name the API and what surrounds it.
+func identityFields() []Field {
+	return slices.Concat(
+		works("", "api_id", "name", "org_id", "tags", "do_not_track"),
+		works("without tags when true", "tags_disabled"),
+		works("a host name or *.suffix; patterns are refused", "domain"),
+		works("", "domain_disabled"),
+		works("http and https; another listen protocol is refused", "protocol"),
+		ignored("an identifier of the dashboard", "id", "_id", "slug", "hook_references", "created_at", "updated_at",
+			"user_owners", "user_group_owners", "sort_by", "is_site", "api_model", "category", "categories", "description"),
+		ignored("as in Tyk, which serves every definition in a file", "active"),
+		ignored("analytics", "tag_headers", "enable_detailed_recording", "expire_analytics_after", "detailed_tracing"),
+		ignored("certificates of the listener are in the settings, listen.tls", "certificates"),
+		ignored("dashboard notifications", "notifications"),
+		ignored("the name of a version in a family of APIs", "version_name"),
+		refused("an API that is reachable from other APIs alone is not supported", "internal"),
+		refused("a port of its own is not supported", "listen_port"),
+		refused("PROXY protocol is a setting of the listener, listen.proxy_protocol", "enable_proxy_protocol"),
+		refused("OAS definitions are not supported: export the API as classic", "is_oas", "x-tyk-api-gateway"),
+		refused("the expiry of a whole API is not supported: use expires of a version", "expiration"),
+		refused("GraphQL is not supported", "graphql"),
+		refused("MCP and JSON-RPC are not supported", "application_protocol", "json_rpc_version", "mcp"),
+		refused("batch requests are not supported", "enable_batch_request_support"),
+	)
+}
+
+// authFields say who may call.
+func authFields() []Field {
+	const later = "the authenticators and keys issues bring it"
+	return slices.Concat(
+		works("removes auth_check and post_key_auth hooks; a definition that is neither keyless nor has plugin auth needs auth tokens and is refused",
+			"use_keyless"),
+		works("plugin auth with custom_middleware.auth_check", "custom_plugin_auth_enabled", "enable_coprocess_auth", "use_go_plugin_auth"),
+		works("empty or custom_auth; others are refused", "base_identity_provided_by"),
+		works("where the credential is, for failure events",
+			"auth_configs.coprocess.auth_header_name", "auth_configs.coprocess.disable_header",
+			"auth_configs.coprocess.use_param", "auth_configs.coprocess.param_name",
+			"auth_configs.coprocess.use_cookie", "auth_configs.coprocess.cookie_name"),
+		ignored("a label", "auth_configs.coprocess.name"),
+		refused("client certificates as credentials: "+later, "auth_configs.coprocess.use_certificate"),
+		refused("signatures of credentials: "+later, "auth_configs.coprocess.validate_signature"),
+		ignored("used with validate_signature alone", "auth_configs.coprocess.signature"),
+		ignored("belongs to an auth method that is refused when it is on", "auth_configs.*", "auth"),
+		refused("auth tokens: "+later, "use_standard_auth"),
+		refused("basic auth: "+later, "use_basic_auth"),
+		refused("HMAC and HTTP signatures: "+later, "enable_signature_checking"),
+		refused("JWT: "+later, "enable_jwt"),
+		refused("OAuth 2: "+later, "use_oauth2"),
+		refused("external OAuth: "+later, "external_oauth.enabled"),
+		ignored("used with external_oauth.enabled alone", "external_oauth.providers"),
+		refused("OpenID Connect: "+later, "use_openid"),
+		refused("mutual TLS: "+later, "use_mutual_tls_auth", "client_certificates"),
+		refused("taking credentials off before the upstream sees them is not supported", "strip_auth_data"),
+		ignored("used with use_basic_auth alone", "basic_auth"),
+		ignored("used with enable_signature_checking alone", "hmac_allowed_clock_skew", "hmac_allowed_algorithms"),
+		ignored("used with enable_jwt alone",
+			"jwt_signing_method", "jwt_source", "jwt_jwks_uris", "jwt_identity_base_field", "jwt_client_base_field",
+			"jwt_policy_field_name", "jwt_default_policies", "jwt_issued_at_validation_skew", "jwt_expires_at_validation_skew",
+			"jwt_not_before_validation_skew", "jwt_skip_kid", "jwt_scope_to_policy_mapping", "jwt_scope_claim_name", "scopes",
+			"idp_client_id_mapping_disabled", "jwt_disable_issued_at_validation", "jwt_disable_expires_at_validation",
+			"jwt_disable_not_before_validation"),
+		ignored("used with use_oauth2 alone", "oauth_meta"),
+		ignored("used with use_openid alone", "openid_options"),
+		ignored("no sessions are kept yet", "session_lifetime", "session_lifetime_respects_key_expiration",
+			"session_provider", "auth_provider", "dont_set_quota_on_create"),
+		ignored("there are no limits to disable yet", "disable_rate_limit", "disable_quota"),
+	)
+}
+
+// proxyFields say where requests come in and go out.
+func proxyFields() []Field {
+	return slices.Concat(
+		works("", "proxy.listen_path"),
+		works("http, https, h2c, ws and wss", "proxy.target_url"),
+		works("", "proxy.strip_listen_path", "proxy.disable_strip_slash", "proxy.preserve_host_header"),
+		works("an entry that stands several times weighs as much", "proxy.enable_load_balancing", "proxy.target_list"),
+		works("with uptime tests that are the same for every target", "proxy.check_host_against_uptime_tests"),
+		refused("service discovery is not supported", "proxy.service_discovery.use_discovery_service"),
+		ignored("used with use_discovery_service alone", "proxy.service_discovery.*"),
+		works("", "proxy.transport.ssl_insecure_skip_verify", "proxy.transport.ssl_ciphers"),
+		works("never lower than TLS 1.2", "proxy.transport.ssl_min_version", "proxy.transport.ssl_max_version"),
+		refused("checking common names is not supported", "proxy.transport.ssl_force_common_name_check"),
+		refused("an HTTP proxy on the way to the upstream is not supported", "proxy.transport.proxy_url"),
+		works("health checks, together with proxy.check_host_against_uptime_tests", "uptime_tests.disabled",
+			"uptime_tests.check_list[].url", "uptime_tests.check_list[].method", "uptime_tests.check_list[].protocol",
+			"uptime_tests.check_list[].timeout", "uptime_tests.check_list[].headers", "uptime_tests.check_list[].body"),
+		works("refused when the tests decide about targets", "uptime_tests.check_list[].commands",
+			"uptime_tests.check_list[].enable_proxy_protocol"),
+		ignored("analytics of uptime tests", "uptime_tests.config.expire_utime_after", "uptime_tests.config.recheck_wait",
+			"uptime_tests.config.expire_uptime_after"),
+		refused("service discovery is not supported", "uptime_tests.config.service_discovery.use_discovery_service"),
+		ignored("used with use_discovery_service alone", "uptime_tests.config.service_discovery.*"),
+		off("upstream_certificates_disabled", refused("client certificates for upstreams by certificate id are not supported", "upstream_certificates")),
+		off("certificate_pinning_disabled", refused("pinned public keys are not supported", "pinned_public_keys")),
+		works("", "upstream_certificates_disabled", "certificate_pinning_disabled"),
+		refused("auth towards the upstream is not supported", "upstream_auth.enabled"),
+		ignored("used with upstream_auth.enabled alone", "upstream_auth.*"),
+		refused("signing of upstream requests is not supported", "request_signing.is_enabled"),
+		ignored("used with request_signing.is_enabled alone", "request_signing.*"),
+	)
+}
+
+// pluginFields are the hooks.
+func pluginFields() []Field {
+	entry := func(path string) []Field {
+		return slices.Concat(
+			works("", path+".name", path+".raw_body_only", path+".disabled"),
+			ignored("gRPC hooks have a name alone", path+".path", path+".code", path+".require_session"),
+		)
+	}
+	return slices.Concat(
+		works("grpc; other drivers are refused when there are hooks", "custom_middleware.driver"),
+		under("custom_middleware", entry("pre[]"), entry("auth_check"), entry("post_key_auth[]"), entry("post[]"), entry("response[]")),
+		works("refused when it extracts: the keys issue brings it", "custom_middleware.id_extractor"),
+		refused("traffic log hooks are not supported", "custom_middleware.traffic_logs"),
+		off("custom_middleware_bundle_disabled", refused("bundles are not supported yet: the bundles issue brings them", "custom_middleware_bundle")),
+		works("", "custom_middleware_bundle_disabled", "config_data", "config_data_disabled"),
+		works("cp_dynamic_handler and eh_log_handler; others are refused",
+			"event_handlers.events.*[].handler_name", "event_handlers.events.*[].handler_meta"),
+		ignored("a label of the dashboard", "event_handlers.events.*[].id", "event_handlers.events.*[].name"),
+		refused("analytics plugins are not supported", "analytics_plugin.enable"),
+		ignored("used with analytics_plugin.enable alone", "analytics_plugin.*"),
+		works("header_injector without options and the names of hook kinds; others are refused",
+			"response_processors[].name", "response_processors[].options"),
+	)
+}
+
+// trafficFields admit, limit and change requests and replies.
+func trafficFields() []Field {
+	return slices.Concat(
+		works("", "CORS.enable", "CORS.allowed_origins", "CORS.allowed_methods", "CORS.allowed_headers", "CORS.exposed_headers",
+			"CORS.allow_credentials", "CORS.max_age", "CORS.options_passthrough"),
+		ignored("debugging", "CORS.debug"),
+		works("", "enable_ip_whitelisting", "allowed_ips", "enable_ip_blacklisting", "blacklisted_ips"),
+		works("refused when a rate is set and not disabled: the limits issue brings it",
+			"global_rate_limit.rate", "global_rate_limit.per", "global_rate_limit.disabled"),
+		ignored("used with a rate alone", "global_rate_limit.smoothing"),
+		refused("caching is not supported", "cache_options.enable_cache"),
+		ignored("used with enable_cache alone", "cache_options.*"),
+		ignored("values that name context variables are refused where they stand", "enable_context_vars"),
+		off("error_overrides_disabled", refused("error overrides are not supported", "error_overrides")),
+		works("", "error_overrides_disabled"),
+	)
+}

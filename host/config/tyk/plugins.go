@@ -1,0 +1,199 @@
+package tyk
+
+import (
+	"slices"
+
+	"github.com/turnbuckle-gateway/turnbuckle/host/config"
+	"github.com/turnbuckle-gateway/turnbuckle/host/config/document"
+)
+
+func (t *translation) auth() {
+	d := &t.def
+	keyless := t.get("use_keyless")
+	d.Keyless = t.truth(keyless)
+	var custom *document.Node
+	for _, key := range []string{"custom_plugin_auth_enabled", "enable_coprocess_auth", "use_go_plugin_auth"} {
+		if n := t.get(key); t.truth(n) {
+			custom = n
+		}
+	}
+	if provider := t.get("base_identity_provided_by"); provider != nil && !d.Keyless {
+		if text := t.text(provider); text != "" && text != "custom_auth" {
+			t.errorf(provider, "identity from %q is not supported yet: custom_auth is", text)
+		}
+	}
+	t.credential(t.get("auth_configs", "coprocess"))
+	check := t.get("custom_middleware", "auth_check")
+	named := check != nil && t.text(get(check, "name")) != ""
+	enabled := named && !t.truth(get(check, "disabled"))
+	switch {
+	case d.Keyless && (custom != nil || enabled):
+		at := custom
+		if at == nil {
+			at = check
+		}
+		t.report(at, document.Ignored, "", "use_keyless removes auth_check and post_key_auth hooks")
+	case d.Keyless:
+	case custom != nil && enabled:
+		d.Hooks.Auth = []config.HookRef{t.hook(check)}
+		t.from("$.hooks.auth", check)
+		t.from("$.hooks.auth[0].hook", get(check, "name"))
+	case custom != nil:
+		t.errorf(custom, "plugin auth is on, and custom_middleware.auth_check names no hook or is disabled")
+	default:
+		t.errorf(t.at(keyless), "the definition is neither keyless nor has plugin auth, so it asks for auth tokens: the keys issue brings them")
+	}
+}
+
+func (t *translation) credential(n *document.Node) {
+	c := &t.def.Credential
+	if header := t.from("$.credential.header", get(n, "auth_header_name")); t.text(header) != "" {
+		c.Header = t.text(header)
+	}
+	if t.truth(get(n, "disable_header")) {
+		c.Header = ""
+	}
+	if t.truth(get(n, "use_param")) {
+		c.Param = t.text(get(n, "param_name"))
+	}
+	if t.truth(get(n, "use_cookie")) {
+		c.Cookie = t.text(get(n, "cookie_name"))
+	}
+}
+
+func (t *translation) plugins() {
+	m := t.get("custom_middleware")
+	h := &t.def.Hooks
+	hooks := len(h.Auth) > 0
+	for _, list := range []struct {
+		key, native string
+		hooks       *[]config.HookRef
+	}{
+		{"pre", "$.hooks.pre", &h.Pre},
+		{"post_key_auth", "$.hooks.post_key_auth", &h.PostKeyAuth},
+		{"post", "$.hooks.post", &h.Post},
+		{"response", "$.hooks.response", &h.Response},
+	} {
+		entries := items(get(m, list.key))
+		if list.key == "post_key_auth" && t.def.Keyless {
+			if len(entries) > 0 {
+				t.report(get(m, list.key), document.Ignored, "", "use_keyless removes auth_check and post_key_auth hooks")
+			}
+			continue
+		}
+		for _, entry := range entries {
+			at := document.Index(list.native, len(*list.hooks))
+			t.from(at, entry)
+			t.from(at+".hook", get(entry, "name"))
+			*list.hooks = append(*list.hooks, t.hook(entry))
+			hooks = true
+		}
+	}
+	if hooks {
+		t.driver(get(m, "driver"))
+	}
+	t.extractor(get(m, "id_extractor"))
+	t.def.BundleHash = config.BundleHash(t.text(t.get("custom_middleware_bundle")))
+	t.processors(t.get("response_processors"))
+}
+
+func (t *translation) hook(entry *document.Node) config.HookRef {
+	return config.HookRef{
+		Name:        t.text(get(entry, "name")),
+		RawBodyOnly: t.truth(get(entry, "raw_body_only")),
+		Path:        entry.Path(),
+	}
+}
+
+// driver refuses every driver but grpc.
+func (t *translation) driver(n *document.Node) {
+	at := n
+	if at == nil {
+		at = t.get("custom_middleware")
+	}
+	switch name := t.text(n); name {
+	case "grpc":
+	case "":
+		t.errorf(at, "hooks without a driver are JavaScript, which is not supported yet: grpc is")
+	case "otto", "javascript", "lua", "python":
+		t.errorf(at, "driver %q is not supported yet: grpc is", name)
+	case "goplugin":
+		t.errorf(at, "driver %q is not supported, for such plugins fit one build of Tyk alone: grpc is", name)
+	default:
+		t.errorf(at, "driver %q is not known: grpc is", name)
+	}
+}
+
+// extractor refuses an id extractor that is on: without the session store it would do nothing,
+// and with one that is wrong clients would share a session.
+func (t *translation) extractor(n *document.Node) {
+	if n == nil || !asks(n) || t.def.Keyless {
+		return
+	}
+	from, with := get(n, "extract_from"), get(n, "extract_with")
+	if t.text(from) != "" || t.text(with) != "" {
+		t.errorf(n, "id extractors are not supported yet: the keys issue brings them")
+	}
+}
+
+// processors accepts the names by which Tyk turns on what is translated anyway.
+func (t *translation) processors(n *document.Node) {
+	known := []string{"header_injector", "custom_mw_res_hook", "response_body_transform", "response_body_transform_jq"}
+	for _, entry := range items(n) {
+		name := t.text(get(entry, "name"))
+		if !slices.Contains(known, name) {
+			t.errorf(entry, "response processor %q is not supported", name)
+		}
+		if options := get(entry, "options"); options != nil && asks(options) {
+			t.errorf(options, "options of response processors are not supported: use global_response_headers")
+		}
+	}
+}
+
+// events reads the event handlers.
+func (t *translation) events() {
+	events := t.get("event_handlers", "events")
+	if events == nil {
+		return
+	}
+	for _, f := range events.Fields {
+		if !slices.Contains(eventNames(), f.Key) {
+			t.report(f.Value, document.Warning, document.Suggest(f.Key, eventNames()), "no event has the name %q", f.Key)
+		}
+		for _, handler := range f.Value.Items {
+			meta := get(handler, "handler_meta")
+			if truthy(get(meta, "disabled")) {
+				continue
+			}
+			e := config.EventHandler{Event: f.Key}
+			switch name := t.text(get(handler, "handler_name")); name {
+			case "cp_dynamic_handler":
+				if e.Name = t.text(get(meta, "name")); e.Name == "" {
+					t.errorf(handler, "handler_meta.name must name the handler on the plugin server")
+				}
+			case "eh_log_handler":
+				e.Log, e.Name = true, t.text(get(meta, "prefix"))
+			case "eh_web_hook_handler":
+				t.errorf(handler, "web hooks are not supported: use cp_dynamic_handler")
+				continue
+			case "eh_dynamic_handler":
+				t.errorf(handler, "event handlers in JavaScript are not supported: use cp_dynamic_handler")
+				continue
+			default:
+				t.errorf(handler, "event handler %q is not known: cp_dynamic_handler and eh_log_handler are", name)
+				continue
+			}
+			t.def.Events = append(t.def.Events, e)
+		}
+	}
+}
+
+func eventNames() []string {
+	return []string{
+		"QuotaExceeded", "RatelimitExceeded", "AuthFailure", "KeyExpired", "VersionFailure", "OrgQuotaExceeded",
+		"OrgRateLimitExceeded", "TriggerExceeded", "BreakerTriggered", "BreakerTripped", "BreakerReset", "HostDown",
+		"HostUp", "TokenCreated", "TokenUpdated", "TokenDeleted", "UpstreamOAuthError", "CertificateExpiringSoon",
+		"CertificateExpired", "RateLimitSmoothingUp", "RateLimitSmoothingDown", "OAuth2ScopeCheckFailed",
+		"OAuth2ExchangeSucceeded", "OAuth2ExchangeFailed",
+	}
+}
