@@ -1,0 +1,341 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/turnbuckle-gateway/turnbuckle/host/config"
+	"github.com/turnbuckle-gateway/turnbuckle/host/observe"
+	"github.com/turnbuckle-gateway/turnbuckle/host/policy"
+	"github.com/turnbuckle-gateway/turnbuckle/host/reply"
+	"github.com/turnbuckle-gateway/turnbuckle/host/rules"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk"
+)
+
+// compiler makes a route of a definition.
+type compiler struct {
+	o      *Options
+	open   Opener
+	events *events
+	d      *config.Definition
+	r      *Route
+	opened map[string]Server
+}
+
+// compile opens what the definition names and compiles its chain. On an error everything it opened has been closed.
+func compile(ctx context.Context, o *Options, open Opener, ev *events, d *config.Definition) (route *Route, err error) {
+	c := &compiler{o: o, open: open, events: ev, d: d, opened: map[string]Server{}}
+	c.r = &Route{
+		info: sdk.Route{
+			ID: d.ID, Name: d.Name, Org: d.Org, ListenPath: d.Listen.Path, Bundle: d.BundleHash, Config: d.Config,
+		},
+		listen: d.Listen, definition: d, stats: o.Metrics.Route(d.ID), idle: make(chan struct{}, 1),
+		versions: rules.CompileVersions(d.Versions), cors: rules.CompileCORS(d.CORS),
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, c.r.retire(ctx, 0))
+			route = nil
+		}
+	}()
+	errs := d.Errors
+	if errs.Dir == "" && len(errs.Templates) == 0 {
+		errs = o.Errors
+	}
+	if c.r.replies, err = reply.Compile(errs, d.HideGenerator || o.HideGenerator); err != nil {
+		return nil, err
+	}
+	hooks, err := c.hooks()
+	if err != nil {
+		return nil, err
+	}
+	for i := range d.Versions.List {
+		if err := c.variant(&d.Versions.List[i], hooks); err != nil {
+			return nil, err
+		}
+	}
+	return c.r, c.observers()
+}
+
+// phased is the hook steps of a route by phase.
+type phased map[sdk.Phase][]step
+
+// variant compiles the chain of one version. The order of its request steps is RATIONALE.md's "In which order does a
+// request meet the rules?".
+func (c *compiler) variant(v *config.Version, hooks phased) error {
+	all := c.d.RulesFor(v)
+	out := &variant{name: v.Name}
+	var err error
+	if out.paths, err = rules.CompilePaths(all.Paths); err != nil {
+		return err
+	}
+	if out.timeouts, err = rules.CompileTimeouts(all.PathTimeouts); err != nil {
+		return err
+	}
+	if out.headers, err = rules.CompileHeaders(c.d.Rules.Headers, v.Rules.Headers); err != nil {
+		return err
+	}
+	limit := c.d.Limits.Body
+	if limit == 0 {
+		limit = c.o.MaxBody
+	}
+	sizes, err := rules.CompileSizes(limit, all.PathLimits)
+	if err != nil {
+		return err
+	}
+	if out.upstream, err = c.open.Upstream(c.d, v.Target); err != nil {
+		return err
+	}
+	c.r.closers = append(c.r.closers, out.upstream.Close)
+
+	out.request = slices.Concat(hooks[sdk.Pre], c.admission(sizes))
+	if !c.d.Keyless {
+		out.request = append(out.request, authSteps(hooks[sdk.Auth])...)
+		out.request = append(out.request, hooks[sdk.PostKeyAuth]...)
+	}
+	if out.headers != nil {
+		out.request = append(out.request, stepFunc(func(st *state) error {
+			out.headers.Request(st.f, st.rest())
+			return nil
+		}))
+	}
+	out.request = append(out.request, hooks[sdk.Post]...)
+	if s := c.bufferForResponse(hooks[sdk.ResponsePhase]); s != nil {
+		out.request = append(out.request, s)
+	}
+	if out.headers != nil {
+		out.response = append(out.response, stepFunc(func(st *state) error {
+			x := &st.f.X
+			out.headers.Response(x.Response().Header(), x.Request().Method(), st.rest())
+			return nil
+		}))
+	}
+	out.response = append(out.response, hooks[sdk.ResponsePhase]...)
+	c.r.variants = append(c.r.variants, out)
+	return nil
+}
+
+// admission is what comes between pre hooks and authentication: addresses and sizes.
+func (c *compiler) admission(sizes *rules.Sizes) []step {
+	var steps []step
+	if ip := rules.CompileIP(c.d.IP); ip != nil {
+		steps = append(steps, stepFunc(func(st *state) error { return ip.Check(st.f.X.ClientAddr().Addr()) }))
+	}
+	if sizes != nil {
+		steps = append(steps, stepFunc(func(st *state) error { return sizes.Enforce(st.f, st.rest()) }))
+	}
+	return steps
+}
+
+// authSteps runs the auth hooks unless the path is ignored, and refuses who comes out of them without a name.
+func authSteps(hooks []step) []step {
+	return []step{stepFunc(func(st *state) error {
+		if st.ignored {
+			return nil
+		}
+		for _, h := range hooks {
+			if err := h.run(st); err != nil {
+				return err
+			}
+		}
+		if st.f.X.Session().Identified() {
+			return nil
+		}
+		last := hooks[len(hooks)-1].(*hookStep)
+		if last.speaksTyk() {
+			st.event(sdk.EventAuthFailure, "Forbidden")
+			return &sdk.Error{Status: 403, Message: "Forbidden"}
+		}
+		st.event(sdk.EventAuthFailure, "no identity")
+		return &sdk.Error{Status: 401, Message: "Authentication required"}
+	})}
+}
+
+// bufferForResponse reads the request's body before it goes upstream when a response hook is to see it.
+func (c *compiler) bufferForResponse(hooks []step) step {
+	if len(hooks) == 0 {
+		return nil
+	}
+	return stepFunc(func(st *state) error {
+		for _, s := range hooks {
+			h := s.(*hookStep)
+			if n, ok := h.bare.(sdk.Needer); ok && h.limit > 0 && n.Needs().Has(sdk.NeedBody) {
+				if err := policy.Buffer(st.f, h.name, h.limit); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// hooks opens the definition's hooks and wraps them in their policies, consecutive ones of one server and policy as one
+// call where the server can.
+func (c *compiler) hooks() (phased, error) {
+	out := phased{}
+	for _, p := range config.Phases() {
+		phase, err := sdk.ParsePhase(string(p))
+		if err != nil {
+			return nil, err
+		}
+		if c.d.Keyless && (phase == sdk.Auth || phase == sdk.PostKeyAuth) {
+			continue
+		}
+		var run []placed
+		for _, ref := range c.d.Hooks.In(p) {
+			next, err := c.place(ref, phase)
+			if err != nil {
+				return nil, err
+			}
+			if len(run) > 0 && !next.joins(&run[0]) {
+				out[phase] = append(out[phase], c.steps(run)...)
+				run = nil
+			}
+			run = append(run, next)
+		}
+		if len(run) > 0 {
+			out[phase] = append(out[phase], c.steps(run)...)
+		}
+	}
+	return out, nil
+}
+
+// placed is one hook of the definition with its server and policy.
+type placed struct {
+	hook   sdk.Hook
+	use    sdk.HookUse
+	server string
+	from   Server
+	policy config.Policy
+}
+
+// joins reports whether two neighbours may be one call: a group has one deadline and one outcome to act on.
+func (p *placed) joins(q *placed) bool {
+	return p.server == q.server && p.policy == q.policy && p.policy.OnError != config.OnErrorSkip
+}
+
+func (c *compiler) place(ref config.HookRef, phase sdk.Phase) (placed, error) {
+	server, err := c.server(ref.Server)
+	if err != nil {
+		return placed{}, err
+	}
+	own, err := c.open.Plugin(ref.Server, ref.Name, ref.Config)
+	if err != nil {
+		return placed{}, err
+	}
+	use := sdk.HookUse{Name: ref.Name, Phase: phase, Config: ref.Config, Route: &c.r.info, RawBodyOnly: ref.RawBodyOnly}
+	hook, err := server.Hook(use)
+	if err != nil {
+		return placed{}, fmt.Errorf("hook %s of server %s: %w", ref.Name, serverName(ref.Server), err)
+	}
+	p := ref.Policy.WithDefaults(own).WithDefaults(c.o.Hooks)
+	said := p.Body.Mode
+	p = p.WithDefaults(config.DefaultPolicy(c.d.Dialect))
+	if said == "" && c.d.Dialect == config.DialectNative {
+		p.Body.Mode = "" // as the hook's own needs say
+	}
+	return placed{hook, use, serverName(ref.Server), server, p}, nil
+}
+
+func (c *compiler) steps(run []placed) []step {
+	if len(run) > 1 {
+		hooks := make([]sdk.Hook, len(run))
+		for i := range run {
+			hooks[i] = run[i].hook
+		}
+		if group, ok := run[0].from.Group(hooks); ok {
+			return []step{c.step(group, run)}
+		}
+	}
+	var steps []step
+	for i := range run {
+		steps = append(steps, c.step(run[i].hook, run[i:i+1]))
+	}
+	return steps
+}
+
+func (c *compiler) step(h sdk.Hook, run []placed) step {
+	first := &run[0]
+	s := &hookStep{
+		server: first.server, phase: first.use.Phase, config: first.use.Config, bare: h,
+		tyk: c.d.Dialect == config.DialectTyk,
+	}
+	var names []string
+	for _, p := range run {
+		names = append(names, p.use.Name)
+		s.stats = append(s.stats, c.o.Metrics.Hook(observe.HookKey{
+			Route: c.d.ID, Phase: p.use.Phase, Server: p.server, Name: p.use.Name,
+		}))
+	}
+	s.name = strings.Join(names, "+")
+	if first.policy.Body.Mode != config.BodyNone {
+		s.limit = int64(first.policy.Body.Limit)
+		if s.limit <= 0 {
+			s.limit = int64(config.DefaultBodyLimit)
+		}
+	}
+	s.hook = policy.Wrap(policy.Call{
+		Name: s.name, Phase: s.phase, Policy: first.policy, Budget: c.d.Budget,
+		Notify: func(b policy.BreakerChange) { c.events.breaker(c.r, s, b) },
+	}, h)
+	return s
+}
+
+// server opens a plugin server once per route.
+func (c *compiler) server(name string) (Server, error) {
+	if s := c.opened[name]; s != nil {
+		return s, nil
+	}
+	s, err := c.open.Server(name)
+	if err != nil {
+		return nil, fmt.Errorf("plugin server %s: %w", serverName(name), err)
+	}
+	c.opened[name] = s
+	c.r.closers = append(c.r.closers, func(context.Context) error { return s.Close() })
+	return s, nil
+}
+
+func serverName(name string) string {
+	if name == "" {
+		return config.DefaultServer
+	}
+	return name
+}
+
+// observers connects the route to its observers and event handlers.
+func (c *compiler) observers() error {
+	for _, ref := range c.d.Observers {
+		t, err := c.tap(ref.Server, ref.Name)
+		if err != nil {
+			return err
+		}
+		c.r.taps = append(c.r.taps, t)
+	}
+	c.r.handlers = map[string][]handler{}
+	for _, e := range c.d.Events {
+		h := handler{log: e.Name}
+		if !e.Log {
+			t, err := c.tap("", e.Name)
+			if err != nil {
+				return err
+			}
+			h = handler{tap: t}
+		}
+		c.r.handlers[e.Event] = append(c.r.handlers[e.Event], h)
+	}
+	return nil
+}
+
+func (c *compiler) tap(server, name string) (*observe.Tap, error) {
+	s, err := c.server(server)
+	if err != nil {
+		return nil, err
+	}
+	key := tapKey{serverName(server), name}
+	t := c.events.tap(key, s.Observer(name))
+	c.r.closers = append(c.r.closers, func(ctx context.Context) error { return c.events.untap(ctx, key) })
+	return t, nil
+}

@@ -1,0 +1,214 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/turnbuckle-gateway/turnbuckle/host/config"
+	"github.com/turnbuckle-gateway/turnbuckle/host/flow"
+	"github.com/turnbuckle-gateway/turnbuckle/host/observe"
+	"github.com/turnbuckle-gateway/turnbuckle/host/reply"
+	"github.com/turnbuckle-gateway/turnbuckle/host/rules"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk"
+)
+
+// Options are what a Gateway is made of. Log, Metrics and Replies are required.
+type Options struct {
+	Log       *slog.Logger
+	Metrics   *observe.Metrics
+	Replies   *reply.Renderer    // for requests that no definition answers for
+	AccessLog *observe.AccessLog // nil: none
+	Tracer    *observe.Tracer    // nil: no spans
+
+	Match         config.PathMatching // how listen paths match that do not say
+	MaxBody       config.Size         // of requests to APIs that do not say; 0: no bound
+	Hooks         config.Policy       // for hooks that do not say
+	Errors        config.Errors       // templates of APIs that have none
+	HideGenerator bool
+	StrictReady   bool          // refused routes make the gateway not ready
+	Drain         time.Duration // for flows of routes that a reload replaces
+}
+
+// Gateway serves flows. All methods are safe for concurrent use.
+type Gateway struct {
+	options Options
+	log     *slog.Logger
+	events  *events
+	table   atomic.Pointer[Table]
+	shards  atomic.Uint32
+	closing atomic.Bool
+
+	loading sync.Mutex // one load at a time
+	retired sync.WaitGroup
+	ctx     context.Context
+	cancel  context.CancelFunc
+}
+
+// New returns a gateway without routes: until the first Load it answers 503 and is not ready. ctx bounds what it runs;
+// Close ends it.
+func New(ctx context.Context, o Options) *Gateway {
+	ctx, cancel := context.WithCancel(ctx)
+	if o.Match == config.MatchDefault {
+		o.Match = config.MatchSegments
+	}
+	return &Gateway{options: o, log: o.Log, events: newEvents(ctx, o.Log, o.Metrics), ctx: ctx, cancel: cancel}
+}
+
+var _ flow.Handler = (*Gateway)(nil)
+
+// Serve takes a flow through its route: rules and hooks in order, upstream, response hooks, reply.
+func (g *Gateway) Serve(f *flow.Flow) {
+	st, ok := f.State.(*state)
+	if !ok {
+		st = &state{shard: int(g.shards.Add(1)) % observe.Shards}
+		f.State = st
+	}
+	st.begin(f, g)
+	route := g.find(st)
+	if route == nil {
+		return
+	}
+	st.route = route
+	counters := route.stats.Shard(st.shard)
+	counters.Begin()
+	defer route.release(st.shard)
+	defer st.end()
+	x := &f.X
+	x.SetRoute(&route.info)
+	x.SetRequestID(newID())
+	if t := g.options.Tracer; t != nil {
+		st.span = t.Begin(f, &route.info)
+	} else if parent := x.Request().Header().Get("Traceparent"); parent != "" {
+		x.SetTrace(sdk.Trace{Parent: parent, State: x.Request().Header().Get("Tracestate")})
+	}
+	st.exchange()
+}
+
+// find counts the flow into its route, or answers it where there is none.
+func (g *Gateway) find(st *state) *Route {
+	q := st.f.X.Request()
+	for {
+		t := g.table.Load()
+		if t == nil {
+			st.plain(503, "Service Unavailable")
+			return nil
+		}
+		if q.Path() == helloPath || q.Path() == readyPath {
+			if g.health(st, t, q) {
+				return nil
+			}
+		}
+		route, _ := t.index.find(q.Host(), q.Path())
+		if route == nil {
+			st.plain(404, "Not Found")
+			return nil
+		}
+		if route.acquire(st.shard) {
+			return route
+		}
+	}
+}
+
+// exchange runs the chain and sends what came of it.
+func (st *state) exchange() {
+	err := st.request()
+	if err == nil {
+		err = st.upstream()
+	}
+	if errors.Is(err, errAnswered) {
+		err = nil
+	}
+	if err != nil && st.fail(err) {
+		return
+	}
+	st.send()
+}
+
+// request runs the request phases. nil: the request is to go upstream.
+func (st *state) request() error {
+	r := st.route
+	if r.refused != nil {
+		st.failure = "definition refused"
+		return &sdk.Error{Status: 503, Message: "API unavailable"}
+	}
+	x := &st.f.X
+	at, err := r.versions.Pick(x, r.listen.Path, st.f.Start)
+	if err != nil {
+		st.event(sdk.EventVersionFailure, err.Error())
+		return err
+	}
+	st.variant = r.variants[at]
+	if err := st.admit(); err != nil {
+		return err
+	}
+	if st.cors.Passthrough {
+		return nil
+	}
+	for _, s := range st.variant.request {
+		if err := s.run(st); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// admit checks path lists and CORS, which come before every hook.
+func (st *state) admit() error {
+	if p := st.variant.paths; p != nil {
+		switch p.Check(st.f.X.Request().Method(), st.rest()) {
+		case rules.Forbidden:
+			st.event(sdk.EventVersionFailure, "Requested endpoint is forbidden")
+			return rules.ErrForbidden()
+		case rules.Ignored:
+			st.ignored = true
+		}
+	}
+	if c := st.route.cors; c != nil {
+		st.cors = c.Begin(st.f.X.Request())
+		if st.cors.Preflight {
+			st.cors.Answer(&st.f.X)
+			return errAnswered
+		}
+	}
+	return nil
+}
+
+// fail makes the reply to an error; it reports whether there is nobody to send it to.
+func (st *state) fail(err error) (gone bool) {
+	f := st.f
+	st.closeReply()
+	var refusal *sdk.Error
+	switch {
+	case errors.As(err, &refusal):
+		if st.failure == "" && refusal.Err != nil {
+			st.failure = firstLine(refusal.Err.Error())
+		}
+	case f.Ctx.Err() != nil:
+		st.gone, st.answeredBy = true, "client"
+		st.failure = "client left"
+		return true
+	default:
+		st.failure = firstLine(err.Error())
+		refusal = &sdk.Error{Status: 500, Message: "Internal Server Error", Err: err}
+	}
+	st.route.replies.Render(&f.X, refusal)
+	return false
+}
+
+// Close waits for what is in flight until ctx ends, cuts the rest, and closes every route.
+func (g *Gateway) Close(ctx context.Context) error {
+	g.closing.Store(true)
+	g.loading.Lock()
+	defer g.loading.Unlock()
+	var errs []error
+	if t := g.table.Load(); t != nil {
+		errs = append(errs, g.retireAll(ctx, t.routes)...)
+	}
+	g.retired.Wait()
+	g.cancel()
+	return errors.Join(errs...)
+}

@@ -1,0 +1,191 @@
+package host
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/turnbuckle-gateway/turnbuckle/host/config"
+	"github.com/turnbuckle-gateway/turnbuckle/host/observe"
+	"github.com/turnbuckle-gateway/turnbuckle/host/policy"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk"
+)
+
+// A step is one element of a compiled chain. run returns nil to go on, [errAnswered] when the exchange has its reply, and
+// any other error to end it. A step is immutable and safe for concurrent use.
+type step interface{ run(st *state) error }
+
+// stepFunc makes a rule a step.
+type stepFunc func(st *state) error
+
+func (f stepFunc) run(st *state) error { return f(st) }
+
+// errAnswered ends the request phases: the exchange's response is to be sent.
+var errAnswered = errors.New("answered")
+
+// hookStep calls a hook, or a group of consecutive ones of one server, and writes down how it went.
+type hookStep struct {
+	name   string // of a group: joined by "+"
+	server string
+	phase  sdk.Phase
+	config []byte
+	tyk    bool // the definition's dialect, for failures while the server's protocol is not known
+	hook   sdk.Hook
+	bare   sdk.Hook // without policy
+	limit  int64    // of the bodies it may be given; 0: none
+	stats  []*observe.Hook
+}
+
+func (h *hookStep) run(st *state) error {
+	f := st.f
+	x := &f.X
+	x.Begin(h.phase, h.config, false)
+	st.hook, st.grouped, st.timed = h, 0, false
+	var endSpan func(error)
+	if st.span != nil {
+		endSpan = st.span.Child(x, h.phase.String()+" "+h.name, true, "turnbuckle.server", h.server)
+	}
+	start := time.Now()
+	err := h.hook.Handle(f.Ctx, x)
+	took := time.Since(start)
+	if endSpan != nil {
+		endSpan(err)
+	}
+	st.hook = nil
+	f.Times.Hooks += took
+	if err == nil {
+		if invalid := x.Invalid(); invalid != nil {
+			err = fmt.Errorf("%w: %w", sdk.ErrProtocol, invalid)
+		}
+	}
+	outcome := outcomeOf(err, x)
+	h.count(st, outcome, took, err)
+	switch {
+	case outcome == sdk.OutcomeSkipped:
+		return nil
+	case err != nil:
+		return h.failed(st, err)
+	case outcome == sdk.OutcomeAnswered && h.phase != sdk.ResponsePhase:
+		st.answeredBy = h.name
+		return errAnswered
+	}
+	return nil
+}
+
+// count adds the call to counters and records, but for what a group has reported itself.
+func (h *hookStep) count(st *state, o sdk.Outcome, took time.Duration, err error) {
+	if st.timed {
+		h.stats[0].Shard(st.shard).Timings(st.timings)
+	}
+	if st.grouped > 0 && (err == nil || st.grouped == len(h.stats)) {
+		return
+	}
+	at := min(st.grouped, len(h.stats)-1)
+	h.stats[at].Shard(st.shard).Done(o, took)
+	rec := sdk.HookRecord{
+		Name: h.stats[at].Key().Name, Server: h.server, Phase: h.phase, Outcome: o, Changed: st.f.X.Changes(), Duration: took,
+	}
+	if err != nil {
+		rec.Error = firstLine(err.Error())
+	}
+	st.records = append(st.records, rec)
+}
+
+// failed turns the error of a hook into what ends the exchange.
+func (h *hookStep) failed(st *state, err error) error {
+	var refusal *sdk.Error
+	if errors.As(err, &refusal) {
+		if st.failure == "" && refusal.Err != nil {
+			st.failure = firstLine(refusal.Err.Error())
+		}
+		if refusal.Status >= 400 && refusal.Status != 413 {
+			st.event(sdk.EventAuthFailure, refusal.Message)
+		}
+		st.answeredBy = h.name
+		return refusal
+	}
+	if errors.Is(err, context.Canceled) && st.f.Ctx.Err() != nil {
+		return err
+	}
+	st.gate.log.Warn("hook failed", "api", st.route.info.ID, "phase", h.phase.String(), "hook", h.name, "server", h.server,
+		"request_id", st.f.X.RequestID(), "error", err.Error())
+	st.failure = fmt.Sprintf("%s hook %s: %s", h.phase, h.name, firstLine(err.Error()))
+	return h.failure(err)
+}
+
+// failure is the reply to a failure, by the protocol's custom (see RATIONALE.md, "Which status does a failed hook give?").
+func (h *hookStep) failure(err error) *sdk.Error {
+	if h.speaksTyk() {
+		if h.phase == sdk.Auth {
+			return &sdk.Error{Status: 403, Message: "Key not authorised", Err: err}
+		}
+		return &sdk.Error{Status: 500, Message: "Middleware error", Err: err}
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return &sdk.Error{Status: 504, Message: "Plugin timed out", Err: err}
+	}
+	return &sdk.Error{Status: 503, Message: "Plugin unavailable", Err: err}
+}
+
+func (h *hookStep) speaksTyk() bool {
+	if p, ok := h.bare.(protocol); ok {
+		if name := p.Protocol(); name != "" {
+			return name == string(config.ServerTyk)
+		}
+	}
+	return h.tyk
+}
+
+// outcomeOf classifies how a call ended.
+func outcomeOf(err error, x *sdk.Exchange) sdk.Outcome {
+	if err == nil {
+		if x.Changes()&sdk.ChangedAnswer != 0 {
+			return sdk.OutcomeAnswered
+		}
+		return sdk.OutcomeOK
+	}
+	var skipped *policy.Skipped
+	var refusal *sdk.Error
+	switch {
+	case errors.As(err, &skipped):
+		return sdk.OutcomeSkipped
+	case errors.Is(err, sdk.ErrTooLarge):
+		return sdk.OutcomeTooLarge
+	case errors.As(err, &refusal):
+		return sdk.OutcomeRefused
+	}
+	for _, c := range [...]struct {
+		err error
+		o   sdk.Outcome
+	}{
+		{context.DeadlineExceeded, sdk.OutcomeTimeout},
+		{context.Canceled, sdk.OutcomeCanceled},
+		{sdk.ErrBreaker, sdk.OutcomeBreaker},
+		{sdk.ErrOverloaded, sdk.OutcomeOverloaded},
+		{sdk.ErrUnavailable, sdk.OutcomeUnavailable},
+		{sdk.ErrProtocol, sdk.OutcomeGarbage},
+	} {
+		if errors.Is(err, c.err) {
+			return c.o
+		}
+	}
+	return sdk.OutcomeFailed
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}
+
+// keyHash is how records name a key without giving it away.
+func keyHash(key string) string {
+	if key == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte(key))
+	return hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,131 @@
+package host
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/turnbuckle-gateway/turnbuckle/host/flow"
+	"github.com/turnbuckle-gateway/turnbuckle/host/observe"
+	"github.com/turnbuckle-gateway/turnbuckle/host/rules"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk"
+)
+
+// state is what the host keeps of a flow beside the flow itself. It stays with the flow's memory and is used again.
+type state struct {
+	f     *flow.Flow
+	gate  *Gateway
+	route *Route
+	shard int
+
+	variant *variant
+	cors    rules.CORSDecision
+
+	ignored    bool // the path is on the ignore list: no authentication
+	gone       bool // the client left
+	begun      bool // the reply's header has been sent
+	answeredBy string
+	failure    string // why the exchange failed, for the log
+	records    []sdk.HookRecord
+	hook       *hookStep // that runs
+	grouped    int       // records the group that runs has left already
+	timings    sdk.CallTimings
+	timed      bool
+	span       *observe.Span
+	copyBuffer []byte
+}
+
+func (st *state) begin(f *flow.Flow, g *Gateway) {
+	clear(st.records)
+	*st = state{
+		f: f, gate: g, shard: st.shard, records: st.records[:0], copyBuffer: st.copyBuffer, answeredBy: "gateway",
+	}
+	f.Sink = st
+}
+
+// HookLog writes a hook's line to the gateway's log.
+func (st *state) HookLog(f *flow.Flow, level slog.Level, message string) {
+	h := st.hook
+	if h == nil {
+		return
+	}
+	st.gate.log.Log(f.Ctx, level, message,
+		"api", st.route.info.ID, "phase", h.phase.String(), "hook", h.name, "server", h.server, "request_id", f.X.RequestID())
+}
+
+// HookCount adds to a hook's own counter.
+func (st *state) HookCount(_ *flow.Flow, name string, delta int64) {
+	if st.hook != nil {
+		st.hook.stats[0].Count(name, delta)
+	}
+}
+
+// CallDone notes where the time of the running call went.
+func (st *state) CallDone(_ *flow.Flow, t sdk.CallTimings) { st.timings, st.timed = t, true }
+
+// HookDone notes the outcome of one hook of the running group.
+func (st *state) HookDone(_ *flow.Flow, index int, r sdk.HookRecord) {
+	h := st.hook
+	if h == nil || index < 0 || index >= len(h.stats) {
+		return
+	}
+	r.Phase, r.Server = h.phase, h.server
+	st.records = append(st.records, r)
+	st.grouped++
+	h.stats[index].Shard(st.shard).Done(r.Outcome, r.Duration)
+}
+
+var _ flow.Sink = (*state)(nil)
+
+// end writes the exchange down: counters, access log, records, span.
+func (st *state) end() {
+	f, r := st.f, st.route
+	x := &f.X
+	took := time.Since(f.Start)
+	status := x.Response().Status()
+	if st.gone && !st.begun {
+		status = statusClientGone
+	}
+	var upstream time.Duration
+	if !f.Times.Header.IsZero() {
+		upstream = f.Times.Header.Sub(f.Times.Sent)
+	}
+	r.stats.Shard(st.shard).End(status, took, upstream, f.BytesIn, f.BytesOut)
+	if log := st.gate.options.AccessLog; log != nil {
+		log.Write(st.shard, f, &observe.Entry{
+			Route: &r.info, Status: status, Took: took, AnsweredBy: st.answeredBy, Error: st.failure, Hooks: st.records,
+		})
+	}
+	if len(r.taps) > 0 && !r.definition.DoNotTrack {
+		record := st.record(status, took, upstream)
+		for _, t := range r.taps {
+			t.Record(record)
+		}
+	}
+	if st.span != nil {
+		st.span.End(status, st.failure, took)
+	}
+}
+
+// statusClientGone is what logs and counters say of a client that left before its reply began; nothing is sent.
+const statusClientGone = 499
+
+func (st *state) record(status int, took, upstream time.Duration) *sdk.Record {
+	f := st.f
+	x, q := &f.X, f.X.Request()
+	rec := &sdk.Record{
+		Time: f.Start, Duration: took, Upstream: upstream, RequestID: x.RequestID(), Trace: x.Trace(),
+		Route: st.route.info.ID, RouteName: st.route.info.Name, Org: st.route.info.Org, Client: x.ClientAddr(),
+		Method: q.Method(), Scheme: q.Scheme(), Host: q.Host(), Path: q.Path(), Query: q.Query().Raw(), Proto: q.Proto(),
+		UserAgent: q.Header().Get("User-Agent"), Status: status, RequestSize: f.BytesIn, ReplySize: f.BytesOut,
+		Target: f.Reply.Target, AnsweredBy: st.answeredBy, Error: st.failure,
+		Tags:  st.route.definition.Tags,
+		Hooks: append([]sdk.HookRecord(nil), st.records...),
+	}
+	if s := x.Session(); s != nil {
+		rec.Alias, rec.KeyHash = s.Alias, keyHash(s.KeyID)
+		if len(s.Tags) > 0 {
+			rec.Tags = append(append([]string(nil), rec.Tags...), s.Tags...)
+		}
+	}
+	return rec
+}

@@ -1,0 +1,120 @@
+package host
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/turnbuckle-gateway/turnbuckle/host/config"
+)
+
+// Status is what the control listener says of the gateway's routes.
+type Status struct {
+	Loaded time.Time     `json:"loaded"`
+	Routes []RouteStatus `json:"routes"`
+}
+
+// RouteStatus is one route as it stands.
+type RouteStatus struct {
+	ID         string   `json:"id"`
+	Name       string   `json:"name,omitempty"`
+	Host       string   `json:"host,omitempty"`
+	ListenPath string   `json:"listen_path"`
+	File       string   `json:"file"`
+	State      string   `json:"state"`            // serving, stale (the newer definition is refused) or refused
+	Reason     string   `json:"reason,omitempty"` // why it is stale or refused
+	InFlight   int64    `json:"in_flight"`
+	Hooks      []string `json:"hooks,omitempty"` // phase/server/name, in the order they run
+	Targets    any      `json:"targets,omitempty"`
+}
+
+// Status tells how every route stands.
+func (g *Gateway) Status() Status {
+	t := g.table.Load()
+	if t == nil {
+		return Status{Routes: []RouteStatus{}}
+	}
+	s := Status{Loaded: t.loaded, Routes: make([]RouteStatus, 0, len(t.routes))}
+	for _, r := range t.routes {
+		rs := RouteStatus{
+			ID: r.info.ID, Name: r.info.Name, Host: r.listen.Host, ListenPath: r.listen.Path,
+			File: r.definition.Source.File, State: "serving", InFlight: r.inFlight(), Hooks: r.hookNames(),
+		}
+		if why := t.stale[r]; why != nil {
+			rs.State, rs.Reason = "stale", why.Error()
+		}
+		if r.refused != nil {
+			rs.State, rs.Reason = "refused", r.refused.Error()
+		}
+		if len(r.variants) > 0 {
+			if u, ok := r.variants[0].upstream.(interface{ Status() any }); ok {
+				rs.Targets = u.Status()
+			}
+		}
+		s.Routes = append(s.Routes, rs)
+	}
+	return s
+}
+
+func (r *Route) hookNames() []string {
+	if r.refused != nil {
+		return nil
+	}
+	var names []string
+	for _, p := range config.Phases() {
+		for _, h := range r.definition.Hooks.In(p) {
+			names = append(names, string(p)+"/"+serverName(h.Server)+"/"+h.Name)
+		}
+	}
+	return names
+}
+
+// Ready reports, as a status code and a JSON body, whether the gateway should get requests: 503 before the first table,
+// while closing, and, when it is strict, while a route is refused.
+func (g *Gateway) Ready() (int, []byte) {
+	t := g.table.Load()
+	why := ""
+	switch {
+	case g.closing.Load():
+		why = "draining"
+	case t == nil:
+		why = "loading"
+	case g.options.StrictReady && t.refused() > 0:
+		why = "routes are refused"
+	}
+	if why != "" {
+		return 503, body(map[string]string{"status": "fail", "reason": why})
+	}
+	return 200, body(map[string]string{"status": "pass"})
+}
+
+// Hello is the body of /hello: JSON, always to be sent with 200.
+func (g *Gateway) Hello() []byte {
+	status := "pass"
+	if code, _ := g.Ready(); code != 200 {
+		status = "fail"
+	} else if t := g.table.Load(); t.refused() > 0 {
+		status = "warn"
+	}
+	return body(map[string]any{"status": status, "description": "Turnbuckle", "details": map[string]any{}})
+}
+
+// StartClosing makes the gateway not ready, so that load balancers look elsewhere; it goes on serving.
+func (g *Gateway) StartClosing() { g.closing.Store(true) }
+
+func (t *Table) refused() int {
+	n := 0
+	for _, r := range t.routes {
+		if r.refused != nil {
+			n++
+		}
+	}
+	return n
+}
+
+func body(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return []byte("{}") // maps of strings always marshal
+	}
+	return b
+}

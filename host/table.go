@@ -1,0 +1,202 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/turnbuckle-gateway/turnbuckle/host/config"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk"
+)
+
+// Table is the set of routes that serve at one time. Immutable.
+type Table struct {
+	routes []*Route
+	index  *index
+	stale  map[*Route]error // routes that went on because their newer definition is refused
+	loaded time.Time
+}
+
+// cutTime is how long flows get to notice that what they wait for was closed.
+const cutTime = 5 * time.Second
+
+// Load makes a table of the set and swaps it in. A definition that is refused, or does not compile, keeps the route it
+// had; one that never had a route gets one that answers 503. Routes whose definition has not changed stay as they are,
+// unless fresh asks for new ones because something outside the definitions changed. What left the table is drained in
+// the background. The error joins what was refused; the table has been swapped all the same.
+func (g *Gateway) Load(ctx context.Context, set config.Set, open Opener, fresh bool) error {
+	g.loading.Lock()
+	defer g.loading.Unlock()
+	if g.closing.Load() {
+		return errors.New("the gateway is closing")
+	}
+	b := builder{g: g, old: g.table.Load(), open: open, fresh: fresh, places: map[string]bool{}, next: &Table{stale: map[*Route]error{}, loaded: time.Now()}}
+	if b.old == nil {
+		b.old = &Table{}
+	}
+	for _, d := range set.Definitions {
+		if d.Active {
+			b.place(ctx, d)
+		}
+	}
+	for i := range set.Refused {
+		b.refuse(&set.Refused[i])
+	}
+	b.next.index = newIndex(b.next.routes, g.options.Match)
+	settle(ctx, b.opened)
+	g.table.Store(b.next)
+	refused := 0
+	for _, r := range b.next.routes {
+		if r.refused != nil {
+			refused++
+		}
+	}
+	err := errors.Join(b.errs...)
+	g.options.Metrics.Loaded(len(b.next.routes)-refused, refused, err == nil)
+	message := fmt.Sprintf("%d routes serve, %d are refused", len(b.next.routes)-refused, refused)
+	g.events.all(sdk.Event{Time: time.Now(), Type: sdk.EventReload, Message: message})
+	g.drain(b.left())
+	return err
+}
+
+// builder gathers the next table.
+type builder struct {
+	g      *Gateway
+	old    *Table
+	next   *Table
+	open   Opener
+	fresh  bool
+	places map[string]bool // host and listen path, taken
+	opened []Server
+	errs   []error
+}
+
+func (b *builder) place(ctx context.Context, d *config.Definition) {
+	before := b.before(d.ID, d.Source.File)
+	if before != nil && before.refused == nil && !b.fresh && reflect.DeepEqual(before.definition, d) {
+		b.add(before)
+		return
+	}
+	r, err := compile(ctx, &b.g.options, watched{b.open, &b.opened}, b.g.events, d)
+	if err == nil {
+		b.add(r)
+		return
+	}
+	err = fmt.Errorf("%s: api %s: %w", d.Source.File, d.ID, err)
+	b.errs = append(b.errs, err)
+	b.keep(before, err, func() *Route { return refusedRoute(d.ID, d.Source.File, d.Listen, err, &b.g.options) })
+}
+
+func (b *builder) refuse(f *config.Refused) {
+	err := fmt.Errorf("%s: %w", f.File, f.Problems.Err())
+	b.errs = append(b.errs, err)
+	b.keep(b.before(f.ID, f.File), err, func() *Route {
+		if f.ListenPath == "" {
+			return nil
+		}
+		return refusedRoute(f.ID, f.File, config.Listen{Path: f.ListenPath, Host: f.Host}, err, &b.g.options)
+	})
+}
+
+// keep goes on with the route there was, or refuses the place, unless another definition has taken it.
+func (b *builder) keep(before *Route, why error, refused func() *Route) {
+	if before != nil && before.refused == nil && !b.taken(before) {
+		b.add(before)
+		b.next.stale[before] = why
+		return
+	}
+	if r := refused(); r != nil && !b.taken(r) {
+		b.add(r)
+	}
+}
+
+func (b *builder) add(r *Route) {
+	b.places[r.listen.Host+r.listen.Path] = true
+	b.next.routes = append(b.next.routes, r)
+}
+
+func (b *builder) taken(r *Route) bool { return b.places[r.listen.Host+r.listen.Path] }
+
+// before finds the route that a definition had: by file, since an id may be what is broken in it, else by id.
+func (b *builder) before(id, file string) *Route {
+	for _, r := range b.old.routes {
+		if r.definition.Source.File == file {
+			return r
+		}
+	}
+	for _, r := range b.old.routes {
+		if r.info.ID == id {
+			return r
+		}
+	}
+	return nil
+}
+
+// left lists the routes that the new table does not have.
+func (b *builder) left() []*Route {
+	in := map[*Route]bool{}
+	for _, r := range b.next.routes {
+		in[r] = true
+	}
+	var left []*Route
+	for _, r := range b.old.routes {
+		if !in[r] {
+			left = append(left, r)
+		}
+	}
+	return left
+}
+
+// watched notes the servers that a compilation opens.
+type watched struct {
+	Opener
+	opened *[]Server
+}
+
+func (w watched) Server(name string) (Server, error) {
+	s, err := w.Opener.Server(name)
+	if err == nil {
+		*w.opened = append(*w.opened, s)
+	}
+	return s, err
+}
+
+// settle waits until each server is known to be up or down, or ctx ends: the first requests should not meet a server
+// that is just being dialled.
+func settle(ctx context.Context, servers []Server) {
+	for _, s := range servers {
+		if w, ok := s.(interface{ Settle(context.Context) }); ok {
+			w.Settle(ctx)
+		}
+	}
+}
+
+// drain retires routes in the background.
+func (g *Gateway) drain(routes []*Route) {
+	if len(routes) == 0 {
+		return
+	}
+	g.retired.Go(func() {
+		ctx, cancel := context.WithTimeout(g.ctx, g.options.Drain)
+		defer cancel()
+		for _, err := range g.retireAll(ctx, routes) {
+			g.log.Warn("route did not drain", "error", err.Error())
+		}
+	})
+}
+
+func (g *Gateway) retireAll(ctx context.Context, routes []*Route) []error {
+	errs := make(chan error, len(routes))
+	for _, r := range routes {
+		go func() { errs <- r.retire(ctx, cutTime) }()
+	}
+	var all []error
+	for range routes {
+		if err := <-errs; err != nil {
+			all = append(all, err)
+		}
+	}
+	return all
+}
