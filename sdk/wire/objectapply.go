@@ -31,8 +31,7 @@ func ApplyObject(b []byte, x *sdk.Exchange, o ObjectOptions) error {
 		if !v.response.set {
 			return garbage("object", fmt.Errorf("no response"))
 		}
-		v.response.apply(x.Response(), o)
-		return nil
+		return v.response.apply(x.Response(), o)
 	}
 	return v.apply(x, o)
 }
@@ -40,7 +39,7 @@ func ApplyObject(b []byte, x *sdk.Exchange, o ObjectOptions) error {
 func (v *objectView) apply(x *sdk.Exchange, o ObjectOptions) error {
 	r := &v.request
 	if r.set {
-		refused, err := r.overrides()
+		refused, err := r.refusal()
 		if err != nil {
 			return garbage("return overrides", err)
 		}
@@ -187,8 +186,8 @@ func sameParams(a, b url.Values) bool {
 	return true
 }
 
-// overrides returns the error that the return overrides ask for, or nil when they ask for none.
-func (r *requestView) overrides() (*sdk.Error, error) {
+// refusal returns the error that the return overrides ask for, or nil when they ask for none.
+func (r *requestView) refusal() (*sdk.Error, error) {
 	if r.responseCode < 400 || r.overrideError {
 		return nil, nil
 	}
@@ -242,19 +241,29 @@ func (v *objectView) identify(x *sdk.Exchange) {
 	x.SetSession(s)
 }
 
-func (r *objectResponse) apply(reply *sdk.Response, o ObjectOptions) {
-	r.applyHeader(reply.Header())
+func (r *objectResponse) apply(reply *sdk.Response, o ObjectOptions) error {
+	ops := r.headerOps(reply.Header().Fields())
+	if len(ops) > MaxChanges {
+		return garbage("response headers of object", errTooMany)
+	}
+	for _, op := range ops {
+		if err := reply.Header().Apply(op); err != nil {
+			return garbage("response headers of object", err)
+		}
+	}
 	if body, changed := returnedBody(reply.Body(), r.rawBody, r.body, r.echo, o); changed {
 		reply.SetBody(body)
 	}
 	if r.status != 0 && int(r.status) != reply.Status() {
 		reply.SetStatus(int(r.status))
 	}
+	return nil
 }
 
-// applyHeader makes the header what multivalue_headers says, into which the headers map is merged when it was changed.
-func (r *objectResponse) applyHeader(h *sdk.Header) {
-	sent := grouped(h.Fields())
+// headerOps are the changes after which the header is what multivalue_headers says, into which the headers map is
+// merged when it was changed.
+func (r *objectResponse) headerOps(fields []sdk.Field) []sdk.HeaderOp {
+	sent := grouped(fields)
 	want := r.multi
 	if len(want) == 0 && !r.echo {
 		want = sent // the server dropped the field
@@ -266,7 +275,7 @@ func (r *objectResponse) applyHeader(h *sdk.Header) {
 	if !firstValuesEqual(sent, first) {
 		want = mergeFirst(want, first)
 	}
-	replaceHeader(h, sent, want)
+	return difference(sent, want)
 }
 
 func firstValuesEqual(sent []group, first map[string]string) bool {
@@ -304,38 +313,36 @@ func mergeFirst(list []group, first map[string]string) []group {
 	return out
 }
 
-// replaceHeader changes h, which holds the sent groups, so that it holds the wanted ones; what is equal stays in place.
-func replaceHeader(h *sdk.Header, sent, want []group) {
+// difference lists the changes that make the wanted groups of the sent ones; what is equal stays in place.
+func difference(sent, want []group) (ops []sdk.HeaderOp) {
 	wanted := make(map[string][]string, len(want))
 	for _, g := range want {
 		name := canonicalName(g.name)
 		wanted[name] = append(wanted[name], g.values...)
 	}
 	for _, g := range sent {
-		values, ok := wanted[g.name]
+		values := wanted[g.name]
 		delete(wanted, g.name)
 		switch {
-		case !ok || len(values) == 0:
-			h.Del(g.name)
+		case len(values) == 0:
+			ops = append(ops, sdk.HeaderOp{Kind: sdk.HeaderDel, Name: g.name})
 		case !slices.Equal(values, g.values):
-			setAll(h, g.name, values)
+			ops = appendSet(ops, g.name, values)
 		}
 	}
 	for _, g := range want {
 		name := canonicalName(g.name)
-		if values, ok := wanted[name]; ok {
-			delete(wanted, name)
-			setAll(h, name, values)
-		}
+		ops = appendSet(ops, name, wanted[name])
+		delete(wanted, name)
 	}
+	return ops
 }
 
-func setAll(h *sdk.Header, name string, values []string) {
-	for i, v := range values {
-		if i == 0 {
-			h.Set(name, v)
-		} else {
-			h.Add(name, v)
-		}
+func appendSet(ops []sdk.HeaderOp, name string, values []string) []sdk.HeaderOp {
+	kind := sdk.HeaderSet
+	for _, v := range values {
+		ops = append(ops, sdk.HeaderOp{Kind: kind, Name: name, Value: v})
+		kind = sdk.HeaderAdd
 	}
+	return ops
 }

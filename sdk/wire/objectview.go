@@ -22,19 +22,20 @@ type objectView struct {
 
 // requestView is a MiniRequestObject.
 type requestView struct {
-	set                           bool
-	headers, setHeaders           []pair
-	deleteHeaders                 [][]byte
-	body, url, method, uri        []byte
-	scheme, rawBody               []byte
-	addParams                     []pair
-	deleteParams                  [][]byte
-	hasOverrides, overrideError   bool
-	responseCode                  int32
-	responseError, responseBody   []byte
-	overrideHeaders               []pair
-	echo                          bool
-	requestPart, overridesPartial part
+	part
+	headers, setHeaders    []pair
+	deleteHeaders          [][]byte
+	body, url, method, uri []byte
+	scheme, rawBody        []byte
+	addParams              []pair
+	deleteParams           [][]byte
+	echo                   bool
+
+	overrides                   part
+	responseCode                int32
+	responseError, responseBody []byte
+	overrideHeaders             []pair
+	overrideError               bool
 }
 
 // objectResponse is a ResponseObject.
@@ -50,8 +51,8 @@ type objectResponse struct {
 // scanner counts entries over a whole message, so that the bound holds for all lists together.
 type scanner struct{ entries int }
 
-func (s *scanner) count(limit int) error {
-	if s.entries++; s.entries > limit {
+func (s *scanner) count() error {
+	if s.entries++; s.entries > MaxItems {
 		return errTooMany
 	}
 	return nil
@@ -60,7 +61,7 @@ func (s *scanner) count(limit int) error {
 func (s *scanner) pair(list *[]pair, b []byte) error {
 	k, v, err := entry(b)
 	if err == nil {
-		err = s.count(MaxFields)
+		err = s.count()
 	}
 	*list = append(*list, pair{k, v})
 	return err
@@ -68,7 +69,7 @@ func (s *scanner) pair(list *[]pair, b []byte) error {
 
 func (s *scanner) item(list *[][]byte, b []byte) error {
 	*list = append(*list, b)
-	return s.count(MaxFields)
+	return s.count()
 }
 
 func (o *objectView) scan(b []byte) error {
@@ -83,7 +84,7 @@ func (o *objectView) scan(b []byte) error {
 		case 2<<3 | length:
 			o.hookName = c.val
 		case 3<<3 | length:
-			o.request.requestPart.merge(c.val)
+			o.request.merge(c.val)
 		case 4<<3 | length:
 			session.merge(c.val)
 		case 5<<3 | length:
@@ -116,8 +117,7 @@ func (o *objectView) scan(b []byte) error {
 }
 
 func (r *requestView) scan(s *scanner) error {
-	r.set = r.requestPart.set
-	c := cursor{rest: r.requestPart.b}
+	c := cursor{rest: r.b}
 	for c.next() {
 		if r.scalar(&c) {
 			continue
@@ -136,10 +136,10 @@ func (r *requestView) scan(s *scanner) error {
 			err = s.item(&r.deleteParams, c.val)
 		case 6<<3 | length, 8<<3 | length: // params and extended_params: checked, not used
 			if _, _, err = entry(c.val); err == nil {
-				err = s.count(MaxFields)
+				err = s.count()
 			}
 		case 10<<3 | length:
-			r.overridesPartial.merge(c.val)
+			r.overrides.merge(c.val)
 		}
 		if err != nil {
 			return err
@@ -177,8 +177,7 @@ func (r *requestView) scalar(c *cursor) bool {
 }
 
 func (r *requestView) scanOverrides(s *scanner) error {
-	r.hasOverrides = r.overridesPartial.set
-	c := cursor{rest: r.overridesPartial.b}
+	c := cursor{rest: r.overrides.b}
 	for c.next() {
 		switch c.key {
 		case 1<<3 | varint:
@@ -232,14 +231,14 @@ func (r *objectResponse) multiValue(s *scanner, b []byte) error {
 			g.name = string(c.val)
 		case 2<<3 | length:
 			g.values = append(g.values, string(c.val))
-			if err := s.count(MaxFields); err != nil {
+			if err := s.count(); err != nil {
 				return err
 			}
 		}
 	}
 	r.multi = append(r.multi, g)
 	if c.err == nil {
-		c.err = s.count(MaxFields)
+		c.err = s.count()
 	}
 	return c.err
 }
