@@ -1,0 +1,138 @@
+package front
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/turnbuckle-gateway/turnbuckle/host/flow"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk"
+)
+
+// client is the client's side of a flow, written through net/http (see [flow.Client]).
+type client struct {
+	flow     *flow.Flow
+	w        http.ResponseWriter
+	head     bool // a HEAD request
+	old      bool // HTTP/1.0: knows no interim replies
+	wrote    bool // the reply has begun
+	mute     bool // the reply has no body, whatever is written
+	hijacked bool
+	conn     *conn    // once hijacked
+	values   []string // what the response header's values are slices of until net/http has copied them
+}
+
+func (c *client) begin(w http.ResponseWriter, r *http.Request) {
+	c.w, c.head, c.old = w, r.Method == http.MethodHead, r.ProtoMajor == 1 && r.ProtoMinor == 0
+}
+
+func (c *client) end() {
+	clear(c.values)
+	*c = client{flow: c.flow, values: c.values[:0]}
+}
+
+// WriteHeader begins the reply. Field names are written in their canonical spelling; a Date that is missing is added
+// (RFC 9110 §6.6.1), a missing Content-Type is left missing.
+func (c *client) WriteHeader(status int, h *sdk.Header, length int64) {
+	if status < 200 || status > 999 {
+		status = http.StatusBadGateway // what no reply can carry
+	}
+	c.wrote = true
+	c.mute = c.head || status == http.StatusNoContent || status == http.StatusNotModified
+	to := c.w.Header()
+	c.fill(to, h)
+	if _, ok := to["Content-Type"]; !ok && !c.mute {
+		to["Content-Type"] = nil // or net/http guesses one
+	}
+	if length > 0 || length == 0 && status != http.StatusNoContent && status != http.StatusNotModified {
+		to["Content-Length"] = append(c.slab(1), lengthText(h, length))
+	}
+	c.w.WriteHeader(status) // and net/http has copied the header
+}
+
+// fill puts field lines into a header map: one slice of all values, cut into pieces.
+func (c *client) fill(to http.Header, h *sdk.Header) {
+	fields := h.Fields()
+	c.slab(len(fields) + 1)
+	for i := range fields {
+		name := http.CanonicalHeaderKey(fields[i].Name)
+		switch name {
+		case "Content-Length", "Transfer-Encoding":
+			continue
+		}
+		if before, ok := to[name]; ok {
+			to[name] = append(before, fields[i].Value)
+			continue
+		}
+		to[name] = append(c.slab(1), fields[i].Value)
+	}
+}
+
+// slab returns an empty slice with room for n values that nobody else has.
+func (c *client) slab(n int) []string {
+	if cap(c.values)-len(c.values) < n {
+		c.values = make([]string, 0, max(n, 16))
+	}
+	at := len(c.values)
+	if n == 1 {
+		c.values = c.values[:at+1]
+	}
+	return c.values[at : at : at+n]
+}
+
+// lengthText spells length, as the header does if it says the same.
+func lengthText(h *sdk.Header, length int64) string {
+	var digits [20]byte
+	text := strconv.AppendInt(digits[:0], length, 10)
+	if s, ok := h.Lookup("Content-Length"); ok && s == string(text) {
+		return s
+	}
+	return string(text)
+}
+
+// WriteInfo sends an interim reply, to clients that know such replies.
+func (c *client) WriteInfo(status int, h *sdk.Header) error {
+	if c.old || status < 100 || status > 199 || status == http.StatusSwitchingProtocols {
+		return nil
+	}
+	to := c.w.Header()
+	c.fill(to, h)
+	c.w.WriteHeader(status)
+	clear(to)
+	return nil
+}
+
+// Write sends body bytes. What a reply without body is given is dropped.
+func (c *client) Write(p []byte) (int, error) {
+	c.wrote = true
+	if c.mute {
+		return len(p), nil
+	}
+	n, err := c.w.Write(p)
+	c.flow.BytesOut += int64(n)
+	return n, err
+}
+
+// Flush sends what is buffered.
+func (c *client) Flush() error {
+	c.wrote = true
+	if f, ok := c.w.(interface{ FlushError() error }); ok {
+		return f.FlushError()
+	}
+	return http.ErrNotSupported
+}
+
+// WriteTrailer sends trailer fields. They need not have been announced, but on HTTP/1 they can only follow a body of no
+// declared length, and HTTP/1.0 has none.
+func (c *client) WriteTrailer(h *sdk.Header) {
+	if h == nil || h.Len() == 0 || c.head || c.old {
+		return
+	}
+	_ = c.Flush() // or net/http sees the whole body and declares its length, which leaves no place for trailers
+	to := c.w.Header()
+	for _, f := range h.Fields() {
+		name := http.TrailerPrefix + http.CanonicalHeaderKey(f.Name)
+		to[name] = append(to[name], f.Value)
+	}
+}
+
+var _ flow.Informer = (*client)(nil)
