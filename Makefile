@@ -37,7 +37,9 @@ build: ## Build bin/turnbuckle
 
 .PHONY: demo
 demo: build ## Start an upstream, the example plugin server and the gateway; show requests (LISTEN=, ONCE=1)
-	$(GO) run ./cmd/demo --gateway bin/turnbuckle --listen '$(LISTEN)' $(if $(ONCE),--once)
+	$(GO) build -trimpath -o bin/demo-plugin ./examples/go-grpc
+	$(GO) build -trimpath -o bin/demo ./cmd/demo
+	bin/demo --gateway bin/turnbuckle --plugin bin/demo-plugin --listen '$(LISTEN)' $(if $(ONCE),--once)
 
 .PHONY: test
 test: ## Run every test under the race detector
