@@ -1,0 +1,194 @@
+// Package h1 is an HTTP/1.1 client for one target, made for a proxy: a request leaves in one write, the reply is read
+// and parsed on the goroutine that asked, and no connection or request has goroutines or timers of its own. One
+// goroutine per [Transport], asleep while nothing is in flight, ends requests that are overdue or whose client left.
+package h1
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/turnbuckle-gateway/turnbuckle/host/upstream/outbound"
+)
+
+// Options are the settings of a [Transport].
+type Options struct {
+	Dialer *outbound.Dialer
+	// Header bounds the wait for the reply's header once the request was sent; 0: no bound.
+	Header time.Duration
+	// Stall bounds a pause between two body bytes, either way, for which the target is to blame; 0: no bound.
+	Stall time.Duration
+	// Continue is how long a request with Expect: 100-continue waits before its body is sent regardless
+	// (RFC 9110 §10.1.1). Default 1 s.
+	Continue time.Duration
+	// MaxIdle is how many unused connections are kept, about; default 1024, negative: none.
+	MaxIdle int
+	// IdleTimeout is how long an unused connection is kept. Default 90 s.
+	IdleTimeout time.Duration
+	// MaxHeaderBytes and MaxHeaderFields bound a reply's header, and its trailer. Defaults 1 MiB and 1,000.
+	MaxHeaderBytes  int
+	MaxHeaderFields int
+	// MaxInterim bounds the interim replies to one request. Default 16.
+	MaxInterim int
+}
+
+// Transport sends requests to one target. It is safe for concurrent use.
+type Transport struct {
+	o    Options
+	tls  *tls.Config
+	pool pool
+
+	in, out sync.Pool // *buffer
+
+	mu      sync.Mutex // guards what follows
+	conns   []*conn    // every open connection
+	dials   int        // under way
+	closing bool
+	drained chan struct{} // closed when closing and nothing is left
+
+	sweeper sweeper
+}
+
+// New returns a Transport. Its goroutine ends with Close.
+func New(o Options) *Transport {
+	o.Continue = or(o.Continue, time.Second)
+	o.IdleTimeout = or(o.IdleTimeout, 90*time.Second)
+	o.MaxIdle = or(o.MaxIdle, 1024)
+	o.MaxHeaderBytes = or(o.MaxHeaderBytes, 1<<20)
+	o.MaxHeaderFields = or(o.MaxHeaderFields, 1000)
+	o.MaxInterim = or(o.MaxInterim, 16)
+	t := &Transport{o: o, tls: o.Dialer.Config("http/1.1"), drained: make(chan struct{})}
+	t.in.New = func() any { return &buffer{b: make([]byte, 8<<10)} }
+	t.out.New = func() any { return &buffer{b: make([]byte, 32<<10)} }
+	t.pool.init(o.MaxIdle)
+	t.sweeper.start(t)
+	return t
+}
+
+func or[T comparable](v, otherwise T) T {
+	var zero T
+	if v == zero {
+		return otherwise
+	}
+	return v
+}
+
+// A buffer is what the transport's pools hold.
+type buffer struct{ b []byte }
+
+// maxKept is the size in bytes up to which a buffer that grew goes back to its pool.
+const maxKept = 64 << 10
+
+func (t *Transport) keep(p *sync.Pool, b *buffer) {
+	if b != nil && cap(b.b) <= maxKept {
+		p.Put(b)
+	}
+}
+
+// dial opens a connection and registers it.
+func (t *Transport) dial(call *outbound.Call) (*conn, error) {
+	t.mu.Lock()
+	if t.closing {
+		t.mu.Unlock()
+		return nil, errClosed()
+	}
+	t.dials++
+	t.mu.Unlock()
+
+	ctx, cancel := call.Ctx, context.CancelFunc(func() {})
+	if !call.Deadline.IsZero() {
+		ctx, cancel = context.WithDeadline(ctx, call.Deadline)
+	}
+	nc, err := t.o.Dialer.Dial(ctx, t.tls)
+	cancel()
+	var c *conn
+	if err == nil {
+		c, err = newConn(t, nc)
+	}
+
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.dials--
+	switch {
+	case err != nil:
+		t.settle()
+		return nil, outbound.DialFailure(call.Ctx, err)
+	case t.closing:
+		nc.Close()
+		t.settle()
+		return nil, errClosed()
+	}
+	c.slot = len(t.conns)
+	t.conns = append(t.conns, c)
+	return c, nil
+}
+
+func errClosed() error {
+	return &outbound.Failure{Kind: outbound.Closed, Err: fmt.Errorf("upstream is closed")}
+}
+
+// discard closes a connection and forgets it.
+func (t *Transport) discard(c *conn) {
+	c.nc.Close()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	last := len(t.conns) - 1
+	t.conns[c.slot] = t.conns[last]
+	t.conns[c.slot].slot = c.slot
+	t.conns[last] = nil
+	t.conns = t.conns[:last]
+	t.settle()
+}
+
+// settle, with mu held, says so when a closing transport is empty.
+func (t *Transport) settle() {
+	if t.closing && len(t.conns) == 0 && t.dials == 0 {
+		select {
+		case <-t.drained:
+		default:
+			close(t.drained)
+		}
+	}
+}
+
+// InFlight returns how many requests hold a connection, switched ones included.
+func (t *Transport) InFlight() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := t.dials
+	for _, c := range t.conns {
+		if c.busy.Load() {
+			n++
+		}
+	}
+	return n
+}
+
+// Close refuses new requests, waits for those in flight until ctx ends, then cuts them, and returns when the
+// transport's goroutine has ended; the error is ctx's when requests were cut.
+func (t *Transport) Close(ctx context.Context) error {
+	t.mu.Lock()
+	t.closing = true
+	t.settle()
+	t.mu.Unlock()
+	for _, c := range t.pool.close() {
+		t.discard(c)
+	}
+
+	var err error
+	select {
+	case <-t.drained:
+	case <-ctx.Done():
+		err = fmt.Errorf("upstream %s: requests cut while draining: %w", t.o.Dialer.Target.Name, context.Cause(ctx))
+		t.mu.Lock()
+		for _, c := range t.conns {
+			c.cut(fmt.Errorf("upstream is closed"))
+			c.nc.SetDeadline(past()) // of one about to be leased too
+		}
+		t.mu.Unlock()
+	}
+	t.sweeper.stop(t)
+	return err
+}
