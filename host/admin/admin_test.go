@@ -1,0 +1,88 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/turnbuckle-gateway/turnbuckle/host"
+)
+
+type gateway struct{ ready int }
+
+func (g gateway) Status() host.Status {
+	return host.Status{Routes: []host.RouteStatus{{ID: "a", State: "refused", Reason: "because"}}}
+}
+func (g gateway) Ready() (int, []byte) { return g.ready, []byte(`{"status":"fail"}`) }
+func (g gateway) Hello() []byte        { return []byte(`{"status":"fail"}`) }
+
+func TestControlAPI(t *testing.T) {
+	var log strings.Builder
+	reloads := 0
+	h, err := New(Options{
+		Secret: "s3cret", Gateway: gateway{503},
+		Servers: func() any { return []string{"default"} },
+		Reload: func(context.Context) error {
+			if reloads++; reloads > 1 {
+				return errors.New("b.yaml: bad")
+			}
+			return nil
+		},
+		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "up 1\n") }),
+		Log:     slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name, method, path, header, value string
+		status                            int
+		body                              string
+	}{
+		{"hello needs no secret", "GET", "/hello", "", "", 200, "fail"},
+		{"ready needs no secret", "GET", "/ready", "", "", 503, "fail"},
+		{"no secret", "GET", "/v1/routes", "", "", 403, "invalid or missing key"},
+		{"wrong secret", "GET", "/v1/routes", "X-Tyk-Authorization", "s3cret2", 403, "invalid or missing key"},
+		{"wrong scheme", "GET", "/v1/routes", "Authorization", "Basic s3cret", 403, "invalid"},
+		{"no secret on what is not there", "GET", "/nothing", "", "", 403, "invalid"},
+		{"bearer", "GET", "/v1/routes", "Authorization", "Bearer s3cret", 200, "because"},
+		{"tyk's header", "GET", "/v1/routes", "X-Tyk-Authorization", "s3cret", 200, "because"},
+		{"servers", "GET", "/v1/servers", "X-Tyk-Authorization", "s3cret", 200, "default"},
+		{"metrics", "GET", "/metrics", "Authorization", "Bearer s3cret", 200, "up 1"},
+		{"metrics without secret", "GET", "/metrics", "", "", 403, "invalid"},
+		{"reload", "POST", "/v1/reload", "Authorization", "Bearer s3cret", 200, `"message": ""`},
+		{"reload as tyk", "GET", "/tyk/reload/", "X-Tyk-Authorization", "s3cret", 200, "b.yaml: bad"},
+		{"wrong method", "DELETE", "/v1/routes", "Authorization", "Bearer s3cret", 404, "no DELETE /v1/routes"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r := httptest.NewRequest(tt.method, tt.path, nil)
+			if tt.header != "" {
+				r.Header.Set(tt.header, tt.value)
+			}
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if w.Code != tt.status || !strings.Contains(w.Body.String(), tt.body) {
+				t.Errorf("got %d %s, want %d with %q", w.Code, w.Body, tt.status, tt.body)
+			}
+			if w.Header().Get("Content-Type") == "application/json" && !json.Valid(w.Body.Bytes()) {
+				t.Errorf("not JSON: %s", w.Body)
+			}
+		})
+	}
+	if strings.Contains(log.String(), "s3cret") {
+		t.Error("the secret is in the audit log")
+	}
+	if got := strings.Count(log.String(), "status=403"); got != 5 {
+		t.Errorf("got %d audit lines of refusals, want 5", got)
+	}
+	if _, err := New(Options{Gateway: gateway{}}); err == nil {
+		t.Error("a control API without secret was made")
+	}
+}
