@@ -67,6 +67,6 @@ func JoinPath(base, rest string, keepSlash bool) string {
 // Clean resolves "." and ".." segments (RFC 3986 §5.2.4, also where the dots are escaped), never above the root, and
 // joins doubled slashes. Other escapes stay as they came, and so does a slash at the end.
 func Clean(path string) string {
-	clean, _ := resolve(path, true)
+	clean, _ := resolve(path, tidying{escapes: true})
 	return clean
 }

@@ -1,12 +1,15 @@
 package rules
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 )
 
-// decodeRounds is how often a path is decoded before it is taken for hostile.
-const decodeRounds = 3
+const (
+	decodeRounds = 3       // how often a path is decoded before it is taken for hostile
+	maxAmbiguous = 4 << 10 // bytes of a path that is compared in all its readings; a longer one is hostile
+)
 
 // plain reports whether the path can be read in one way only.
 func plain(path string) bool {
@@ -14,17 +17,24 @@ func plain(path string) bool {
 		switch c := path[i]; {
 		case c < ' ', c == 0x7f, c == '%', c == '\\', c == ';', c == '?', c == '#':
 			return false
-		case c == '/' && i+1 < len(path) && (path[i+1] == '/' || path[i+1] == '.'):
+		case c != '/' || i+1 == len(path):
+		case path[i+1] == '/', path[i+1] == '.' && dots(firstSegment(path[i+1:]), false) > 0:
 			return false
 		}
 	}
-	return path != ""
+	return path != "" && path[0] == '/'
+}
+
+// firstSegment returns what stands before the second slash of "/a/b", or before the first of "a/b".
+func firstSegment(path string) string {
+	segment, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
+	return segment
 }
 
 // readings are the ways in which servers may read one path.
 type readings struct {
 	forms   []string
-	hostile bool // climbs, holds control characters, or was escaped again and again
+	hostile bool // climbs, holds control characters, was escaped again and again, or is long and ambiguous
 }
 
 // read lists the readings of a path that is not plain.
@@ -34,22 +44,29 @@ func read(path string) readings {
 		path = "/"
 	}
 	once, escaped := decode(path, false)
+	if len(path) > maxAmbiguous && !plain(once) {
+		return readings{[]string{once}, true}
+	}
 	r.base(once)
-	if kept, _ := decode(path, true); escaped && kept != once {
+	if !escaped {
+		return r
+	}
+	if kept, _ := decode(path, true); kept != once {
 		r.base(kept)
 	}
-	for round := 1; escaped; round++ {
-		again, more := decode(once, false)
-		if !more {
-			break
-		}
-		if round == decodeRounds {
-			r.hostile = true
-			break
-		}
-		r.base(again)
-		once, escaped = again, more
+	early, climbs := resolve(path, tidying{}) // before decoding, when escaped dots are none
+	r.hostile = r.hostile || climbs
+	if early, _ = decode(early, false); early != once {
+		r.base(early)
 	}
+	for range decodeRounds - 1 {
+		if once, escaped = decode(once, false); !escaped {
+			return r
+		}
+		r.base(once)
+	}
+	_, escaped = decode(once, false)
+	r.hostile = r.hostile || escaped
 	return r
 }
 
@@ -63,17 +80,24 @@ func (r *readings) base(path string) {
 }
 
 func (r *readings) slashed(path string) {
-	r.cleaned(path)
+	r.resolved(path)
 	if strings.ContainsAny(path, ";?#") {
-		r.cleaned(stripParameters(path))
+		r.resolved(stripParameters(path))
 	}
 }
 
-func (r *readings) cleaned(path string) {
+func (r *readings) resolved(path string) {
 	r.add(path)
-	clean, climbs := resolve(path, false)
-	r.hostile = r.hostile || climbs
+	clean, climbs := resolve(path, tidying{})
 	r.add(clean)
+	if clean != path {
+		// An empty segment is one that ".." takes away (RFC 3986 §5.2.4), unless slashes were joined before.
+		strict, _ := resolve(path, tidying{keepEmpty: true})
+		r.add(strict)
+		joined, _ := resolve(strict, tidying{})
+		r.add(joined)
+	}
+	r.hostile = r.hostile || climbs
 }
 
 func (r *readings) add(path string) {
@@ -87,11 +111,8 @@ func canonical(path string) string {
 	if plain(path) {
 		return path
 	}
-	if path == "" {
-		return "/"
-	}
 	path, _ = decode(path, false)
-	path, _ = resolve(path, false)
+	path, _ = resolve(path, tidying{})
 	return path
 }
 
@@ -170,61 +191,57 @@ func stripParameters(path string) string {
 	return b.String()
 }
 
+// tidying says what resolve goes by.
+type tidying struct {
+	escapes   bool // %2E is a dot
+	keepEmpty bool // empty segments stay
+}
+
 // resolve removes "." and ".." segments (RFC 3986 §5.2.4) and empty segments, and reports whether the path climbed above
-// its root. A slash at the end stays. With escapes, %2E counts as a dot.
-func resolve(path string, escapes bool) (clean string, climbs bool) {
-	if !untidy(path, escapes) {
+// its root. A slash at the end stays; the result begins with one.
+func resolve(path string, t tidying) (clean string, climbs bool) {
+	if tidy(path, t) {
 		return path, false
 	}
 	out := make([]byte, 0, len(path)+1)
-	directory := true // whether the path ends in a directory: in a slash or a dot segment
-	for rest := path; rest != ""; {
+	rest := strings.TrimPrefix(path, "/")
+	for more := true; more; {
 		var segment string
-		segment, rest, directory = strings.Cut(rest, "/")
-		switch dots(segment, escapes) {
-		case 1:
-			directory = true
-			continue
-		case 2:
-			directory = true
-			i := strings.LastIndexByte(string(out), '/')
+		segment, rest, more = strings.Cut(rest, "/")
+		count := dots(segment, t.escapes)
+		switch {
+		case count == 2:
+			i := bytes.LastIndexByte(out, '/')
 			climbs = climbs || i < 0
 			out = out[:max(i, 0)]
-			continue
-		}
-		if segment != "" {
+		case count == 0 && (segment != "" || t.keepEmpty && more):
 			out = append(append(out, '/'), segment...)
 		}
-	}
-	if directory {
-		out = append(out, '/')
+		if !more && (count > 0 || segment == "") {
+			out = append(out, '/')
+		}
 	}
 	return string(out), climbs
 }
 
-// untidy reports whether there is something to resolve.
-func untidy(path string, escapes bool) bool {
-	for i := range len(path) {
-		if path[i] != '/' && i > 0 {
-			continue
-		}
-		segment := path[i:]
-		if path[i] == '/' {
-			segment = path[i+1:]
-		}
-		if strings.HasPrefix(segment, "/") {
-			return true
-		}
-		if segment, _, _ = strings.Cut(segment, "/"); dots(segment, escapes) > 0 {
-			return true
+// tidy reports whether there is nothing to resolve.
+func tidy(path string, t tidying) bool {
+	if path == "" || path[0] != '/' {
+		return false
+	}
+	for rest, more := path[1:], true; more; {
+		var segment string
+		segment, rest, more = strings.Cut(rest, "/")
+		if segment == "" && more && !t.keepEmpty || dots(segment, t.escapes) > 0 {
+			return false
 		}
 	}
-	return path == "" || path[0] != '/'
+	return true
 }
 
 // dots returns 1 for ".", 2 for "..", else 0.
 func dots(segment string, escapes bool) int {
-	if escapes && strings.Contains(segment, "%") && len(segment) <= len("%2e%2e") {
+	if escapes && len(segment) <= len("%2E%2E") {
 		segment, _ = decode(segment, true)
 	}
 	switch segment {

@@ -1,7 +1,6 @@
 package rules
 
 import (
-	"strings"
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
@@ -119,8 +118,7 @@ func (v *Versions) path(path string) (int, error) {
 	}
 	index := -1
 	for _, form := range r.forms {
-		clean, _ := resolve(form, false)
-		i, err := v.named(firstSegment(clean))
+		i, err := v.named(firstSegment(form))
 		if err != nil {
 			return -1, err
 		}
@@ -130,9 +128,4 @@ func (v *Versions) path(path string) (int, error) {
 		index = i
 	}
 	return index, nil
-}
-
-func firstSegment(path string) string {
-	segment, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	return segment
 }
