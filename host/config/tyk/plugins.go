@@ -33,7 +33,7 @@ func (t *translation) auth() {
 			at = check
 		}
 		t.report(at, document.Ignored, "", "use_keyless removes auth_check and post_key_auth hooks")
-	case d.Keyless:
+	case d.Keyless || keyless != nil && keyless.Kind != document.Bool:
 	case custom != nil && enabled:
 		d.Hooks.Auth = []config.HookRef{t.hook(check)}
 		t.from("$.hooks.auth", check)

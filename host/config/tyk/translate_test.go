@@ -21,7 +21,7 @@ func parse(t testing.TB, text string) (*config.Definition, config.Problems) {
 	env := map[string]string{"TARGET": "http://from-env.internal", "TOKEN": "s3cret-token"}
 	loader := config.Loader{
 		Classic:   tyk.New(),
-		WorkDir:   t.TempDir(),
+		WorkDir:   "testdata",
 		LookupEnv: func(name string) (string, bool) { v, ok := env[name]; return v, ok },
 	}
 	def, refused := loader.Parse("api.json", []byte(text))
