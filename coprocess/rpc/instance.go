@@ -1,0 +1,218 @@
+package rpc
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc/rawcodec"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk"
+)
+
+// State is what an instance is doing.
+type State string
+
+// The states of an instance.
+const (
+	StateConnecting State = "connecting"  // and asking what it speaks
+	StateReady      State = "ready"       // takes calls
+	StateNotServing State = "not_serving" // its health service says so
+	StateDown       State = "down"        // cannot be reached; tried again with back-off
+)
+
+// instance is one network address of a server. Its goroutine connects, asks, watches, and begins anew.
+type instance struct {
+	s       *Server
+	address string
+	conn    *grpc.ClientConn
+	ctx     context.Context // ends when the address is gone or the server is closed
+	cancel  context.CancelFunc
+
+	mu    sync.Mutex
+	state State
+	err   error // why it is not ready
+	link  *link // the present one
+}
+
+// Windows above the 64 KiB of HTTP/2 let large bodies through without waiting for acknowledgements, and being fixed
+// spare the measuring that gRPC would do instead.
+const (
+	streamWindow     = 1 << 20
+	connectionWindow = 4 << 20
+	replyFrame       = 64 << 20 // bytes of a frame of many replies, each bounded by MaxRecv
+)
+
+func newInstance(s *Server, address string) (*instance, error) {
+	i := &instance{s: s, address: address, state: StateConnecting}
+	o := &s.o
+	creds := insecure.NewCredentials()
+	if o.TLS != nil {
+		config := o.TLS.Clone()
+		if config.ServerName == "" {
+			config.ServerName = serverName(s)
+		}
+		creds = credentials.NewTLS(config)
+	}
+	options := []grpc.DialOption{
+		grpc.WithTransportCredentials(creds),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+			return o.Dial(ctx, s.target.network, address)
+		}),
+		grpc.WithAuthority(authority(s)),
+		grpc.WithNoProxy(),
+		grpc.WithDisableServiceConfig(),
+		grpc.WithDisableRetry(), // calls that never left are still sent again by themselves
+		grpc.WithIdleTimeout(0),
+		grpc.WithInitialWindowSize(streamWindow),
+		grpc.WithInitialConnWindowSize(connectionWindow),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: o.RetryEvery},
+			MinConnectTimeout: o.ConnectTimeout,
+		}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 5 * time.Minute, Timeout: 20 * time.Second}),
+		grpc.WithDefaultCallOptions(
+			grpc.ForceCodecV2(rawcodec.New()), grpc.MaxCallSendMsgSize(o.MaxSend), grpc.MaxCallRecvMsgSize(o.MaxRecv),
+		),
+	}
+	var err error
+	if i.conn, err = grpc.NewClient("passthrough:///"+address, options...); err != nil {
+		return nil, fmt.Errorf("plugin server %s: %w", address, err)
+	}
+	i.ctx, i.cancel = context.WithCancel(s.ctx)
+	return i, nil
+}
+
+// serverName is the name the server's certificate must have.
+func serverName(s *Server) string {
+	if s.o.Authority != "" {
+		return hostOf(s.o.Authority)
+	}
+	return hostOf(authority(s))
+}
+
+func hostOf(address string) string {
+	if host, _, err := net.SplitHostPort(address); err == nil {
+		return host
+	}
+	return address
+}
+
+// authority is what calls name as their host (RFC 9113 §8.3.1).
+func authority(s *Server) string {
+	switch {
+	case s.o.Authority != "":
+		return s.o.Authority
+	case s.target.network == "unix":
+		return "localhost"
+	}
+	return s.target.address
+}
+
+// run is the instance's life.
+func (i *instance) run() {
+	defer i.s.owned.Done()
+	defer func() { _ = i.conn.Close() }()
+	defer i.cancel()
+	var links sync.WaitGroup
+	defer links.Wait()
+	for failures := 0; i.ctx.Err() == nil; {
+		l, err := i.connect()
+		if err == nil {
+			failures = 0
+			err = i.serve(l)
+			links.Go(l.retire)
+		}
+		if i.ctx.Err() != nil {
+			return
+		}
+		i.note(StateDown, err)
+		i.s.lookAgain()
+		i.pause(failures)
+		failures++
+	}
+}
+
+// pause waits before the next attempt; gRPC waits too between its attempts to connect.
+func (i *instance) pause(failures int) {
+	d := min(10*time.Millisecond<<min(failures, 10), i.s.o.RetryEvery)
+	t := time.NewTimer(jitter(d))
+	defer t.Stop()
+	select {
+	case <-i.ctx.Done():
+	case <-t.C:
+	}
+}
+
+// connect waits for a connection and asks the server how it wants to be spoken to.
+func (i *instance) connect() (*link, error) {
+	for {
+		state := i.conn.GetState()
+		switch state {
+		case connectivity.Ready:
+			return i.ask()
+		case connectivity.Idle:
+			i.conn.Connect()
+		case connectivity.TransientFailure:
+			i.note(StateDown, i.whyNot())
+			i.s.lookAgain()
+		}
+		if !i.conn.WaitForStateChange(i.ctx, state) {
+			return nil, i.ctx.Err()
+		}
+	}
+}
+
+// whyNot asks a connection that failed for its reason: a call that does not wait is refused with it.
+func (i *instance) whyNot() error {
+	ctx, cancel := context.WithTimeout(i.ctx, time.Second)
+	defer cancel()
+	stream, err := i.conn.NewStream(ctx, &grpc.StreamDesc{}, "/")
+	if err == nil {
+		_ = stream.CloseSend()
+		return errors.New("connection failed")
+	}
+	return fmt.Errorf("%w: %w", sdk.ErrUnavailable, err)
+}
+
+// note keeps what the instance is doing, and logs it when that is new.
+func (i *instance) note(state State, err error) {
+	i.mu.Lock()
+	changed := i.state != state
+	i.state, i.err = state, err
+	i.mu.Unlock()
+	if !changed {
+		return
+	}
+	log := i.s.o.Log.With("server", i.s.o.Address, "address", i.address, "state", string(state))
+	if err != nil {
+		log.Warn("plugin server changed", "error", err)
+	} else {
+		log.Info("plugin server changed")
+	}
+}
+
+// why says why the instance takes no calls.
+func (i *instance) why() error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.err
+}
+
+// ClientTLS is a convenience for [Options.TLS]: at least TLS 1.2, and what RFC 9113 §9.2 asks of HTTP/2.
+func ClientTLS(c *tls.Config) *tls.Config {
+	c = c.Clone()
+	c.MinVersion = max(c.MinVersion, tls.VersionTLS12)
+	c.NextProtos = []string{"h2"}
+	return c
+}

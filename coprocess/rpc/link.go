@@ -1,0 +1,243 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/status"
+
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc/rawcodec"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc/session"
+	pluginv1 "github.com/turnbuckle-gateway/turnbuckle/proto/plugin/v1"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk/wire"
+)
+
+// link is an instance for as long as one connection to it lasts.
+type link struct {
+	i      *instance
+	manner *manner
+	ctx    context.Context // the life of its streams, beyond rotation
+	cancel context.CancelFunc
+
+	sessions []*session.Session // of the native protocol
+
+	unary    atomic.Int64 // calls of Tyk's protocol under way
+	calls    atomic.Uint64
+	turn     atomic.Uint32
+	watchers sync.WaitGroup
+}
+
+var errLost = errors.New("connection was lost")
+
+// load is about how many calls the link has on its hands.
+func (l *link) load() int {
+	n := int(l.unary.Load())
+	for _, s := range l.sessions {
+		n += s.Load()
+	}
+	return n
+}
+
+func (l *link) dispatch(ctx context.Context, b *coprocess.Binding, x *sdk.Exchange) error {
+	if l.manner.protocol == Native {
+		return l.native(ctx, b, x)
+	}
+	return l.tyk(ctx, b, x)
+}
+
+// ask finds out what a fresh connection speaks and opens its sessions.
+func (i *instance) ask() (_ *link, err error) {
+	ctx, cancel := context.WithTimeout(i.ctx, i.s.o.ConnectTimeout)
+	defer cancel()
+	m, err := i.describe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l := &link{i: i, manner: i.s.meet(m)}
+	l.ctx, l.cancel = context.WithCancel(i.s.ctx)
+	if m.protocol == Native {
+		if err = l.openSessions(ctx); err != nil {
+			l.cancel()
+			for _, s := range l.sessions {
+				s.Close()
+			}
+			return nil, err
+		}
+	}
+	return l, nil
+}
+
+// describe asks for the protocol. Only a server that says it has no such method speaks Tyk's: silence proves nothing.
+func (i *instance) describe(ctx context.Context) (*manner, error) {
+	if i.s.o.Protocol == Tyk {
+		return &manner{protocol: Tyk}, nil
+	}
+	out := &rawcodec.Out{Buffers: mem.BufferSlice{mem.SliceBuffer(wire.AppendDescribeRequest(nil, i.s.o.Host))}}
+	var in rawcodec.In
+	err := i.conn.Invoke(ctx, pluginv1.Plugin_Describe_FullMethodName, out, &in)
+	switch {
+	case err == nil:
+	case status.Code(err) == codes.Unimplemented && i.s.o.Protocol == Auto:
+		return &manner{protocol: Tyk}, nil
+	default:
+		return nil, fmt.Errorf("%w: describe: %w", sdk.ErrUnavailable, err)
+	}
+	about, err := wire.DecodeDescribeReply(in.Data)
+	if err != nil {
+		return nil, err
+	}
+	return &manner{protocol: Native, raw: string(in.Data), about: about}, nil
+}
+
+func (l *link) openSessions(ctx context.Context) error {
+	o := &l.i.s.o
+	wish := l.manner.about.Limits
+	limits := session.Limits{Window: o.Window, FrameBytes: o.MaxSend - 64<<10, ReplyBytes: o.MaxRecv}
+	limits.FrameBytes = max(limits.FrameBytes, o.MaxSend/2)
+	if wish.Window > 0 {
+		limits.Window = min(limits.Window, int(wish.Window))
+	}
+	if wish.FrameBytes > 0 {
+		limits.FrameBytes = min(limits.FrameBytes, int(wish.FrameBytes))
+	}
+	limits.FrameCalls = int(wish.FrameCalls)
+	for range o.Streams {
+		s, err := session.Open(l.ctx, l.i.conn, limits,
+			grpc.MaxCallRecvMsgSize(max(replyFrame, 2*o.MaxRecv)), grpc.MaxCallSendMsgSize(max(o.MaxSend, 64<<10)*2))
+		if err != nil {
+			return err
+		}
+		l.sessions = append(l.sessions, s)
+	}
+	for _, s := range l.sessions {
+		select {
+		case <-s.Ready():
+		case <-s.Done():
+			return s.Err()
+		case <-ctx.Done():
+			return fmt.Errorf("%w: session was not opened: %w", sdk.ErrUnavailable, ctx.Err())
+		}
+	}
+	return nil
+}
+
+// serve keeps the link in rotation while it is fit for calls, and returns why it no longer is.
+func (i *instance) serve(l *link) error {
+	i.mu.Lock()
+	i.link = l
+	i.mu.Unlock()
+	defer i.s.delist(l)
+	ctx, cancel := context.WithCancel(i.ctx)
+	defer l.watchers.Wait()
+	defer cancel()
+
+	lost := make(chan struct{})
+	l.watchers.Go(func() {
+		defer close(lost)
+		if i.conn.GetState() == connectivity.Ready {
+			i.conn.WaitForStateChange(ctx, connectivity.Ready)
+		}
+	})
+	leaving := make(chan struct{}, len(l.sessions))
+	for _, s := range l.sessions {
+		l.watchers.Go(func() {
+			select {
+			case <-s.Leaving():
+				leaving <- struct{}{}
+			case <-ctx.Done():
+			}
+		})
+	}
+	health := make(chan bool, 1)
+	l.watchers.Go(func() { l.watchHealth(ctx, health) })
+	for {
+		select {
+		case serving := <-health:
+			if !serving {
+				i.s.delist(l)
+				i.note(StateNotServing, errors.New("its health service says it is not serving"))
+				continue
+			}
+			i.s.enlist(l)
+			i.note(StateReady, nil)
+		case <-leaving:
+			return fmt.Errorf("%w: server ended or drains its session", sdk.ErrUnavailable)
+		case <-lost:
+			return fmt.Errorf("%w: %w", sdk.ErrUnavailable, errLost)
+		case <-i.ctx.Done():
+			return i.ctx.Err()
+		}
+	}
+}
+
+// healthPatience is how long a new link waits for the first word of the health service before it serves without.
+const healthPatience = 300 * time.Millisecond
+
+// watchHealth reports whether the server says it is serving, whenever that changes. A server without health service
+// serves.
+func (l *link) watchHealth(ctx context.Context, report chan<- bool) {
+	tell := func(serving bool) {
+		select {
+		case report <- serving:
+		case <-ctx.Done():
+		}
+	}
+	heard := make(chan struct{})
+	var patience sync.WaitGroup
+	defer patience.Wait()
+	patience.Go(func() {
+		t := time.NewTimer(healthPatience)
+		defer t.Stop()
+		select {
+		case <-heard:
+		case <-ctx.Done():
+		case <-t.C:
+			tell(true)
+		}
+	})
+	first := sync.OnceFunc(func() { close(heard) })
+	defer first()
+	for failures := 0; ctx.Err() == nil; failures++ {
+		stream, err := healthpb.NewHealthClient(l.i.conn).Watch(ctx, &healthpb.HealthCheckRequest{Service: l.i.s.o.Health})
+		for err == nil {
+			var r *healthpb.HealthCheckResponse
+			if r, err = stream.Recv(); err == nil {
+				first()
+				failures = 0
+				tell(r.GetStatus() == healthpb.HealthCheckResponse_SERVING)
+			}
+		}
+		if status.Code(err) == codes.Unimplemented {
+			first()
+			tell(true)
+			return
+		}
+		l.i.pause(failures)
+	}
+}
+
+// retire ends a link that is out of rotation: its calls get their replies, within DrainTimeout.
+func (l *link) retire() {
+	defer l.cancel()
+	ctx, cancel := context.WithTimeout(l.i.ctx, l.i.s.o.DrainTimeout)
+	defer cancel()
+	var all sync.WaitGroup
+	for _, s := range l.sessions {
+		all.Go(func() {
+			s.Drain(ctx)
+			s.Close()
+		})
+	}
+	all.Wait()
+}

@@ -1,0 +1,173 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc/session"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk/wire"
+)
+
+// nativeCall is what a call on a session needs of memory.
+type nativeCall struct {
+	call   *session.Call
+	result wire.Result
+}
+
+// prepared is what is derived from a binding once.
+type prepared struct {
+	binding *session.Binding
+	manner  *manner
+	needs   sdk.Needs
+}
+
+// native runs the binding's hooks in one call on a session.
+func (l *link) native(ctx context.Context, b *coprocess.Binding, x *sdk.Exchange) error {
+	s := l.sessions[0]
+	if len(l.sessions) > 1 {
+		s = l.idlest()
+	}
+	timed := x.WantsCallDone()
+	var begun int64
+	if timed {
+		begun = s.Now()
+	}
+	p := l.i.s.prepare(b, l.manner)
+	n := l.i.s.calls.Get().(*nativeCall)
+	c := n.call
+	c.Binding = p.binding
+	c.Encode(x, p.needs)
+	err := s.Do(ctx, c)
+	if err == nil {
+		err = n.apply(b, x)
+	}
+	if timed && c.Times.Sent != 0 && c.Times.Replied != 0 {
+		t := &c.Times
+		x.CallDone(sdk.CallTimings{
+			Encode: time.Duration(t.Begun - begun), Queue: time.Duration(t.Sent - t.Begun),
+			Wire: time.Duration(t.Replied - t.Sent), Apply: time.Duration(s.Now() - t.Replied),
+		})
+	}
+	c.Reply = nil
+	l.i.s.calls.Put(n)
+	return err
+}
+
+// idlest returns the session with the least to do.
+func (l *link) idlest() *session.Session {
+	best, least := l.sessions[0], l.sessions[0].Load()
+	for _, s := range l.sessions[1:] {
+		if load := s.Load(); load < least {
+			best, least = s, load
+		}
+	}
+	return best
+}
+
+// apply makes the changes of the reply, and passes on what the hooks logged and counted.
+func (n *nativeCall) apply(b *coprocess.Binding, x *sdk.Exchange) error {
+	r := &n.result
+	err := wire.ApplyReply(n.call.Reply, x, r)
+	if err == nil && len(b.Hooks) == 1 && len(r.Logs) == 0 && len(r.Counters) == 0 {
+		return nil
+	}
+	logs, counters := r.Logs, r.Counters
+	for i := range r.Outcomes {
+		for ; len(logs) > 0 && logs[0].Hook <= r.Outcomes[i].Hook; logs = logs[1:] {
+			x.Log(logs[0].Level, logs[0].Message)
+		}
+		for ; len(counters) > 0 && counters[0].Hook <= r.Outcomes[i].Hook; counters = counters[1:] {
+			x.Count(counters[0].Name, counters[0].Delta)
+		}
+		if len(b.Hooks) > 1 && int(r.Outcomes[i].Hook) < len(b.Hooks) {
+			x.HookDone(int(r.Outcomes[i].Hook), record(b, x, r.Outcomes, i, err))
+		}
+	}
+	for _, log := range logs {
+		x.Log(log.Level, log.Message)
+	}
+	for _, c := range counters {
+		x.Count(c.Name, c.Delta)
+	}
+	var failure *wire.Failure
+	if errors.As(err, &failure) && failure.Code == wire.FailureUnavailable && len(r.Outcomes) == 0 {
+		return fmt.Errorf("%w: %w", session.ErrNotSent, err) // refused while draining: as good as not sent
+	}
+	return err
+}
+
+// record is the outcome of one hook of a group. Only the last that ran can have ended the call.
+func record(b *coprocess.Binding, x *sdk.Exchange, outcomes []wire.HookOutcome, i int, err error) sdk.HookRecord {
+	o := &outcomes[i]
+	r := sdk.HookRecord{Name: b.Hooks[o.Hook].Name, Phase: b.Phase, Changed: o.Changed, Duration: o.Duration}
+	switch {
+	case i == len(outcomes)-1 && err != nil:
+		r.Outcome, r.Error = coprocess.OutcomeOf(err, x), err.Error()
+	case o.Changed&sdk.ChangedAnswer != 0:
+		r.Outcome = sdk.OutcomeAnswered
+	}
+	return r
+}
+
+// prepare derives what calls of the binding need, once for each manner of the server.
+func (s *Server) prepare(b *coprocess.Binding, m *manner) *prepared {
+	old, _ := b.Cache.Load().(*prepared)
+	if old != nil && old.manner == m {
+		return old
+	}
+	p := &prepared{manner: m}
+	if old != nil {
+		p.binding = old.binding
+	} else {
+		p.binding = s.bind(b)
+	}
+	for i, u := range b.Hooks {
+		var n sdk.Needs
+		if h, ok := m.about.Find(u.Name, u.Phase); ok {
+			n = h.Needs
+		}
+		if i == 0 {
+			p.needs = n
+		} else {
+			p.needs = wire.Union(p.needs, n)
+		}
+	}
+	b.Cache.Store(p)
+	return p
+}
+
+// bind numbers the binding. Equal ones have one number, whatever table of the host they come from, so that a session
+// is told of each only once.
+func (s *Server) bind(b *coprocess.Binding) *session.Binding {
+	v := wire.Binding{Phase: b.Phase, Route: b.Route}
+	for _, u := range b.Hooks {
+		v.Hooks = append(v.Hooks, wire.HookUse{Name: u.Name, Config: u.Config})
+	}
+	key := string(wire.AppendBinding(nil, &v))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if known := s.bindings[key]; known != nil {
+		return known
+	}
+	v.ID = uint32(len(s.bindings) + 1)
+	bound := &session.Binding{ID: v.ID, Field: wire.AppendBinding(nil, &v)}
+	s.bindings[key] = bound
+	return bound
+}
+
+// Needs implements [coprocess.Dispatcher]. Before the server has said what it speaks, a hook needs nothing: its calls
+// will fail.
+func (s *Server) Needs(b *coprocess.Binding) sdk.Needs {
+	m := s.lastSeen.Load()
+	switch {
+	case m != nil && m.protocol == Native:
+		return s.prepare(b, m).needs
+	case m != nil || s.o.Protocol == Tyk:
+		return sdk.Needs{Fields: tykNeeds}
+	}
+	return sdk.Needs{Fields: sdk.NeedNothing}
+}

@@ -1,0 +1,119 @@
+package rpc
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/status"
+
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc/rawcodec"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc/session"
+	tykpb "github.com/turnbuckle-gateway/turnbuckle/proto/coprocess"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk/wire"
+)
+
+// tykNeeds is what Tyk's protocol always sends: there is no asking for less.
+const tykNeeds = sdk.NeedHeaders | sdk.NeedQuery | sdk.NeedBody | sdk.NeedResponseHeaders | sdk.NeedResponseBody | sdk.NeedSession
+
+// messageMemory is what a message's buffer starts with.
+const messageMemory = 4 << 10
+
+// tyk runs the binding's hooks, one call each.
+func (l *link) tyk(ctx context.Context, b *coprocess.Binding, x *sdk.Exchange) error {
+	if len(b.Hooks) > 1 {
+		return coprocess.RunEach(ctx, linkDispatcher{l}, b, x)
+	}
+	timed := x.WantsCallDone()
+	var begun, encoded, replied time.Time
+	if timed {
+		begun = time.Now()
+	}
+	use := &b.Hooks[0]
+	options := wire.ObjectOptions{RawBodyOnly: use.RawBodyOnly}
+	pool := mem.DefaultBufferPool()
+	buf := pool.Get(messageMemory)
+	*buf = wire.AppendObject((*buf)[:0], x, use.Name, options)
+	if timed {
+		encoded = time.Now()
+	}
+	reply, err := l.invoke(ctx, tykpb.Dispatcher_Dispatch_FullMethodName, mem.NewBuffer(buf, pool))
+	if timed {
+		replied = time.Now()
+	}
+	if err == nil {
+		err = wire.ApplyObject(reply, x, options)
+		if timed {
+			x.CallDone(sdk.CallTimings{Encode: encoded.Sub(begun), Wire: replied.Sub(encoded), Apply: time.Since(replied)})
+		}
+	}
+	return err
+}
+
+// linkDispatcher keeps the calls of a group on the link where the first one went.
+type linkDispatcher struct{ l *link }
+
+func (d linkDispatcher) Dispatch(ctx context.Context, b *coprocess.Binding, x *sdk.Exchange) error {
+	return d.l.tyk(ctx, b, x)
+}
+
+func (d linkDispatcher) Needs(b *coprocess.Binding) sdk.Needs { return d.l.i.s.Needs(b) }
+
+// invoke is a unary call of ready bytes. As long as no stream could be made nothing was sent.
+func (l *link) invoke(ctx context.Context, method string, message mem.Buffer) ([]byte, error) {
+	if n := message.Len(); n > l.i.s.o.MaxSend {
+		message.Free()
+		return nil, fmt.Errorf("%w: message of %d bytes is over the limit of %d: buffer less of bodies or raise max_send",
+			sdk.ErrProtocol, n, l.i.s.o.MaxSend)
+	}
+	l.unary.Add(1)
+	defer l.unary.Add(-1)
+	l.calls.Add(1)
+	stream, err := l.i.conn.NewStream(ctx, &grpc.StreamDesc{}, method)
+	if err != nil {
+		message.Free()
+		return nil, fmt.Errorf("%w: %w", session.ErrNotSent, l.failure(ctx, err))
+	}
+	out := rawcodec.Out{Buffers: mem.BufferSlice{message}}
+	if err = stream.SendMsg(&out); err != nil {
+		return nil, l.failure(ctx, err)
+	}
+	var in rawcodec.In
+	if err = stream.RecvMsg(&in); err != nil {
+		return nil, l.failure(ctx, err)
+	}
+	return in.Data, nil
+}
+
+// failure says what the end of a unary call means.
+func (l *link) failure(ctx context.Context, err error) error {
+	switch status.Code(err) {
+	case codes.DeadlineExceeded:
+		return fmt.Errorf("%w: %w", context.DeadlineExceeded, err)
+	case codes.Canceled:
+		if e := context.Cause(ctx); ctx.Err() != nil {
+			return fmt.Errorf("%w: %w", ctx.Err(), e)
+		}
+		return fmt.Errorf("%w: %w", sdk.ErrUnavailable, err)
+	case codes.Unimplemented:
+		return fmt.Errorf("%w: %w", sdk.ErrUnimplemented, err)
+	case codes.Unavailable:
+		return fmt.Errorf("%w: %w", sdk.ErrUnavailable, err)
+	case codes.ResourceExhausted:
+		return fmt.Errorf("%w: %w", l.exhausted(err), err)
+	}
+	return err
+}
+
+// exhausted tells a message over our own limit from a server that says it has no capacity. gRPC uses one code.
+func (l *link) exhausted(err error) error {
+	if m := status.Convert(err).Message(); len(m) > 5 && (m[:5] == "grpc:" || m[:5] == "tryin") {
+		return sdk.ErrProtocol
+	}
+	return sdk.ErrOverloaded
+}
