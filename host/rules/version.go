@@ -17,7 +17,8 @@ type Versions struct {
 	expires  []time.Time
 }
 
-// CompileVersions compiles what config has validated: indices are those of v.List.
+// CompileVersions compiles what config has validated: indices are those of v.List. The zero config.Versions is one version
+// that serves everything.
 func CompileVersions(v config.Versions) *Versions {
 	c := &Versions{in: v.In, key: v.Key, names: make(map[string]int, len(v.List)), fallback: -1}
 	for i, version := range v.List {
@@ -53,8 +54,10 @@ func (v *Versions) Pick(x *sdk.Exchange, listenPath string, now time.Time) (inde
 	if err != nil {
 		return -1, err
 	}
-	if at := v.expires[index]; !at.IsZero() && !now.Before(at) {
-		return -1, sdk.Errorf(403, "This API version has expired")
+	if index < len(v.expires) {
+		if at := v.expires[index]; !at.IsZero() && !now.Before(at) {
+			return -1, sdk.Errorf(403, "This API version has expired")
+		}
 	}
 	return index, nil
 }

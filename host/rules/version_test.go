@@ -41,6 +41,7 @@ func TestVersionsPick(t *testing.T) {
 		message string
 	}{
 		{"not versioned", single, exchange("GET", "/api/v9", "X-Version: v9"), end, 0, ""},
+		{"zero", config.Versions{}, exchange("GET", "/api"), end, 0, ""},
 		{"not versioned, not yet expired", ended, exchange("GET", "/api"), before, 0, ""},
 		{"not versioned, expired", ended, exchange("GET", "/api"), end, -1, expired},
 		{"header", header, exchange("GET", "/api", "x-version: v2"), end, 1, ""},
