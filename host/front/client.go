@@ -11,7 +11,9 @@ import (
 // client is the client's side of a flow, written through net/http (see [flow.Client]).
 type client struct {
 	flow     *flow.Flow
+	body     *body
 	w        http.ResponseWriter
+	one      bool // HTTP/1
 	head     bool // a HEAD request
 	old      bool // HTTP/1.0: knows no interim replies
 	wrote    bool // the reply has begun
@@ -22,12 +24,13 @@ type client struct {
 }
 
 func (c *client) begin(w http.ResponseWriter, r *http.Request) {
-	c.w, c.head, c.old = w, r.Method == http.MethodHead, r.ProtoMajor == 1 && r.ProtoMinor == 0
+	c.w, c.head, c.one = w, r.Method == http.MethodHead, r.ProtoMajor == 1
+	c.old = c.one && r.ProtoMinor == 0
 }
 
 func (c *client) end() {
 	clear(c.values)
-	*c = client{flow: c.flow, values: c.values[:0]}
+	*c = client{flow: c.flow, body: c.body, values: c.values[:0]}
 }
 
 // WriteHeader begins the reply. Field names are written in their canonical spelling; a Date that is missing is added
@@ -46,7 +49,23 @@ func (c *client) WriteHeader(status int, h *sdk.Header, length int64) {
 	if length > 0 || length == 0 && status != http.StatusNoContent && status != http.StatusNotModified {
 		to["Content-Length"] = append(c.slab(1), lengthText(h, length))
 	}
+	if c.body.state.Load() >= bodyReading && c.body.state.Load() != bodyRead {
+		c.overtake(to)
+	}
 	c.w.WriteHeader(status) // and net/http has copied the header
+}
+
+// overtake lets an HTTP/1 reply begin while the request's body is still being read, as it may on HTTP/2: an upstream's
+// early reply reaches the client while it is still sending. net/http would first read up to 256 KiB more of the body,
+// which it still does for a body that nobody began to read. The connection ends with the reply: net/http does not
+// notice when what it skips of such a body is malformed, and would take the next request from the middle of it.
+func (c *client) overtake(to http.Header) {
+	d, ok := c.w.(interface{ EnableFullDuplex() error })
+	if !ok || !c.one {
+		return
+	}
+	to["Connection"] = []string{"close"}
+	_ = d.EnableFullDuplex() // fails for writers that are not net/http's own alone
 }
 
 // fill puts field lines into a header map: one slice of all values, cut into pieces.

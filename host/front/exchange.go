@@ -23,7 +23,7 @@ type exchange struct {
 
 func newExchange(f *Front) *exchange {
 	e := &exchange{front: f}
-	e.client.flow, e.body.flow = &e.Flow, &e.Flow
+	e.client.flow, e.client.body, e.body.flow = &e.Flow, &e.body, &e.Flow
 	e.upper.client = &e.client
 	return e
 }
@@ -81,7 +81,8 @@ func (e *exchange) begin(w http.ResponseWriter, r *http.Request) (status int) {
 		return http.StatusRequestHeaderFieldsTooLarge
 	}
 	if r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0 {
-		e.fillBody(w, r)
+		e.body.from, e.body.request = r.Body, r
+		e.Body = &e.body
 	}
 	if r.ProtoMajor == 1 {
 		e.upper.begin(r)
@@ -125,21 +126,12 @@ func (e *exchange) fillHeader(from http.Header, peer string) bool {
 	return true
 }
 
-// fillBody makes the request's body the flow's. On HTTP/1 reading it and replying may overlap, as they may on HTTP/2:
-// an upstream's early reply reaches the client while it is still sending.
-func (e *exchange) fillBody(w http.ResponseWriter, r *http.Request) {
-	e.body.from, e.body.request = r.Body, r
-	e.Body = &e.body
-	if d, ok := w.(interface{ EnableFullDuplex() error }); ok && r.ProtoMajor == 1 {
-		_ = d.EnableFullDuplex() // fails for what is not net/http's own alone
-	}
-}
-
 // end gives the exchange back to the pool.
 func (e *exchange) end() {
 	e.Reset()
 	e.client.end()
 	e.body.from, e.body.request = nil, nil
+	e.body.state.Store(bodyUnread)
 	e.front.pool.Put(e)
 }
 
@@ -208,35 +200,4 @@ func hasToken(lines []string, token string) bool {
 		}
 	}
 	return false
-}
-
-// body is a request's body that counts what is read of it.
-type body struct {
-	flow    *flow.Flow
-	from    io.ReadCloser
-	request *http.Request
-}
-
-// Read reads from the client.
-func (b *body) Read(p []byte) (int, error) {
-	n, err := b.from.Read(p)
-	b.flow.BytesIn += int64(n)
-	return n, err
-}
-
-// Close ends reading.
-func (b *body) Close() error { return b.from.Close() }
-
-// Trailer returns the trailer fields that came, nil when none did.
-func (b *body) Trailer() *sdk.Header {
-	var h *sdk.Header
-	for name, values := range b.request.Trailer {
-		for _, v := range values {
-			if h == nil {
-				h = new(sdk.Header)
-			}
-			h.Append(name, v)
-		}
-	}
-	return h
 }

@@ -26,7 +26,7 @@ import (
 type guard struct {
 	state guardState
 	first bool  // nothing has been read: an HTTP/2 preface may come
-	minor bool  // the request line ends in HTTP/1.0
+	old   bool  // the request line ends in a version below 1.1
 	left  int64 // bytes of body, or of chunk with its CRLF, still to come
 
 	te      string // Transfer-Encoding, its field lines joined by commas
@@ -150,7 +150,8 @@ func (g *guard) requestLine(line []byte) {
 	}
 	g.first = false
 	g.state = guardFields
-	g.minor = bytes.HasSuffix(bytes.TrimRight(line, "\r\n"), []byte("HTTP/1.0"))
+	version := bytes.TrimRight(line, "\r\n")
+	g.old = string(version[max(0, len(version)-3):]) < "1.1"
 	g.te, g.length, g.hasTE, g.hasCL = "", 0, false, false
 }
 
@@ -186,7 +187,7 @@ func (g *guard) headerDone() error {
 	switch {
 	case g.hasTE && g.hasCL:
 		return errBothLengths
-	case g.hasTE && g.minor:
+	case g.hasTE && g.old:
 		return errOldChunked
 	case g.hasTE:
 		if !endsInChunked(g.te) {

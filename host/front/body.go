@@ -1,0 +1,61 @@
+package front
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"sync/atomic"
+
+	"github.com/turnbuckle-gateway/turnbuckle/host/flow"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk"
+)
+
+// body is a request's body that counts what is read of it and remembers how far that got. It may be read on another
+// goroutine than the one that replies.
+type body struct {
+	flow    *flow.Flow
+	from    io.ReadCloser
+	request *http.Request
+	state   atomic.Int32
+}
+
+const (
+	bodyUnread int32 = iota
+	bodyReading
+	bodyRead
+	bodyBroken // what follows on the connection may be anything
+)
+
+// Read reads from the client.
+func (b *body) Read(p []byte) (int, error) {
+	if b.state.Load() == bodyUnread {
+		b.state.Store(bodyReading)
+	}
+	n, err := b.from.Read(p)
+	b.flow.BytesIn += int64(n)
+	switch {
+	case err == nil:
+	case errors.Is(err, io.EOF):
+		b.state.Store(bodyRead)
+	default:
+		b.state.Store(bodyBroken)
+	}
+	return n, err
+}
+
+// Close ends reading.
+func (b *body) Close() error { return b.from.Close() }
+
+// Trailer returns the trailer fields that came, nil when none did.
+func (b *body) Trailer() *sdk.Header {
+	var h *sdk.Header
+	for name, values := range b.request.Trailer {
+		for _, v := range values {
+			if h == nil {
+				h = new(sdk.Header)
+			}
+			h.Append(name, v)
+		}
+	}
+	return h
+}
