@@ -65,6 +65,7 @@ func (p *Paths) Check(method, path string) Verdict {
 	if p == nil {
 		return Allowed
 	}
+	path = rooted(path)
 	if plain(path) {
 		return p.checkPlain(method, path)
 	}

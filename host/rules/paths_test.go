@@ -72,6 +72,8 @@ func TestPathsCheck(t *testing.T) {
 		{allow("/f/{name}"), "GET /f/a%2Fb forbidden, GET /f/a%20b allowed, GET /f/a%25 allowed, GET /f/a%3Bb allowed"},
 		{allow("GET /a"), "GET /a allowed, POST /a forbidden, get /a forbidden"},
 		{allow("~\\.css$"), "GET /a.css allowed, GET /admin;.css forbidden, GET /admin%3F.css forbidden, GET /admin%23.css forbidden"},
+		{block("~^/$"), "GET  forbidden, GET / forbidden, GET /a allowed"},
+		{allow("~^/$"), "GET  allowed, GET /a forbidden"},
 		{allow("~^/a/$"), "GET /a/ allowed, GET /a forbidden"},
 		{allow("/a", "/b"), "GET /a/../b forbidden, GET /b allowed"},
 		{allow("/a"), "OPTIONS * forbidden"},

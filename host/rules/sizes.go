@@ -45,7 +45,9 @@ func (s *Sizes) Limit(method, path string) int64 {
 		return 0
 	case s.paths == nil:
 		return s.api
-	case plain(path):
+	}
+	path = rooted(path)
+	if plain(path) {
 		return s.of(method, path)
 	}
 	r := read(path)

@@ -25,6 +25,14 @@ func plain(path string) bool {
 	return path != "" && path[0] == '/'
 }
 
+// rooted is the path of a request to the listen path itself, which has nothing left, and any other.
+func rooted(path string) string {
+	if path == "" {
+		return "/"
+	}
+	return path
+}
+
 // firstSegment returns what stands before the second slash of "/a/b", or before the first of "a/b".
 func firstSegment(path string) string {
 	segment, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
@@ -40,9 +48,6 @@ type readings struct {
 // read lists the readings of a path that is not plain.
 func read(path string) readings {
 	var r readings
-	if path == "" {
-		path = "/"
-	}
 	once, escaped := decode(path, false)
 	if len(path) > maxAmbiguous && !plain(once) {
 		return readings{[]string{once}, true}
@@ -108,6 +113,7 @@ func (r *readings) add(path string) {
 
 // canonical is the reading that patterns are written for: decoded once, dot segments resolved, slashes joined.
 func canonical(path string) string {
+	path = rooted(path)
 	if plain(path) {
 		return path
 	}

@@ -47,7 +47,7 @@ func (v *Versions) Pick(x *sdk.Exchange, listenPath string, now time.Time) (inde
 	case config.VersionInQuery:
 		index, err = v.query(r.Query())
 	case config.VersionInPath:
-		index, err = v.path(TrimListenPath(r.Path(), listenPath, true))
+		index, err = v.path(rooted(TrimListenPath(r.Path(), listenPath, true)))
 	default:
 		index, err = v.named("")
 	}
