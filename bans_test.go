@@ -98,6 +98,8 @@ func constant(f folder, name string, value ast.Expr) bool {
 		value = unary.X
 	}
 	switch v := value.(type) {
+	case *ast.BasicLit: // the linker sets a program's version
+		return name == "version" && f.name() == "main" && !writes(f, name)
 	case *ast.CallExpr:
 		if lit, ok := v.Fun.(*ast.FuncLit); ok { // a table computed on the spot
 			return !ast.IsExported(name) && !returnsPointer(lit) && !writes(f, name)

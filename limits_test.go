@@ -29,6 +29,9 @@ type allowance struct {
 func allowances() []allowance {
 	return []allowance{
 		{"package", "host/config", "one import gives whoever compiles routes the whole vocabulary of definitions; the decoder and the translator are packages of their own below it"},
+		{"package", "host", "routes, chain and reload share the inside of one table; a cut through it would export what nobody else should see"},
+		{"package", "host/front", "all that handles a client's connection before there is an exchange: guard, listener, body and hijacking share its state"},
+		{"package", "host/upstream/h1", "one HTTP/1.1 client: its connection, framing, bodies and pool read each other's state"},
 		{"package", "sdk/wire", "both protocols, both directions, encoded and decoded by hand: the field numbers of a message are to be read side by side"},
 		{"file", "sdk/wire/apply.go", "one effect after the other, in the order of their numbers; a few lines over"},
 		{"func", "host/observe/accesslog.go:AccessLog.value", "one switch over the fields of a log line, a few lines each; split it would have to be read in two places"},
@@ -68,6 +71,9 @@ func breaches(folders []folder) []breach {
 }
 
 func overBudget(f folder) []breach {
+	if strings.HasSuffix(f.name(), "test") {
+		return nil // coprocesstest and the like: tests that others run
+	}
 	var over []breach
 	code := 0
 	for _, s := range f.written() {
@@ -150,6 +156,7 @@ func TestLimitsRefuse(t *testing.T) {
 		{"long function", "a/x.go", long, "func a/x.go:f"},
 		{"long method", "a/x.go", "package x\ntype T[K any] struct{}\n" + strings.Replace(long[11:], "func f", "func (t *T[K]) f", 1), "func a/x.go:T.f"},
 		{"long test function", "a/x_test.go", long, ""},
+		{"long function of a conformance suite", "a/atest/x.go", "package atest" + long[9:], ""},
 		{"wide interface", "a/x.go", "package x\n\ntype I interface {\n\tA()\n\tB()\n\tC()\n\tD()\n\tE()\n}\n", "interface a.I"},
 		{"large package", "a/x.go", "package x\n" + strings.Repeat("\n\nconst _ = 1\n// why\n", 1500), "package a"},
 		{"init", "a/x.go", "package x\n\nfunc init() {}\n", "init a/x.go"},
@@ -158,6 +165,8 @@ func TestLimitsRefuse(t *testing.T) {
 		{"exported table", "a/x.go", "package x\n\nvar Table = []int{1}\n", "global a.Table"},
 		{"written table", "a/x.go", "package x\n\nvar seen = map[string]bool{}\n\nfunc f() { seen[\"a\"] = true }\n", "global a.seen"},
 		{"deleted from table", "a/x.go", "package x\n\nvar seen = map[string]bool{}\n\nfunc f() { delete(seen, \"a\") }\n", "global a.seen"},
+		{"version set by the linker", "cmd/x/x.go", "package main\n\nvar version = \"dev\"\n", ""},
+		{"version in a package", "a/x.go", "package x\n\nvar version = \"dev\"\n", "global a.version"},
 		{"pool", "a/x.go", "package x\n\nimport \"sync\"\n\nvar pool = sync.Pool{}\n", "global a.pool"},
 		{"lock in a struct", "a/x.go", "package x\n\nvar state = struct{ n int }{}\n\nfunc f() { state.n++ }\n", "global a.state"},
 		{"table", "a/x.go", "package x\n\nvar hop = map[string]bool{\"Connection\": true}\n\nfunc f() bool { return hop[\"a\"] }\n", ""},
