@@ -12,11 +12,11 @@
 //     escaped slashes left as they are;
 //   - a backslash as a slash;
 //   - without parameters, as servlet containers strip them ("/a;x=1/b" is "/a/b"), and cut at a decoded "?" or "#";
-//   - with "." and ".." segments resolved and doubled slashes joined.
+//   - with "." and ".." segments resolved and doubled slashes joined, in either order, before and after decoding.
 //
 // A block list, or the smallest size limit, takes hold when any reading matches; an allow or ignore list only when
 // every reading does. So a path with parameters has to be allowed without them too. Paths that nobody sends in earnest
-// match every block and no allow: those that climb above the listen path with "..", hold control characters, or are
-// still escaped after three rounds. Case counts unless a rule says otherwise. Of trailing dots and blanks, 8.3 names or
+// match every block and no allow: those that climb above the listen path with "..", hold control characters, are still
+// escaped after three rounds, or are longer than 4 KiB and still ambiguous. Case counts unless a rule says otherwise. Of trailing dots and blanks, 8.3 names or
 // overlong UTF-8, which some upstreams take for something else, nothing is known here.
 package rules

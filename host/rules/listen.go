@@ -7,6 +7,9 @@ import "strings"
 // slashes included, and is empty or begins with "/"; where listen ended inside a segment (prefix matching) a slash is
 // put before it. A lone slash is left out unless keepSlash. The path may spell the listen path with escapes; one that
 // does not begin with it is returned as it is.
+//
+// A target's own path goes before the rest as it is, one slash between them: with base "/b" the rests "", "/" and "//x"
+// give "/b", "/b/" and "/b//x".
 func TrimListenPath(path, listen string, keepSlash bool) string {
 	rest := path
 	if listen != "/" {
@@ -42,26 +45,6 @@ func trimSpelled(path, prefix string) string {
 		}
 	}
 	return path[i:]
-}
-
-// JoinPath puts the path of a target before the rest that [TrimListenPath] left, byte for byte: one slash of base's end
-// gives way to the one rest begins with, nothing else changes. Without keepSlash, a rest that is empty or a lone slash
-// leaves base without its final slash. The result is never empty.
-func JoinPath(base, rest string, keepSlash bool) string {
-	if rest == "" || rest == "/" {
-		if !keepSlash || rest == "/" {
-			base = strings.TrimSuffix(base, "/")
-		}
-		if rest == "/" && keepSlash || base == "" {
-			base += "/"
-		}
-		return base
-	}
-	base = strings.TrimSuffix(base, "/")
-	if base == "" {
-		return rest
-	}
-	return base + rest
 }
 
 // Clean resolves "." and ".." segments (RFC 3986 §5.2.4, also where the dots are escaped), never above the root, and

@@ -34,33 +34,6 @@ func TestTrimListenPath(t *testing.T) {
 	}
 }
 
-func TestJoinPath(t *testing.T) {
-	tests := []struct{ base, rest, keep, drop string }{
-		{"", "", "/", "/"},
-		{"", "/", "/", "/"},
-		{"/", "", "/", "/"},
-		{"/", "/", "/", "/"},
-		{"/b", "", "/b", "/b"},
-		{"/b/", "", "/b/", "/b"},
-		{"/b", "/", "/b/", "/b"},
-		{"/b/", "/", "/b/", "/b"},
-		{"/b", "/x/", "/b/x/", "/b/x/"},
-		{"/b/", "/x", "/b/x", "/b/x"},
-		{"/b", "//x", "/b//x", "/b//x"},
-		{"/b%2F", "/%2e/x", "/b%2F/%2e/x", "/b%2F/%2e/x"},
-		{"/", "/x", "/x", "/x"},
-		{"", "//x", "//x", "//x"},
-	}
-	for _, test := range tests {
-		if got := JoinPath(test.base, test.rest, true); got != test.keep {
-			t.Errorf("JoinPath(%q, %q, true) = %q, want %q", test.base, test.rest, got, test.keep)
-		}
-		if got := JoinPath(test.base, test.rest, false); got != test.drop {
-			t.Errorf("JoinPath(%q, %q, false) = %q, want %q", test.base, test.rest, got, test.drop)
-		}
-	}
-}
-
 func TestClean(t *testing.T) {
 	tests := []struct{ path, want string }{
 		{"/", "/"},
