@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/bench/proc"
+	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 )
 
 // TestMain lets the test binary stand in for the gateway ("serve") and for the plugin server ("-listen").
@@ -117,6 +118,18 @@ func TestDemo(t *testing.T) {
 	})
 	if left, err := filepath.Glob(os.Getenv("TMPDIR") + "/turnbuckle-demo-*"); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// The gateway takes the demo's definition, hooks and all.
+func TestDefinition(t *testing.T) {
+	text := strings.ReplaceAll(definition, "${UPSTREAM}", "http://127.0.0.1:1")
+	d, refused := config.Loader{}.Parse("shop.yaml", []byte(text))
+	if refused != nil {
+		t.Fatalf("%+v", refused)
+	}
+	if h := d.Hooks; len(h.Pre) != 1 || len(h.Auth) != 1 || len(h.PostKeyAuth) != 1 || len(h.Post) != 1 || len(h.Response) != 1 {
+		t.Errorf("got %+v, want a hook in each phase", h)
 	}
 }
 
