@@ -1,0 +1,53 @@
+package serve
+
+import (
+	"context"
+
+	"google.golang.org/grpc"
+)
+
+// The names of the services, as PROTOCOL.md has them.
+const (
+	pluginService     = "turnbuckle.plugin.v1.Plugin"
+	dispatcherService = "coprocess.Dispatcher"
+)
+
+type unary func(s *Server, ctx context.Context, request []byte) (*message, error)
+
+// method describes a unary method that takes and gives bytes.
+func method(name string, do unary) grpc.MethodDesc {
+	handler := func(srv any, ctx context.Context, receive func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+		var m message
+		if err := receive(&m); err != nil {
+			return nil, err
+		}
+		defer m.release()
+		return do(srv.(*Server), ctx, m.data)
+	}
+	return grpc.MethodDesc{MethodName: name, Handler: handler}
+}
+
+func pluginDesc() *grpc.ServiceDesc {
+	return &grpc.ServiceDesc{
+		ServiceName: pluginService,
+		HandlerType: (*any)(nil),
+		Methods: []grpc.MethodDesc{method("Describe", func(s *Server, _ context.Context, _ []byte) (*message, error) {
+			return &message{data: describe(s.plugin, s.opts)}, nil
+		})},
+		Streams: []grpc.StreamDesc{{
+			StreamName:    "Session",
+			Handler:       func(srv any, stream grpc.ServerStream) error { return srv.(*Server).serveSession(stream) },
+			ServerStreams: true, ClientStreams: true,
+		}},
+		Metadata: "plugin/v1/plugin.proto",
+	}
+}
+
+func dispatcherDesc() *grpc.ServiceDesc {
+	return &grpc.ServiceDesc{
+		ServiceName: dispatcherService,
+		HandlerType: (*any)(nil),
+		Methods:     []grpc.MethodDesc{method("Dispatch", (*Server).dispatch), method("DispatchEvent", (*Server).dispatchEvent)},
+		Metadata:    "coprocess/coprocess_object.proto",
+	}
+}
