@@ -123,15 +123,6 @@ func (r *Renderer) body(doc *document, f format, status int, message string) []b
 	return body
 }
 
-// NotFound makes a plain 404 the reply of x: no route matched, so there is no definition to say more.
-func NotFound(x *sdk.Exchange) {
-	const body = "Not Found"
-	w := x.Response()
-	w.Fill(404, int64(len(body)))
-	w.LoadBody([]byte(body))
-	w.Header().Append("Content-Type", "text/plain; charset=utf-8")
-}
-
 func normal(e *sdk.Error) (status int, message string) {
 	status = 500
 	if e != nil {

@@ -216,15 +216,6 @@ func TestTemplateFailsLater(t *testing.T) {
 	}
 }
 
-func TestNotFound(t *testing.T) {
-	x := exchange("GET", "text/xml")
-	NotFound(x)
-	r := x.Response()
-	if r.Status() != 404 || string(r.Body()) != "Not Found" || r.Header().Len() != 1 || !strings.HasPrefix(r.Header().Get("Content-Type"), "text/plain") {
-		t.Errorf("got %d %q %v", r.Status(), r.Body(), r.Header().Fields())
-	}
-}
-
 // Whatever the message, the document is well formed and says just that.
 func FuzzMessage(f *testing.F) {
 	for _, s := range []string{

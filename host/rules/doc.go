@@ -17,6 +17,7 @@
 // A block list, or the smallest size limit, takes hold when any reading matches; an allow or ignore list only when
 // every reading does. So a path with parameters has to be allowed without them too. Paths that nobody sends in earnest
 // match every block and no allow: those that climb above the listen path with "..", hold control characters, are still
-// escaped after three rounds, or are longer than 4 KiB and still ambiguous. Case counts unless a rule says otherwise. Of trailing dots and blanks, 8.3 names or
-// overlong UTF-8, which some upstreams take for something else, nothing is known here.
+// escaped after three rounds, or are longer than 4 KiB and still ambiguous. Case counts unless a rule says otherwise.
+// Of trailing dots and blanks, 8.3 names or overlong UTF-8, which some upstreams take for something else, nothing is
+// known here.
 package rules
