@@ -84,6 +84,9 @@ func (u *Upstream) RoundTrip(ctx context.Context, f *flow.Flow) error {
 	if total := or(f.Out.Timeout, u.o.Timeouts.Total); total > 0 {
 		call.Deadline = time.Now().Add(total)
 	}
+	if f.X.Request().Method() == "CONNECT" {
+		return reported(ctx, &outbound.Failure{Kind: outbound.Request, Err: errors.New("CONNECT asks for a tunnel, which is not forwarded (RFC 9110 §9.3.6)")})
+	}
 	if err := call.Load(); err != nil {
 		return reported(ctx, err)
 	}
