@@ -156,7 +156,11 @@ func DefaultPolicy(d Dialect) Policy {
 			Body:    BodyPolicy{Mode: BodyBuffer, Limit: DefaultBodyLimit},
 		}
 	}
-	return Policy{Timeout: DefaultNativeTimeout, OnError: OnErrorFail, Body: BodyPolicy{Mode: BodyNone}}
+	return Policy{
+		Timeout: DefaultNativeTimeout,
+		OnError: OnErrorFail,
+		Body:    BodyPolicy{Mode: BodyNone, Limit: DefaultBodyLimit},
+	}
 }
 
 // WithDefaults returns p with each field that says nothing taken from base. Chain it: a
@@ -168,14 +172,11 @@ func (p Policy) WithDefaults(base Policy) Policy {
 	if p.OnError == "" {
 		p.OnError = base.OnError
 	}
-	switch {
-	case p.Body.Mode == "":
-		p.Body = base.Body
-	case p.Body.Mode == BodyBuffer && p.Body.Limit == 0 && base.Body.Mode == BodyBuffer:
-		p.Body.Limit = base.Body.Limit
+	if p.Body.Mode == "" {
+		p.Body.Mode = base.Body.Mode
 	}
-	if p.Body.Mode == BodyBuffer && p.Body.Limit == 0 {
-		p.Body.Limit = DefaultBodyLimit
+	if p.Body.Limit == 0 {
+		p.Body.Limit = base.Body.Limit
 	}
 	if p.MaxInFlight == 0 {
 		p.MaxInFlight = base.MaxInFlight

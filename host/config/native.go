@@ -49,8 +49,7 @@ func decodeNative(file string, root *document.Node) (Definition, Problems) {
 	d.Decode(root, &def)
 	problems = append(problems, d.Problems...)
 	def.Complete()
-	problems = append(problems, document.Locate(def.Validate(), root.Find)...)
-	return def, problems
+	return def, problems.And(document.Locate(def.Validate(), root.Find))
 }
 
 // expandShorthand writes upstream.url as one target.

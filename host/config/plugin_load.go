@@ -81,7 +81,7 @@ func ParsePlugin(file string, data []byte, lookupEnv func(string) (string, bool)
 	f := fileFields{folder: where}
 	p.Server.files("$.server", func(string) *fileFields { return &f })
 	p.compileSchema(&f)
-	problems = append(problems, document.Locate(append(f.problems, p.Validate()...), root.Find)...)
+	problems = problems.And(document.Locate(append(f.problems, p.Validate()...), root.Find))
 	for _, hook := range p.Hooks {
 		canonical(hook.Needs.Headers.Names)
 		canonical(hook.Needs.ResponseHeaders.Names)

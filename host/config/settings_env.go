@@ -145,9 +145,9 @@ func (o *overlay) byEnv(variable string) (Setting, []string) {
 func suggestEnv(name string, settings []Setting) string {
 	known := make([]string, len(settings))
 	for i, s := range settings {
-		known[i] = strings.ToLower(s.Env)
+		known[i] = s.Env
 	}
-	return strings.ToUpper(document.Suggest(name, known))
+	return document.Suggest(name, known)
 }
 
 func overlayFlags(root *document.Node, flags map[string]string) Problems {

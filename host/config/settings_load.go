@@ -61,9 +61,8 @@ func LoadSettings(src SettingsSource) (Settings, Problems) {
 	}.Resolve(root)...)
 
 	problems = append(problems, document.Decode(root, &settings)...)
-	problems = append(problems, document.Locate(settings.files(root, base), root.Find)...)
-	problems = append(problems, document.Locate(settings.Validate(), root.Find)...)
-	problems = problems.Sort()
+	problems = problems.And(document.Locate(settings.files(root, base), root.Find))
+	problems = problems.And(document.Locate(settings.Validate(), root.Find)).Sort()
 	root.Redact(problems)
 	return settings, problems
 }

@@ -63,6 +63,9 @@ func (d *Decoder) report(p Problem) {
 }
 
 func (d *Decoder) value(n *Node, v reflect.Value) {
+	if n.unresolved && v.Type() != reflect.TypeFor[string]() {
+		return
+	}
 	switch target := v.Addr().Interface().(type) {
 	case Unmarshaler:
 		target.UnmarshalNode(n, d)

@@ -75,6 +75,8 @@ type Node struct {
 	key    string // in a mapping
 	index  int    // in a sequence
 	secret string // the reference that Text came from
+
+	unresolved bool // Text is a reference that led nowhere, and that has been said
 }
 
 // Field is an entry of a mapping.

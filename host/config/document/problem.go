@@ -91,6 +91,26 @@ func (ps Problems) Of(s Severity) Problems {
 	return out
 }
 
+// And adds the problems of more, apart from those at places where ps has an error: what is wrong
+// with a value that could not be read is no news.
+func (ps Problems) And(more Problems) Problems {
+	type place struct {
+		file, path string
+		line, col  int
+	}
+	known := map[place]bool{}
+	for _, p := range ps.Of(Error) {
+		// The root is also where missing things are reported, each of which is news.
+		known[place{p.File, p.Path, p.Line, p.Col}] = p.Path != "$"
+	}
+	for _, p := range more {
+		if !known[place{p.File, p.Path, p.Line, p.Col}] {
+			ps = append(ps, p)
+		}
+	}
+	return ps
+}
+
 // Err returns nil when no problem is an error, and otherwise an error that lists those that are.
 func (ps Problems) Err() error {
 	if !ps.Refused() {

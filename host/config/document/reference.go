@@ -78,6 +78,7 @@ func (r Resolver) resolve(n *Node, d *Decoder) {
 	}
 	if err != nil {
 		d.Errorf(n, "%s", err)
+		n.unresolved = true
 		return
 	}
 	n.secret = n.Text

@@ -123,7 +123,7 @@ func Suggest(word string, known []string) string {
 	}
 	best, bestDistance := "", 3
 	for _, k := range known {
-		distance := editDistance(strings.ToLower(word), k)
+		distance := editDistance(strings.ToLower(word), strings.ToLower(k))
 		if (strings.HasPrefix(k, word) || strings.HasPrefix(word, k)) && len(word) > 2 && len(k) > 2 {
 			distance = min(distance, 2)
 		}

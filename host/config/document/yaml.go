@@ -51,7 +51,7 @@ func parseYAMLOnce(name string, data []byte) (root *Node, problems Problems) {
 		}
 		return nil, t.problems
 	}
-	root = t.yamlNode(doc.Content[0], 0)
+	root = t.yamlNode(doc.Content[0], &Node{}, 0)
 	return root, t.problems
 }
 
@@ -71,12 +71,15 @@ func (t *tree) syntax(err error) {
 // yamlNode turns a node of the YAML package into ours, or returns nil when the file breaks a
 // bound. What YAML has and JSON has not is refused: a definition is data that a reader of the
 // file sees as it is.
-func (t *tree) yamlNode(y *yaml.Node, depth int) *Node {
+//
+// place says where the node will stand, which problems below it name.
+func (t *tree) yamlNode(y *yaml.Node, place *Node, depth int) *Node {
 	pos := position{line: y.Line, col: y.Column}
 	n := t.node(Null, pos, depth)
 	if n == nil {
 		return nil
 	}
+	n.parent, n.key, n.index = place.parent, place.key, place.index
 	if y.Anchor != "" || y.Kind == yaml.AliasNode {
 		t.failOnce(pos, "YAML anchors and aliases are not accepted: write the value out")
 		return n
@@ -87,7 +90,7 @@ func (t *tree) yamlNode(y *yaml.Node, depth int) *Node {
 	case yaml.SequenceNode:
 		n.Kind = Sequence
 		for _, item := range y.Content {
-			child := t.yamlNode(item, depth+1)
+			child := t.yamlNode(item, &Node{parent: n, index: len(n.Items)}, depth+1)
 			if child == nil {
 				return nil
 			}
@@ -99,7 +102,7 @@ func (t *tree) yamlNode(y *yaml.Node, depth int) *Node {
 		for i := 0; i+1 < len(y.Content); i += 2 {
 			key := y.Content[i]
 			keyPos := position{line: key.Line, col: key.Column}
-			child := t.yamlNode(y.Content[i+1], depth+1)
+			child := t.yamlNode(y.Content[i+1], &Node{parent: n, key: key.Value}, depth+1)
 			if child == nil {
 				return nil
 			}

@@ -146,7 +146,9 @@ func TestWorks(t *testing.T) {
 		{"h2c", strings.Replace(minimal(""), "http://up.internal", "h2c://up.internal", 1),
 			get(func(d *config.Definition) any { return d.Upstream.Protocol }), config.ProtocolH2C},
 		{"keyless removes hooks", minimal(`"custom_plugin_auth_enabled": true, "custom_middleware": {"driver": "grpc", "auth_check": {"name": "A"}, "post_key_auth": [{"name": "B"}], "post": [{"name": "C"}]}`),
-			get(func(d *config.Definition) any { return []int{len(d.Hooks.Auth), len(d.Hooks.PostKeyAuth), len(d.Hooks.Post)} }), []int{0, 0, 1}},
+			get(func(d *config.Definition) any {
+				return []int{len(d.Hooks.Auth), len(d.Hooks.PostKeyAuth), len(d.Hooks.Post)}
+			}), []int{0, 0, 1}},
 		{"another driver without hooks", minimal(`"custom_middleware": {"driver": "otto", "pre": []}`),
 			get(func(d *config.Definition) any { return len(d.Hooks.Pre) }), 0},
 		{"disabled bundle", minimal(`"custom_middleware_bundle": "b", "custom_middleware_bundle_disabled": true`),

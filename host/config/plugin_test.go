@@ -1,0 +1,169 @@
+package config_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/turnbuckle-gateway/turnbuckle/host/config"
+)
+
+func TestPluginExample(t *testing.T) {
+	plugins, problems := config.LoadPlugins("testdata/plugins.d", nil)
+	if problems != nil || len(plugins) != 1 {
+		t.Fatalf("%v %v", plugins, problems)
+	}
+	p := plugins[0]
+	dir, _ := filepath.Abs("testdata/plugins.d/hello")
+	if p.Name != "hello" || p.Version != "1.2.0" || p.Dir != dir || p.Server.Address != "unix:"+dir+"/hello.sock" {
+		t.Errorf("got %+v", p)
+	}
+	want := []config.PluginHook{
+		{
+			Name: "Authenticate", Phase: config.PhaseAuth, Policy: config.Policy{Timeout: 250 * time.Millisecond},
+			Needs: config.Needs{
+				Headers: config.HeaderNeeds{Names: []string{"Authorization", "X-Request-Id"}}, Query: true, Values: true, Client: true,
+				Body: config.BodyPolicy{Mode: config.BodyBuffer, Limit: 16 << 10},
+			},
+		},
+		{
+			Name: "Rewrite", Phase: config.PhaseResponse,
+			Needs: config.Needs{
+				Headers: config.HeaderNeeds{All: true}, ResponseHeaders: config.HeaderNeeds{All: true},
+				ResponseBody: config.BodyPolicy{Mode: config.BodyBuffer},
+			},
+		},
+	}
+	if diff := cmp.Diff(want, p.Hooks); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func TestCheckHooks(t *testing.T) {
+	plugins, _ := config.LoadPlugins("testdata/plugins.d", nil)
+	settings := config.DefaultSettings()
+	settings.Servers = map[string]config.PluginServer{"default": {Address: "h:1"}}
+	servers, problems := config.Servers(&settings, plugins)
+	if problems != nil || len(servers) != 2 {
+		t.Fatalf("%v %v", servers, problems)
+	}
+	const base = "listen: {path: /a}\nupstream: {url: http://a}\n"
+	tests := []struct {
+		yaml string
+		want []string
+	}{
+		{"hooks: {pre: [{hook: Any}], auth: [{server: hello, hook: Authenticate, config: {realm: x}}]}\nobservers: [{server: hello, observer: Record}]\n", nil},
+		{"config: {realm: 1}\nhooks: {auth: [{server: hello, hook: Authenticate}]}\n", []string{
+			`n.yaml: $.config.realm: by the schema of plugin "hello": got number, want string`}},
+		{"hooks:\n  auth: [{server: hello, hook: Authenticate, config: {real: x}}]\n  pre: [{server: hello, hook: Authenticate}, {server: nobody, hook: x}]\nobservers: [{server: hello, observer: None}]\n", []string{
+			`n.yaml: $.hooks.pre[0]: plugin "hello" has no hook "Authenticate" for phase pre`,
+			`n.yaml: $.hooks.pre[1]: there is no plugin server or plugin "nobody": name it under servers in the settings`,
+			`n.yaml: $.hooks.auth[0].config: by the schema of plugin "hello": additional properties 'real' not allowed`,
+			`n.yaml: $.observers[0]: plugin "hello" has no observer "None"`,
+		}},
+	}
+	for _, tt := range tests {
+		def, refused := config.Loader{}.Parse("n.yaml", []byte(base+tt.yaml))
+		if refused != nil {
+			t.Fatal(refused.Problems)
+		}
+		if diff := cmp.Diff(tt.want, places(def.CheckHooks(servers, plugins))); diff != "" {
+			t.Errorf("(-want +got)\n%s", diff)
+		}
+	}
+	settings.Servers["hello"] = config.PluginServer{Address: "h:2"}
+	if _, problems = config.Servers(&settings, plugins); len(problems) != 1 || !strings.Contains(problems[0].Message, `already have a server named "hello"`) {
+		t.Errorf("got %v", problems)
+	}
+}
+
+func TestPluginProblems(t *testing.T) {
+	const good = "server: {address: 'h:1'}\n"
+	tests := []struct {
+		name, yaml string
+		want       []string
+	}{
+		{"no server", "version: 1.0\n", []string{
+			`plugin.yaml:1:1: $.server.address: an address is required`,
+			`plugin.yaml:1:10: $.version: must be a string, not a number`,
+		}},
+		{"a command", "server: {command: [./x]}\n", []string{
+			`plugin.yaml:1:9: $.server.address: an address is required`,
+			`plugin.yaml:1:19: $.server.command: a server that the gateway starts is not supported yet`,
+		}},
+		{"hooks", good + "hooks:\n  - {name: a, phase: before}\n  - {name: b, phase: auth, on_error: skip, needs: {response_headers: all, headers: ['x y']}}\n  - {name: b, phase: auth}\n", []string{
+			`plugin.yaml:3:22: $.hooks[0].phase: "before": must be pre, auth, post_key_auth, post or response`,
+			`plugin.yaml:4:38: $.hooks[1].on_error: an auth hook that fails must fail the request`,
+			`plugin.yaml:4:51: $.hooks[1].needs: only a hook of the response phase can need the response`,
+			`plugin.yaml:4:85: $.hooks[1].needs.headers[0]: "x y" is not a header name`,
+			`plugin.yaml:5:5: $.hooks[2]: hook "b" stands twice for phase auth`,
+		}},
+		{"schema", good + "config_schema: {type: 5}\n", []string{`plugin.yaml:2:16: $.config_schema: not a JSON Schema: `}},
+		{"schema elsewhere", good + "config_schema: {$ref: 'other:///etc/passwd'}\n", []string{`plugin.yaml:2:16: $.config_schema: not a JSON Schema: `}},
+		{"schema outside", good + "config_schema: ../x.json\n", []string{`plugin.yaml:2:16: $.config_schema: cannot read "../x.json": path escapes from parent`}},
+		{"name", "name: Not OK\n" + good, []string{`plugin.yaml:1:7: $.name: "Not OK" is not a name for a plugin`}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := filepath.Join(write(t, map[string]string{"p/plugin.yaml": tt.yaml}), "p")
+			_, problems := config.LoadPlugin(dir, nil)
+			got := places(problems)
+			if len(got) != len(tt.want) {
+				t.Fatalf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(tt.want, "\n"))
+			}
+			for i := range got {
+				if !strings.HasPrefix(got[i], tt.want[i]) {
+					t.Errorf("got  %s\nwant %s", got[i], tt.want[i])
+				}
+			}
+		})
+	}
+}
+
+func TestSchemaFileAndDoubleNames(t *testing.T) {
+	dir := write(t, map[string]string{
+		"a/plugin.yaml": "name: same\nserver: {address: 'h:1'}\nconfig_schema: schema.json\n",
+		"a/schema.json": `{"required": ["key"]}`,
+		"b/plugin.yaml": "name: same\nserver: {address: 'h:1'}\n",
+		"c/other":       "",
+	})
+	plugins, problems := config.LoadPlugins(dir, nil)
+	if len(plugins) != 1 || len(problems) != 1 || !strings.Contains(problems[0].Message, `already has the name "same"`) {
+		t.Fatalf("%v %v", plugins, problems)
+	}
+	for config, ok := range map[string]bool{`{"key": 1}`: true, `{}`: false, `nonsense`: false} {
+		if got := plugins[0].CheckConfig(json.RawMessage(config)); (got == nil) != ok {
+			t.Errorf("%s: %v", config, got)
+		}
+	}
+	if plugins[0].CheckConfig(nil) == nil {
+		t.Error("no config satisfies a schema that requires a key")
+	}
+	if none, problems := config.LoadPlugins(filepath.Join(dir, "gone"), nil); none != nil || problems != nil {
+		t.Errorf("a folder that is not there: %v %v", none, problems)
+	}
+}
+
+func FuzzPlugin(f *testing.F) {
+	data, err := os.ReadFile("testdata/plugins.d/hello/plugin.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(string(data), `{"realm": "x"}`)
+	f.Add("server: {address: 'h:1'}\nconfig_schema: {$ref: '#'}\n", "{}")
+	f.Fuzz(func(t *testing.T, text, value string) {
+		p, problems := config.ParsePlugin("/nowhere/p/plugin.yaml", []byte(text), nil)
+		if problems.Refused() {
+			return
+		}
+		if ps := p.Validate(); ps.Refused() {
+			t.Fatalf("accepted and not valid: %v", ps)
+		}
+		p.CheckConfig(json.RawMessage(value))
+	})
+}
