@@ -102,9 +102,9 @@ func runPlugin(ctx context.Context, flags *flag.FlagSet, args []string, _, _ io.
 	if err := parse(flags, args); err != nil {
 		return err
 	}
-	serve := map[string]func(context.Context, string) error{"tyk": plugins.ServeTyk}[*protocol]
+	serve := map[string]func(context.Context, string) error{"tyk": plugins.ServeTyk, "native": plugins.ServeNative}[*protocol]
 	if serve == nil {
-		return fmt.Errorf("--protocol %q: there is no such plugin server here", *protocol)
+		return fmt.Errorf("--protocol %q: want tyk or native", *protocol)
 	}
 	return serve(ctx, *listen)
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/proto/coprocess"
 )
 
-// serve runs a server on a unix socket until the test ends, and returns its address once it accepts.
-func serve(t *testing.T, f func(context.Context, string) error) string {
+// start runs a server on a unix socket until the test ends, and returns its address once it accepts.
+func start(t *testing.T, f func(context.Context, string) error) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
 	ctx, cancel := context.WithCancel(t.Context())
@@ -39,7 +39,7 @@ func TestCall(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("reads processes' clocks, which needs Linux")
 	}
-	address := serve(t, ServeTyk)
+	address := start(t, ServeTyk)
 	calls, err := Call(t.Context(), address, os.Getpid(), os.Getpid(), 3, 50*time.Millisecond)
 	if err != nil || calls.Count <= 0 || calls.ClientCPU <= 0 || calls.Elapsed < 50*time.Millisecond {
 		t.Errorf("got %+v, %v", calls, err)
