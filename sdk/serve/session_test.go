@@ -376,7 +376,7 @@ func TestHammer(t *testing.T) {
 			case <-timer.C:
 			}
 		case 1:
-			child, cancel := context.WithTimeout(ctx, time.Second)
+			child, cancel := context.WithTimeout(ctx, time.Minute)
 			defer cancel()
 			return child.Err()
 		}
