@@ -85,22 +85,22 @@ type replyView struct {
 }
 
 func (v *replyView) scan(b []byte, r *Result) error {
-	c := cursor{rest: b}
+	c := cursor{msg: b}
 	for c.next() {
 		var err error
 		switch c.key {
 		case 2<<3 | length:
-			v.effects.merge(c.val)
+			v.effects.merge(c.val())
 		case 3<<3 | length:
-			v.errored.merge(c.val)
+			v.errored.merge(c.val())
 		case 4<<3 | length:
-			v.failure.merge(c.val)
+			v.failure.merge(c.val())
 		case 5<<3 | length:
-			err = r.outcome(c.val)
+			err = r.outcome(c.val())
 		case 6<<3 | length:
-			err = r.log(c.val)
+			err = r.log(c.val())
 		case 7<<3 | length:
-			err = r.count(c.val)
+			err = r.count(c.val())
 		case 8<<3 | varint:
 			r.Queued = micros(c.num)
 		}
@@ -125,7 +125,7 @@ func micros(n uint64) time.Duration {
 }
 
 func (v *replyView) scanEffects() error {
-	c := cursor{rest: v.effects.b}
+	c := cursor{msg: v.effects.b}
 	for c.next() {
 		if v.scalar(&c) {
 			continue
@@ -134,17 +134,17 @@ func (v *replyView) scanEffects() error {
 		switch c.key {
 		case 4<<3 | length:
 			v.headers++
-			err = v.headerOp(c.val)
+			err = v.headerOp(c.val())
 		case 6<<3 | length:
-			v.session.merge(c.val)
+			v.session.merge(c.val())
 		case 8<<3 | length:
 			v.values++
-			err = wellFormed(c.val)
+			err = wellFormed(c.val())
 		case 9<<3 | length:
-			v.answer.merge(c.val)
+			v.answer.merge(c.val())
 		case 11<<3 | length:
 			v.responses++
-			err = v.headerOp(c.val)
+			err = v.headerOp(c.val())
 		}
 		if err == nil && (v.headers > MaxChanges || v.responses > MaxChanges || v.values > MaxItems) {
 			err = errTooMany
@@ -170,19 +170,19 @@ func (v *replyView) scanEffects() error {
 func (v *replyView) scalar(c *cursor) bool {
 	switch c.key {
 	case 1<<3 | length:
-		v.method, v.has = c.val, v.has|sdk.ChangedMethod
+		v.method, v.has = c.val(), v.has|sdk.ChangedMethod
 	case 2<<3 | length:
-		v.path, v.has = c.val, v.has|sdk.ChangedPath
+		v.path, v.has = c.val(), v.has|sdk.ChangedPath
 	case 3<<3 | length:
-		v.query, v.has = c.val, v.has|sdk.ChangedQuery
+		v.query, v.has = c.val(), v.has|sdk.ChangedQuery
 	case 5<<3 | length:
-		v.body, v.has = c.val, v.has|sdk.ChangedBody
+		v.body, v.has = c.val(), v.has|sdk.ChangedBody
 	case 7<<3 | varint:
 		v.clear = c.num != 0
 	case 10<<3 | varint:
 		v.status, v.has = int32(c.num), v.has|sdk.ChangedStatus
 	case 12<<3 | length:
-		v.responseBody, v.has = c.val, v.has|sdk.ChangedResponseBody
+		v.responseBody, v.has = c.val(), v.has|sdk.ChangedResponseBody
 	default:
 		return false
 	}
@@ -200,15 +200,15 @@ func (v *replyView) headerOp(b []byte) error {
 }
 
 func headerOpOf(b []byte) (kind sdk.HeaderOpKind, name, value []byte, err error) {
-	c := cursor{rest: b}
+	c := cursor{msg: b}
 	for c.next() {
 		switch c.key {
 		case 1<<3 | varint:
 			kind = sdk.HeaderOpKind(min(c.num, 255))
 		case 2<<3 | length:
-			name = c.val
+			name = c.val()
 		case 3<<3 | length:
-			value = c.val
+			value = c.val()
 		}
 	}
 	return kind, name, value, c.err
@@ -245,11 +245,11 @@ func (v *replyView) apply(x *sdk.Exchange) {
 }
 
 func (v *replyView) replay(number uint64, h *sdk.Header, text *arena) {
-	for c := (cursor{rest: v.effects.b}); c.next(); {
+	for c := (cursor{msg: v.effects.b}); c.next(); {
 		if c.key != number<<3|length {
 			continue
 		}
-		kind, name, value, _ := headerOpOf(c.val)
+		kind, name, value, _ := headerOpOf(c.val())
 		switch kind {
 		case sdk.HeaderSet:
 			h.Set(text.str(name), text.str(value))
@@ -262,9 +262,9 @@ func (v *replyView) replay(number uint64, h *sdk.Header, text *arena) {
 }
 
 func (v *replyView) setValues(x *sdk.Exchange) {
-	for c := (cursor{rest: v.effects.b}); c.next(); {
+	for c := (cursor{msg: v.effects.b}); c.next(); {
 		if c.key == 8<<3|length {
-			name, data, has := valueOf(c.val)
+			name, data, has := valueOf(c.val())
 			if has {
 				data = append(make([]byte, 0, len(data)), data...) // present and empty is not taken away
 			}
@@ -295,15 +295,15 @@ func (v *replyView) scanError() error {
 	}
 	e := &sdk.Error{}
 	text := arena{size: len(v.errored.b)}
-	c := cursor{rest: v.errored.b}
+	c := cursor{msg: v.errored.b}
 	for c.next() {
 		switch c.key {
 		case 1<<3 | varint:
 			e.Status = int(int32(c.num))
 		case 2<<3 | length:
-			e.Message = text.str(c.val)
+			e.Message = text.str(c.val())
 		case 3<<3 | length:
-			name, value, err := entry(c.val)
+			name, value, err := entry(c.val())
 			if err == nil && len(e.Header) == MaxFields {
 				err = errTooMany
 			}
@@ -335,12 +335,12 @@ func checkError(e *sdk.Error) error {
 
 func (v *replyView) failed() error {
 	f := &Failure{Code: FailureFailed}
-	for c := (cursor{rest: v.failure.b}); c.next(); {
+	for c := (cursor{msg: v.failure.b}); c.next(); {
 		switch c.key {
 		case 1<<3 | varint:
 			f.Code = FailureCode(c.num)
 		case 2<<3 | length:
-			f.Message = clip(string(c.val[:min(len(c.val), MaxLogBytes)]))
+			f.Message = clip(string(c.val()[:min(len(c.val()), MaxLogBytes)]))
 		}
 	}
 	return f
@@ -348,7 +348,7 @@ func (v *replyView) failed() error {
 
 func (r *Result) outcome(b []byte) error {
 	var o HookOutcome
-	c := cursor{rest: b}
+	c := cursor{msg: b}
 	for c.next() {
 		switch c.key {
 		case 1<<3 | varint:
@@ -367,7 +367,7 @@ func (r *Result) outcome(b []byte) error {
 
 func (r *Result) log(b []byte) error {
 	var l LogLine
-	c := cursor{rest: b}
+	c := cursor{msg: b}
 	for c.next() {
 		switch c.key {
 		case 1<<3 | varint:
@@ -375,7 +375,7 @@ func (r *Result) log(b []byte) error {
 		case 2<<3 | varint:
 			l.Level = slog.Level(int32(protowire.DecodeZigZag(c.num & 0xffffffff)))
 		case 3<<3 | length:
-			l.Message = string(c.val[:min(len(c.val), MaxLogBytes)])
+			l.Message = string(c.val()[:min(len(c.val()), MaxLogBytes)])
 		}
 	}
 	if len(r.Logs) < MaxNotes {
@@ -386,13 +386,13 @@ func (r *Result) log(b []byte) error {
 
 func (r *Result) count(b []byte) error {
 	var n Counter
-	c := cursor{rest: b}
+	c := cursor{msg: b}
 	for c.next() {
 		switch c.key {
 		case 1<<3 | varint:
 			n.Hook = uint32(c.num)
 		case 2<<3 | length:
-			n.Name = string(c.val[:min(len(c.val), 256)])
+			n.Name = string(c.val()[:min(len(c.val()), 256)])
 		case 3<<3 | varint:
 			n.Delta = protowire.DecodeZigZag(c.num)
 		}

@@ -55,7 +55,7 @@ func AppendBinding(b []byte, v *Binding) []byte {
 func DecodeBinding(b []byte) (*Binding, error) {
 	v := &Binding{Route: &sdk.Route{}}
 	var route part
-	c := cursor{rest: b}
+	c := cursor{msg: b}
 	for c.next() {
 		switch c.key {
 		case 1<<3 | varint:
@@ -63,7 +63,7 @@ func DecodeBinding(b []byte) (*Binding, error) {
 		case 2<<3 | varint:
 			v.Phase = phaseOf(c.num)
 		case 3<<3 | length:
-			use, err := decodeHookUse(c.val)
+			use, err := decodeHookUse(c.val())
 			if err != nil {
 				return nil, garbage("binding", err)
 			}
@@ -71,7 +71,7 @@ func DecodeBinding(b []byte) (*Binding, error) {
 				return nil, garbage("binding", errTooMany)
 			}
 		case 4<<3 | length:
-			route.merge(c.val)
+			route.merge(c.val())
 		}
 	}
 	if c.err != nil {
@@ -84,34 +84,34 @@ func DecodeBinding(b []byte) (*Binding, error) {
 }
 
 func decodeHookUse(b []byte) (u HookUse, err error) {
-	c := cursor{rest: b}
+	c := cursor{msg: b}
 	for c.next() {
 		switch c.key {
 		case 1<<3 | length:
-			u.Name = string(c.val)
+			u.Name = string(c.val())
 		case 2<<3 | length:
-			u.Config = kept(c.val)
+			u.Config = kept(c.val())
 		}
 	}
 	return u, c.err
 }
 
 func decodeRoute(b []byte, r *sdk.Route) error {
-	c := cursor{rest: b}
+	c := cursor{msg: b}
 	for c.next() {
 		switch c.key {
 		case 1<<3 | length:
-			r.ID = string(c.val)
+			r.ID = string(c.val())
 		case 2<<3 | length:
-			r.Name = string(c.val)
+			r.Name = string(c.val())
 		case 3<<3 | length:
-			r.Org = string(c.val)
+			r.Org = string(c.val())
 		case 4<<3 | length:
-			r.ListenPath = string(c.val)
+			r.ListenPath = string(c.val())
 		case 5<<3 | length:
-			r.Bundle = string(c.val)
+			r.Bundle = string(c.val())
 		case 6<<3 | length:
-			r.Config = kept(c.val)
+			r.Config = kept(c.val())
 		}
 	}
 	return c.err

@@ -43,11 +43,11 @@ func AppendDescribeRequest(b []byte, host string) []byte {
 
 // DecodeDescribeRequest returns who asks and the highest minor version it knows.
 func DecodeDescribeRequest(b []byte) (host string, minor uint32, err error) {
-	c := cursor{rest: b}
+	c := cursor{msg: b}
 	for c.next() {
 		switch c.key {
 		case 1<<3 | length:
-			host = string(c.val)
+			host = string(c.val())
 		case 2<<3 | varint:
 			minor = uint32(c.num)
 		}
@@ -103,33 +103,33 @@ func DecodeDescribeReply(b []byte) (*Description, error) {
 
 func (d *Description) decode(b []byte) error {
 	var limits part
-	c := cursor{rest: b}
+	c := cursor{msg: b}
 	for c.next() {
 		switch c.key {
 		case 1<<3 | length:
-			d.Name = string(c.val)
+			d.Name = string(c.val())
 		case 2<<3 | length:
-			d.Version = string(c.val)
+			d.Version = string(c.val())
 		case 3<<3 | varint:
 			d.Minor = uint32(c.num)
 		case 4<<3 | length:
-			h, err := decodeHookInfo(c.val)
+			h, err := decodeHookInfo(c.val())
 			if err != nil {
 				return err
 			}
 			d.Hooks = append(d.Hooks, h)
 		case 5<<3 | length:
-			d.Observers = append(d.Observers, string(c.val))
+			d.Observers = append(d.Observers, string(c.val()))
 		case 6<<3 | length:
-			d.ConfigSchema = kept(c.val)
+			d.ConfigSchema = kept(c.val())
 		case 7<<3 | length:
-			limits.merge(c.val)
+			limits.merge(c.val())
 		}
 		if len(d.Hooks)+len(d.Observers) > MaxItems {
 			return errTooMany
 		}
 	}
-	l := cursor{rest: limits.b, err: c.err}
+	l := cursor{msg: limits.b, err: c.err}
 	for l.next() {
 		switch l.key {
 		case 1<<3 | varint:
@@ -145,24 +145,24 @@ func (d *Description) decode(b []byte) error {
 
 func decodeHookInfo(b []byte) (h HookInfo, err error) {
 	var needs part
-	c := cursor{rest: b}
+	c := cursor{msg: b}
 	for c.next() {
 		switch c.key {
 		case 1<<3 | length:
-			h.Name = string(c.val)
+			h.Name = string(c.val())
 		case 2<<3 | varint:
 			h.Phase = phaseOf(c.num)
 		case 3<<3 | length:
-			needs.merge(c.val)
+			needs.merge(c.val())
 		}
 	}
-	n := cursor{rest: needs.b, err: c.err}
+	n := cursor{msg: needs.b, err: c.err}
 	for n.next() {
 		switch n.key {
 		case 1<<3 | varint:
 			h.Needs.Fields = sdk.Need(n.num)
 		case 2<<3 | length:
-			if h.Needs.HeaderNames = append(h.Needs.HeaderNames, string(n.val)); len(h.Needs.HeaderNames) > MaxItems {
+			if h.Needs.HeaderNames = append(h.Needs.HeaderNames, string(n.val())); len(h.Needs.HeaderNames) > MaxItems {
 				return h, errTooMany
 			}
 		case 3<<3 | varint:

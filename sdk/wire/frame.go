@@ -50,7 +50,7 @@ type HostFrame struct {
 // events is found out by their decoders.
 func ScanHostFrame(b []byte) (HostFrame, error) {
 	f := HostFrame{raw: b}
-	c := cursor{rest: b}
+	c := cursor{msg: b}
 	for c.next() {
 		switch c.key {
 		case 1<<3 | varint:
@@ -80,14 +80,14 @@ func (f HostFrame) Calls() iter.Seq[[]byte] { return each(f.raw, 3) }
 // Cancels iterates over the ids of calls nobody waits for any more. A server takes them after the frame's calls.
 func (f HostFrame) Cancels() iter.Seq[uint64] {
 	return func(yield func(uint64) bool) {
-		for c := (cursor{rest: f.raw}); c.next(); {
+		for c := (cursor{msg: f.raw}); c.next(); {
 			switch c.key {
 			case 4<<3 | varint:
 				if !yield(c.num) {
 					return
 				}
 			case 4<<3 | length: // packed
-				for v := (cursor{rest: c.val}); v.uvarint(); {
+				for v := (cursor{msg: c.val()}); v.uvarint(); {
 					if !yield(v.num) {
 						return
 					}
@@ -146,7 +146,7 @@ type PluginFrame struct {
 // [ApplyReply].
 func ScanPluginFrame(b []byte) (PluginFrame, error) {
 	f := PluginFrame{raw: b}
-	c := cursor{rest: b}
+	c := cursor{msg: b}
 	for c.next() {
 		switch c.key {
 		case 1<<3 | varint:
@@ -167,8 +167,8 @@ func ScanPluginFrame(b []byte) (PluginFrame, error) {
 // broken that its id cannot be read has id 0, which no call has. The bytes alias the frame.
 func (f PluginFrame) Replies() iter.Seq2[uint64, []byte] {
 	return func(yield func(uint64, []byte) bool) {
-		for c := (cursor{rest: f.raw}); c.next(); {
-			if c.key == 3<<3|length && !yield(firstID(c.val), c.val) {
+		for c := (cursor{msg: f.raw}); c.next(); {
+			if c.key == 3<<3|length && !yield(firstID(c.val()), c.val()) {
 				return
 			}
 		}
@@ -177,7 +177,7 @@ func (f PluginFrame) Replies() iter.Seq2[uint64, []byte] {
 
 // firstID finds the id of a reply. Field 1 usually comes first; of several the last counts.
 func firstID(b []byte) (id uint64) {
-	for c := (cursor{rest: b}); c.next(); {
+	for c := (cursor{msg: b}); c.next(); {
 		if c.key == 1<<3|varint {
 			id = c.num
 		}

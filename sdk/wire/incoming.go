@@ -35,7 +35,7 @@ var _ sdk.Backing = (*Incoming)(nil)
 // of it, for a reply that says so.
 func ScanCall(b []byte) (CallHeader, error) {
 	var h CallHeader
-	c := cursor{rest: b}
+	c := cursor{msg: b}
 	for c.next() {
 		switch c.key {
 		case 1<<3 | varint:
@@ -100,7 +100,7 @@ type callDecoder struct {
 
 // scan reads everything but lists, and checks those.
 func (d *callDecoder) scan(b []byte) error {
-	c := cursor{rest: b}
+	c := cursor{msg: b}
 	for c.next() {
 		if d.request(&c) {
 			continue
@@ -109,16 +109,16 @@ func (d *callDecoder) scan(b []byte) error {
 		switch c.key {
 		case 13<<3 | length:
 			d.fields++
-			err = wellFormed(c.val)
+			err = wellFormed(c.val())
 		case 16<<3 | length:
-			d.response.merge(c.val)
+			d.response.merge(c.val())
 		case 17<<3 | length:
-			d.session.merge(c.val)
+			d.session.merge(c.val())
 		case 18<<3 | length:
 			d.values++
-			err = wellFormed(c.val)
+			err = wellFormed(c.val())
 		case 21<<3 | length:
-			d.peer = append(d.peer, c.val)
+			d.peer = append(d.peer, c.val())
 		}
 		if err == nil && (d.fields > MaxFields || d.values+len(d.peer) > MaxItems) {
 			err = errTooMany
@@ -142,31 +142,31 @@ func (d *callDecoder) scan(b []byte) error {
 func (d *callDecoder) request(c *cursor) bool {
 	switch c.key {
 	case 4<<3 | length:
-		d.init.Method = d.text.str(c.val)
+		d.init.Method = d.text.str(c.val())
 	case 5<<3 | length:
-		d.init.Path = d.text.str(c.val)
+		d.init.Path = d.text.str(c.val())
 	case 6<<3 | length:
-		d.init.Query = d.text.str(c.val)
+		d.init.Query = d.text.str(c.val())
 	case 7<<3 | length:
-		d.init.URI, d.hasURI = d.text.str(c.val), true
+		d.init.URI, d.hasURI = d.text.str(c.val()), true
 	case 8<<3 | length:
-		d.init.Scheme = d.text.str(c.val)
+		d.init.Scheme = d.text.str(c.val())
 	case 9<<3 | length:
-		d.init.Host = d.text.str(c.val)
+		d.init.Host = d.text.str(c.val())
 	case 10<<3 | length:
-		d.init.Proto = d.text.str(c.val)
+		d.init.Proto = d.text.str(c.val())
 	case 11<<3 | length:
-		d.id = d.text.str(c.val)
+		d.id = d.text.str(c.val())
 	case 12<<3 | length:
-		d.client = parseAddress(c.val)
+		d.client = parseAddress(c.val())
 	case 14<<3 | length:
-		d.body, d.hasBody = c.val, true
+		d.body, d.hasBody = c.val(), true
 	case 15<<3 | varint:
 		d.init.Length = protowire.DecodeZigZag(c.num)
 	case 19<<3 | length:
-		d.trace.Parent = d.text.str(c.val)
+		d.trace.Parent = d.text.str(c.val())
 	case 20<<3 | length:
-		d.trace.State = d.text.str(c.val)
+		d.trace.State = d.text.str(c.val())
 	default:
 		return false
 	}
@@ -189,13 +189,13 @@ func (d *callDecoder) fill(b []byte, x *sdk.Exchange) {
 	if d.hasBody {
 		x.Request().LoadBody(d.body)
 	}
-	for c := (cursor{rest: b}); d.fields+d.values > 0 && c.next(); {
+	for c := (cursor{msg: b}); d.fields+d.values > 0 && c.next(); {
 		switch c.key {
 		case 13<<3 | length:
-			name, value, _ := entry(c.val)
+			name, value, _ := entry(c.val())
 			x.Request().Header().Append(d.text.str(name), d.text.str(value))
 		case 18<<3 | length:
-			if name, data, has := valueOf(c.val); has {
+			if name, data, has := valueOf(c.val()); has {
 				x.BeginValue(d.text.str(name), data)
 			}
 		}
@@ -215,12 +215,12 @@ func (d *callDecoder) fill(b []byte, x *sdk.Exchange) {
 
 // valueOf reads a Value; data aliases it and is never nil when there is some.
 func valueOf(b []byte) (name, data []byte, has bool) {
-	for c := (cursor{rest: b}); c.next(); {
+	for c := (cursor{msg: b}); c.next(); {
 		switch c.key {
 		case 1<<3 | length:
-			name = c.val
+			name = c.val()
 		case 2<<3 | length:
-			data, has = c.val, true
+			data, has = c.val(), true
 		}
 	}
 	return name, data, has
@@ -238,7 +238,7 @@ type responseView struct {
 
 func scanResponse(b []byte) (responseView, error) {
 	v := responseView{raw: b}
-	c := cursor{rest: b}
+	c := cursor{msg: b}
 	for c.next() {
 		switch c.key {
 		case 1<<3 | varint:
@@ -247,11 +247,11 @@ func scanResponse(b []byte) (responseView, error) {
 			if v.fields++; v.fields > MaxFields {
 				return v, errTooMany
 			}
-			if err := wellFormed(c.val); err != nil {
+			if err := wellFormed(c.val()); err != nil {
 				return v, err
 			}
 		case 3<<3 | length:
-			v.body, v.hasBody = c.val, true
+			v.body, v.hasBody = c.val(), true
 		case 4<<3 | varint:
 			v.length = protowire.DecodeZigZag(c.num)
 		}
@@ -260,9 +260,9 @@ func scanResponse(b []byte) (responseView, error) {
 }
 
 func (v *responseView) each(yield func(name, value []byte)) {
-	for c := (cursor{rest: v.raw}); c.next(); {
+	for c := (cursor{msg: v.raw}); c.next(); {
 		if c.key == 2<<3|length {
-			name, value, _ := entry(c.val)
+			name, value, _ := entry(c.val())
 			yield(name, value)
 		}
 	}

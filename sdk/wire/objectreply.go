@@ -101,10 +101,10 @@ func AppendDispatchEvent(b []byte, e *sdk.Event, handler string) ([]byte, error)
 // JSON; a time that cannot be read is zero.
 func DecodeDispatchEvent(b []byte) (e sdk.Event, handler string, err error) {
 	var payload []byte
-	c := cursor{rest: b}
+	c := cursor{msg: b}
 	for c.next() {
 		if c.key == 1<<3|length {
-			payload = c.val
+			payload = c.val()
 		}
 	}
 	if c.err != nil {

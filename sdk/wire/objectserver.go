@@ -137,18 +137,13 @@ func AppendObjectReply(b, original []byte, x *sdk.Exchange, refused *sdk.Error) 
 	session := x.Phase() == sdk.Auth && changed&sdk.ChangedSession != 0
 	response := x.Phase() == sdk.ResponsePhase
 	var request part
-	for c := (cursor{rest: original}); len(c.rest) > 0; {
-		before := c.rest
-		if !c.next() {
-			break
-		}
-		field := before[:len(before)-len(c.rest)]
+	for c := (cursor{msg: original}); c.next(); {
 		switch {
 		case c.key == 3<<3|length:
-			request.merge(c.val)
+			request.merge(c.val())
 		case c.key == 4<<3|length && session, c.key == 7<<3|length && response:
 		default:
-			b = append(b, field...)
+			b = append(b, c.field()...)
 		}
 	}
 	b, at := open(b, 3, 500+len(request.b))
@@ -176,23 +171,19 @@ func appendReplyRequest(b, original []byte, x *sdk.Exchange, changed sdk.Change,
 	body := changed&sdk.ChangedBody != 0
 	method := changed&sdk.ChangedMethod != 0
 	ends := x.Phase() != sdk.ResponsePhase && (refused != nil || changed&sdk.ChangedAnswer != 0)
-	for c := (cursor{rest: original}); len(c.rest) > 0; {
-		before := c.rest
-		if !c.next() {
-			break
-		}
+	for c := (cursor{msg: original}); c.next(); {
 		switch n := c.key >> 3; {
 		case n == 5 && url, (n == 4 || n == 14) && body, n == 11 && method, n == 10 && ends:
 		default:
-			b = append(b, before[:len(before)-len(c.rest)]...)
+			b = append(b, c.field()...)
 		}
 	}
 	b = appendHeaderChanges(b, q.Header())
 	if url {
 		oldQuery := ""
-		for c := (cursor{rest: original}); c.next(); {
+		for c := (cursor{msg: original}); c.next(); {
 			if c.key == 5<<3|length {
-				_, oldQuery = splitTarget(string(c.val))
+				_, oldQuery = splitTarget(string(c.val()))
 			}
 		}
 		b = appendURL(b, 5, q.Path(), q.Query().Raw())

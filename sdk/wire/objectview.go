@@ -75,24 +75,24 @@ func (s *scanner) item(list *[][]byte, b []byte) error {
 func (o *objectView) scan(b []byte) error {
 	var session part
 	var s scanner
-	c := cursor{rest: b}
+	c := cursor{msg: b}
 	for c.next() {
 		var err error
 		switch c.key {
 		case 1<<3 | varint:
 			o.hookType = c.num
 		case 2<<3 | length:
-			o.hookName = c.val
+			o.hookName = c.val()
 		case 3<<3 | length:
-			o.request.merge(c.val)
+			o.request.merge(c.val())
 		case 4<<3 | length:
-			session.merge(c.val)
+			session.merge(c.val())
 		case 5<<3 | length:
-			err = s.pair(&o.metadata, c.val)
+			err = s.pair(&o.metadata, c.val())
 		case 6<<3 | length:
-			err = s.pair(&o.spec, c.val)
+			err = s.pair(&o.spec, c.val())
 		case 7<<3 | length:
-			o.response.merge(c.val)
+			o.response.merge(c.val())
 		}
 		if err != nil {
 			return err
@@ -117,7 +117,7 @@ func (o *objectView) scan(b []byte) error {
 }
 
 func (r *requestView) scan(s *scanner) error {
-	c := cursor{rest: r.b}
+	c := cursor{msg: r.b}
 	for c.next() {
 		if r.scalar(&c) {
 			continue
@@ -125,21 +125,21 @@ func (r *requestView) scan(s *scanner) error {
 		var err error
 		switch c.key {
 		case 1<<3 | length:
-			err = s.pair(&r.headers, c.val)
+			err = s.pair(&r.headers, c.val())
 		case 2<<3 | length:
-			err = s.pair(&r.setHeaders, c.val)
+			err = s.pair(&r.setHeaders, c.val())
 		case 3<<3 | length:
-			err = s.item(&r.deleteHeaders, c.val)
+			err = s.item(&r.deleteHeaders, c.val())
 		case 7<<3 | length:
-			err = s.pair(&r.addParams, c.val)
+			err = s.pair(&r.addParams, c.val())
 		case 9<<3 | length:
-			err = s.item(&r.deleteParams, c.val)
+			err = s.item(&r.deleteParams, c.val())
 		case 6<<3 | length, 8<<3 | length: // params and extended_params: checked, not used
-			if _, _, err = entry(c.val); err == nil {
+			if _, _, err = entry(c.val()); err == nil {
 				err = s.count()
 			}
 		case 10<<3 | length:
-			r.overrides.merge(c.val)
+			r.overrides.merge(c.val())
 		}
 		if err != nil {
 			return err
@@ -157,17 +157,17 @@ func (r *requestView) scan(s *scanner) error {
 func (r *requestView) scalar(c *cursor) bool {
 	switch c.key {
 	case 4<<3 | length:
-		r.body = c.val
+		r.body = c.val()
 	case 5<<3 | length:
-		r.url = c.val
+		r.url = c.val()
 	case 11<<3 | length:
-		r.method = c.val
+		r.method = c.val()
 	case 12<<3 | length:
-		r.uri = c.val
+		r.uri = c.val()
 	case 13<<3 | length:
-		r.scheme = c.val
+		r.scheme = c.val()
 	case 14<<3 | length:
-		r.rawBody = c.val
+		r.rawBody = c.val()
 	case 100<<3 | varint:
 		r.echo = c.num != 0
 	default:
@@ -177,41 +177,41 @@ func (r *requestView) scalar(c *cursor) bool {
 }
 
 func (r *requestView) scanOverrides(s *scanner) error {
-	c := cursor{rest: r.overrides.b}
+	c := cursor{msg: r.overrides.b}
 	for c.next() {
 		switch c.key {
 		case 1<<3 | varint:
 			r.responseCode = int32(c.num)
 		case 2<<3 | length:
-			r.responseError = c.val
+			r.responseError = c.val()
 		case 3<<3 | length:
-			if err := s.pair(&r.overrideHeaders, c.val); err != nil {
+			if err := s.pair(&r.overrideHeaders, c.val()); err != nil {
 				return err
 			}
 		case 4<<3 | varint:
 			r.overrideError = c.num != 0
 		case 5<<3 | length:
-			r.responseBody = c.val
+			r.responseBody = c.val()
 		}
 	}
 	return c.err
 }
 
 func (r *objectResponse) scan(s *scanner) error {
-	c := cursor{rest: r.b}
+	c := cursor{msg: r.b}
 	for c.next() {
 		var err error
 		switch c.key {
 		case 1<<3 | varint:
 			r.status = int32(c.num)
 		case 2<<3 | length:
-			r.rawBody = c.val
+			r.rawBody = c.val()
 		case 3<<3 | length:
-			r.body = c.val
+			r.body = c.val()
 		case 4<<3 | length:
-			err = s.pair(&r.headers, c.val)
+			err = s.pair(&r.headers, c.val())
 		case 5<<3 | length:
-			err = r.multiValue(s, c.val)
+			err = r.multiValue(s, c.val())
 		case 100<<3 | varint:
 			r.echo = c.num != 0
 		}
@@ -224,13 +224,13 @@ func (r *objectResponse) scan(s *scanner) error {
 
 func (r *objectResponse) multiValue(s *scanner, b []byte) error {
 	var g group
-	c := cursor{rest: b}
+	c := cursor{msg: b}
 	for c.next() {
 		switch c.key {
 		case 1<<3 | length:
-			g.name = string(c.val)
+			g.name = string(c.val())
 		case 2<<3 | length:
-			g.values = append(g.values, string(c.val))
+			g.values = append(g.values, string(c.val()))
 			if err := s.count(); err != nil {
 				return err
 			}

@@ -84,22 +84,22 @@ func timeOf(nanos uint64) time.Time {
 
 func decodeRecord(b []byte) (r sdk.Record, err error) {
 	text := arena{size: len(b)}
-	c := cursor{rest: b}
+	c := cursor{msg: b}
 	for c.next() {
 		if recordNumber(&r, &c) {
 			continue
 		}
 		if s := recordText(&r, c.key); s != nil {
-			*s = text.str(c.val)
+			*s = text.str(c.val())
 			continue
 		}
 		switch c.key {
 		case 10<<3 | length:
-			r.Client = parseAddress(c.val)
+			r.Client = parseAddress(c.val())
 		case 25<<3 | length:
-			r.Tags = append(r.Tags, text.str(c.val))
+			r.Tags = append(r.Tags, text.str(c.val()))
 		case 27<<3 | length:
-			h, err := decodeHookRecord(c.val, &text)
+			h, err := decodeHookRecord(c.val(), &text)
 			if err != nil {
 				return r, err
 			}
@@ -176,13 +176,13 @@ func recordText(r *sdk.Record, key uint64) *string {
 }
 
 func decodeHookRecord(b []byte, text *arena) (h sdk.HookRecord, err error) {
-	c := cursor{rest: b}
+	c := cursor{msg: b}
 	for c.next() {
 		switch c.key {
 		case 1<<3 | length:
-			h.Name = text.str(c.val)
+			h.Name = text.str(c.val())
 		case 2<<3 | length:
-			h.Server = text.str(c.val)
+			h.Server = text.str(c.val())
 		case 3<<3 | varint:
 			h.Phase = phaseOf(c.num)
 		case 4<<3 | varint:
@@ -192,7 +192,7 @@ func decodeHookRecord(b []byte, text *arena) (h sdk.HookRecord, err error) {
 		case 6<<3 | varint:
 			h.Duration = time.Duration(c.num)
 		case 7<<3 | length:
-			h.Error = text.str(c.val)
+			h.Error = text.str(c.val())
 		}
 	}
 	return h, c.err
@@ -200,23 +200,23 @@ func decodeHookRecord(b []byte, text *arena) (h sdk.HookRecord, err error) {
 
 func decodeEvent(b []byte) (e sdk.Event, err error) {
 	text := arena{size: len(b)}
-	c := cursor{rest: b}
+	c := cursor{msg: b}
 	for c.next() {
 		switch c.key {
 		case 1<<3 | varint:
 			e.Time = timeOf(c.num)
 		case 2<<3 | length:
-			e.Type = text.str(c.val)
+			e.Type = text.str(c.val())
 		case 3<<3 | length:
-			e.Route = text.str(c.val)
+			e.Route = text.str(c.val())
 		case 4<<3 | length:
-			e.Org = text.str(c.val)
+			e.Org = text.str(c.val())
 		case 5<<3 | length:
-			e.RequestID = text.str(c.val)
+			e.RequestID = text.str(c.val())
 		case 6<<3 | length:
-			e.Message = text.str(c.val)
+			e.Message = text.str(c.val())
 		case 7<<3 | length:
-			k, v, err := entry(c.val)
+			k, v, err := entry(c.val())
 			if err != nil {
 				return e, err
 			}

@@ -30,22 +30,26 @@ func garbage(message string, err error) error {
 }
 
 // cursor walks the fields of one message. A field whose wire type is not the expected one has another key and is
-// skipped like any unknown field.
+// skipped like any unknown field. It holds offsets, not slices: while the collector runs, storing a pointer costs more
+// than all the rest of a step.
 type cursor struct {
-	rest []byte
-	key  uint64
-	num  uint64 // value of a varint or fixed64 field
-	val  []byte // contents of a length-delimited field; aliases the message
-	err  error
+	msg   []byte
+	start int // of the field
+	from  int // of the contents of a length-delimited field
+	at    int // behind the field
+	key   uint64
+	num   uint64 // value of a varint or fixed64 field
+	err   error
 }
 
 // next moves to the next field; false at the end and when the message is malformed, see err.
 func (c *cursor) next() bool {
-	if len(c.rest) == 0 || c.err != nil {
+	if c.at >= len(c.msg) || c.err != nil {
 		return false
 	}
-	if c.key = uint64(c.rest[0]); c.key < 0x80 && c.key >= 8 {
-		c.rest = c.rest[1:]
+	c.start = c.at
+	if c.key = uint64(c.msg[c.at]); c.key < 0x80 && c.key >= 8 {
+		c.at++
 	} else if !c.longKey() {
 		return c.fail()
 	}
@@ -55,55 +59,66 @@ func (c *cursor) next() bool {
 			return c.fail()
 		}
 	case length:
-		if !c.uvarint() || c.num > uint64(len(c.rest)) {
+		if !c.uvarint() || c.num > uint64(len(c.msg)-c.at) {
 			return c.fail()
 		}
-		c.val, c.rest = c.rest[:c.num], c.rest[c.num:]
+		c.from = c.at
+		c.at += int(c.num)
 	case fixed64:
-		if len(c.rest) < 8 {
+		if len(c.msg)-c.at < 8 {
 			return c.fail()
 		}
-		c.num, c.rest = binary.LittleEndian.Uint64(c.rest), c.rest[8:]
+		c.num = binary.LittleEndian.Uint64(c.msg[c.at:])
+		c.at += 8
 	default:
-		n := protowire.ConsumeFieldValue(protowire.Number(c.key>>3), protowire.Type(c.key&7), c.rest)
+		n := protowire.ConsumeFieldValue(protowire.Number(c.key>>3), protowire.Type(c.key&7), c.msg[c.at:])
 		if n < 0 {
 			return c.fail()
 		}
-		c.rest = c.rest[n:]
+		c.at += n
 	}
 	return true
 }
 
+// val is the contents of a length-delimited field; it aliases the message.
+func (c *cursor) val() []byte { return c.msg[c.from:c.at] }
+
+// field is the whole field, key included; it aliases the message.
+func (c *cursor) field() []byte { return c.msg[c.start:c.at] }
+
 func (c *cursor) longKey() bool {
-	num, typ, n := protowire.ConsumeTag(c.rest)
+	num, typ, n := protowire.ConsumeTag(c.msg[c.at:])
 	if n < 0 || num < protowire.MinValidNumber {
 		return false
 	}
-	c.key, c.rest = uint64(num)<<3|uint64(typ), c.rest[n:]
+	c.key = uint64(num)<<3 | uint64(typ)
+	c.at += n
 	return true
 }
 
 func (c *cursor) uvarint() bool {
-	if len(c.rest) > 0 && c.rest[0] < 0x80 {
-		c.num, c.rest = uint64(c.rest[0]), c.rest[1:]
+	if c.at < len(c.msg) && c.msg[c.at] < 0x80 {
+		c.num = uint64(c.msg[c.at])
+		c.at++
 		return true
 	}
-	v, n := protowire.ConsumeVarint(c.rest)
+	v, n := protowire.ConsumeVarint(c.msg[c.at:])
 	if n < 0 {
 		return false
 	}
-	c.num, c.rest = v, c.rest[n:]
+	c.num = v
+	c.at += n
 	return true
 }
 
 func (c *cursor) fail() bool {
-	c.err, c.rest = errMalformed, nil
+	c.err, c.at = errMalformed, len(c.msg)
 	return false
 }
 
 // wellFormed reports whether the fields of b can be walked to the end.
 func wellFormed(b []byte) error {
-	c := cursor{rest: b}
+	c := cursor{msg: b}
 	for c.next() {
 	}
 	return c.err
@@ -112,8 +127,8 @@ func wellFormed(b []byte) error {
 // each iterates over the length-delimited fields of that number in a message known to be well-formed.
 func each(b []byte, number uint64) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
-		for c := (cursor{rest: b}); c.next(); {
-			if c.key == number<<3|length && !yield(c.val) {
+		for c := (cursor{msg: b}); c.next(); {
+			if c.key == number<<3|length && !yield(c.val()) {
 				return
 			}
 		}
@@ -142,13 +157,13 @@ func (p *part) merge(val []byte) {
 
 // entry reads a map entry of strings; key and value alias it.
 func entry(b []byte) (key, value []byte, err error) {
-	c := cursor{rest: b}
+	c := cursor{msg: b}
 	for c.next() {
 		switch c.key {
 		case 1<<3 | length:
-			key = c.val
+			key = c.val()
 		case 2<<3 | length:
-			value = c.val
+			value = c.val()
 		}
 	}
 	return key, value, c.err

@@ -116,7 +116,7 @@ func appendAccess(b []byte, id string, a *sdk.AccessDefinition) []byte {
 // decodeSession reads a session; it copies everything.
 func decodeSession(b []byte) (*sdk.Session, error) {
 	d := sessionDecoder{s: &sdk.Session{}, text: arena{size: len(b)}}
-	c := cursor{rest: b}
+	c := cursor{msg: b}
 	for c.next() {
 		if d.entries++; d.entries > MaxItems {
 			return nil, errTooMany
@@ -190,27 +190,27 @@ func (d *sessionDecoder) string(c *cursor) bool {
 	s := d.s
 	switch c.key {
 	case 11<<3 | length:
-		s.OrgID = d.text.str(c.val)
+		s.OrgID = d.text.str(c.val())
 	case 12<<3 | length:
-		s.OAuthClientID = d.text.str(c.val)
+		s.OAuthClientID = d.text.str(c.val())
 	case 17<<3 | length:
-		s.HMACSecret = d.text.str(c.val)
+		s.HMACSecret = d.text.str(c.val())
 	case 19<<3 | length:
-		s.ApplyPolicyID = d.text.str(c.val)
+		s.ApplyPolicyID = d.text.str(c.val())
 	case 24<<3 | length:
-		s.Tags = append(s.Tags, d.text.str(c.val))
+		s.Tags = append(s.Tags, d.text.str(c.val()))
 	case 25<<3 | length:
-		s.Alias = d.text.str(c.val)
+		s.Alias = d.text.str(c.val())
 	case 26<<3 | length:
-		s.LastUpdated = d.text.str(c.val)
+		s.LastUpdated = d.text.str(c.val())
 	case 29<<3 | length:
-		s.ApplyPolicies = append(s.ApplyPolicies, d.text.str(c.val))
+		s.ApplyPolicies = append(s.ApplyPolicies, d.text.str(c.val()))
 	case 30<<3 | length:
-		s.Certificate = d.text.str(c.val)
+		s.Certificate = d.text.str(c.val())
 	case 32<<3 | length:
-		s.KeyID = d.text.str(c.val)
+		s.KeyID = d.text.str(c.val())
 	case 33<<3 | length:
-		s.PostExpiryAction = d.text.str(c.val)
+		s.PostExpiryAction = d.text.str(c.val())
 	default:
 		return false
 	}
@@ -220,17 +220,17 @@ func (d *sessionDecoder) string(c *cursor) bool {
 func (d *sessionDecoder) composite(c *cursor) error {
 	switch c.key {
 	case 10<<3 | length:
-		return d.access(c.val)
+		return d.access(c.val())
 	case 13<<3 | length:
-		return d.pair(&d.s.OAuthKeys, c.val)
+		return d.pair(&d.s.OAuthKeys, c.val())
 	case 14<<3 | length:
-		d.basic.merge(c.val)
+		d.basic.merge(c.val())
 	case 15<<3 | length:
-		d.jwt.merge(c.val)
+		d.jwt.merge(c.val())
 	case 21<<3 | length:
-		d.monitor.merge(c.val)
+		d.monitor.merge(c.val())
 	case 23<<3 | length:
-		return d.pair(&d.s.Metadata, c.val)
+		return d.pair(&d.s.Metadata, c.val())
 	}
 	return nil
 }
@@ -250,30 +250,30 @@ func (d *sessionDecoder) pair(m *map[string]string, b []byte) error {
 func (d *sessionDecoder) access(b []byte) error {
 	var key []byte
 	var def part
-	c := cursor{rest: b}
+	c := cursor{msg: b}
 	for c.next() {
 		switch c.key {
 		case 1<<3 | length:
-			key = c.val
+			key = c.val()
 		case 2<<3 | length:
-			def.merge(c.val)
+			def.merge(c.val())
 		}
 	}
 	var a sdk.AccessDefinition
-	in := cursor{rest: def.b, err: c.err}
+	in := cursor{msg: def.b, err: c.err}
 	for in.next() {
 		if d.entries++; d.entries > MaxItems {
 			return errTooMany
 		}
 		switch in.key {
 		case 1<<3 | length:
-			a.APIName = d.text.str(in.val)
+			a.APIName = d.text.str(in.val())
 		case 2<<3 | length:
-			a.APIID = d.text.str(in.val)
+			a.APIID = d.text.str(in.val())
 		case 3<<3 | length:
-			a.Versions = append(a.Versions, d.text.str(in.val))
+			a.Versions = append(a.Versions, d.text.str(in.val()))
 		case 4<<3 | length:
-			spec, err := d.accessSpec(in.val)
+			spec, err := d.accessSpec(in.val())
 			if err != nil {
 				return err
 			}
@@ -291,16 +291,16 @@ func (d *sessionDecoder) access(b []byte) error {
 }
 
 func (d *sessionDecoder) accessSpec(b []byte) (spec sdk.AccessSpec, err error) {
-	c := cursor{rest: b}
+	c := cursor{msg: b}
 	for c.next() {
 		if d.entries++; d.entries > MaxItems {
 			return spec, errTooMany
 		}
 		switch c.key {
 		case 1<<3 | length:
-			spec.URL = d.text.str(c.val)
+			spec.URL = d.text.str(c.val())
 		case 2<<3 | length:
-			spec.Methods = append(spec.Methods, d.text.str(c.val))
+			spec.Methods = append(spec.Methods, d.text.str(c.val()))
 		}
 	}
 	return spec, c.err
@@ -328,16 +328,16 @@ func (d *sessionDecoder) triggers() error {
 		return nil
 	}
 	d.s.TriggerLimits = []float64{}
-	c := cursor{rest: d.monitor.b}
+	c := cursor{msg: d.monitor.b}
 	for c.next() {
 		switch c.key {
 		case 1<<3 | fixed64:
 			d.s.TriggerLimits = append(d.s.TriggerLimits, math.Float64frombits(c.num))
 		case 1<<3 | length: // packed
-			if len(c.val)%8 != 0 {
+			if len(c.val())%8 != 0 {
 				return errMalformed
 			}
-			for v := c.val; len(v) > 0; v = v[8:] {
+			for v := c.val(); len(v) > 0; v = v[8:] {
 				bits, _ := protowire.ConsumeFixed64(v)
 				d.s.TriggerLimits = append(d.s.TriggerLimits, math.Float64frombits(bits))
 			}
