@@ -8,8 +8,27 @@
 //
 // # Definitions
 //
-// LoadDir reads a folder of definitions in our own form (YAML or JSON; testdata/definition.yaml
-// shows every key) and, through Loader.Classic, Tyk's classic form.
+// Loader.LoadDir reads a folder of definitions in our own form, YAML or JSON, and, through
+// Loader.Classic, in Tyk's classic form. A definition of our own needs two lines:
+//
+//	listen: {path: /hello}
+//	upstream: {url: http://127.0.0.1:8000}
+//
+// and more has the shape
+//
+//	id: orders
+//	listen: {path: /orders, host: api.example.com, strip: true, match: segments, clean: false}
+//	upstream:
+//	  targets: [{url: http://a.internal, weight: 3}, {url: http://b.internal}]
+//	  timeouts: {dial: 2s, header: 30s, total: 5m}
+//	limits: {body: 10MiB}
+//	hooks:
+//	  auth: [{server: hello, hook: Authenticate, timeout: 500ms}]
+//	  post: [{server: hello, hook: Sign, on_error: skip, body: {buffer: 64KiB}, config: {key: env:SIGN_KEY}}]
+//	budget: 2s
+//
+// testdata/definition.yaml, testdata/turnbuckle.yaml and testdata/plugins.d/hello/plugin.yaml show
+// every key of the three kinds of files, with its default.
 //
 // # References
 //

@@ -34,8 +34,10 @@ type KeyRefuser interface {
 // written and not above zero. An unknown key is an error. Values that are absent, and lists and
 // mappings that are null, leave the Go value as it was, which is how defaults are given.
 type Decoder struct {
-	// Problems are all problems met so far.
+	// Problems are all problems met so far: the first hundred errors, and as many others.
 	Problems Problems
+
+	errors, others int
 }
 
 // Decode decodes n into v, a non-nil pointer, and returns all problems.
@@ -50,15 +52,22 @@ func (d *Decoder) Decode(n *Node, v any) { d.value(n, reflect.ValueOf(v).Elem())
 
 // Errorf reports an error at a node.
 func (d *Decoder) Errorf(n *Node, format string, args ...any) {
-	d.report(n.At(Error, "", format, args...))
+	d.Report(n.At(Error, "", format, args...))
 }
 
-func (d *Decoder) report(p Problem) {
+// Report adds a problem. Errors and others are counted apart, so that no number of warnings hides
+// an error.
+func (d *Decoder) Report(p Problem) {
+	count := &d.others
+	if p.Severity == Error {
+		count = &d.errors
+	}
+	*count++
 	switch {
-	case len(d.Problems) < maxProblems:
+	case *count <= maxProblems:
 		d.Problems = append(d.Problems, p)
-	case len(d.Problems) == maxProblems:
-		d.Problems = append(d.Problems, Problem{File: p.File, Severity: Error, Message: "too many problems: the rest is not listed"})
+	case *count == maxProblems+1:
+		d.Problems = append(d.Problems, Problem{File: p.File, Severity: p.Severity, Message: "too many problems: the rest is not listed"})
 	}
 }
 

@@ -136,6 +136,20 @@ func TestResolveAndRedact(t *testing.T) {
 	}
 }
 
+// TestReferencesAddUp: a file of a few bytes for each reference cannot fill the memory.
+func TestReferencesAddUp(t *testing.T) {
+	root := parse(t, "x.yaml", "["+strings.Repeat("file:f,", 1000)+"]")
+	large := []byte(strings.Repeat("x", document.MaxSecretBytes))
+	problems := document.Resolver{ReadFile: func(string) ([]byte, error) { return large, nil }}.Resolve(root)
+	if !problems.Refused() || !strings.Contains(problems[0].Message, "add up to more than") || len(problems) > 200 {
+		t.Errorf("got %v", problems)
+	}
+	tooLarge := document.Resolver{ReadFile: func(string) ([]byte, error) { return append(large, 'x'), nil }}
+	if problems = tooLarge.Resolve(parse(t, "x.yaml", "file:f")); !problems.Refused() {
+		t.Error("a file over the bound is read")
+	}
+}
+
 func TestSuggest(t *testing.T) {
 	known := []string{"listen", "upstream", "hooks"}
 	for word, want := range map[string]string{

@@ -22,7 +22,7 @@ func (d *Decoder) raw(n *Node, target *json.RawMessage) {
 	}
 	raw, problems := n.JSON()
 	for _, p := range problems {
-		d.report(p)
+		d.Report(p)
 	}
 	*target = raw
 }

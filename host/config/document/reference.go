@@ -29,24 +29,33 @@ type Resolver struct {
 // Resolve replaces the references of a whole tree in place. What cannot be resolved stays and is
 // a problem.
 func (r Resolver) Resolve(n *Node) Problems {
-	var d Decoder
-	r.walk(n, &d)
-	return d.Problems
+	p := resolving{Resolver: r, room: MaxBytes}
+	p.walk(n)
+	return p.d.Problems
 }
 
-func (r Resolver) walk(n *Node, d *Decoder) {
+// resolving is one tree on its way.
+type resolving struct {
+	Resolver
+	d Decoder
+	// room is how many bytes references may still add: a small file that names a large one many
+	// times must not fill the memory.
+	room int
+}
+
+func (r *resolving) walk(n *Node) {
 	for _, item := range n.Items {
-		r.walk(item, d)
+		r.walk(item)
 	}
 	for _, f := range n.Fields {
-		r.walk(f.Value, d)
+		r.walk(f.Value)
 	}
 	if n.Kind == String {
-		r.resolve(n, d)
+		r.resolve(n)
 	}
 }
 
-func (r Resolver) resolve(n *Node, d *Decoder) {
+func (r *resolving) resolve(n *Node) {
 	scheme, name, found := strings.Cut(n.Text, ":")
 	if !found {
 		return
@@ -60,7 +69,7 @@ func (r Resolver) resolve(n *Node, d *Decoder) {
 		switch scheme {
 		case "secrets", "consul", "vault":
 			if strings.HasPrefix(name, "//") {
-				d.report(n.At(Error, "use env:NAME or file:PATH", "references to %s:// are not supported", scheme))
+				r.d.Report(n.At(Error, "use env:NAME or file:PATH", "references to %s:// are not supported", scheme))
 			}
 			return
 		}
@@ -76,8 +85,11 @@ func (r Resolver) resolve(n *Node, d *Decoder) {
 	default:
 		return
 	}
+	if r.room -= len(value); r.room < 0 && err == nil {
+		err = fmt.Errorf("the references of the file add up to more than %d bytes", MaxBytes)
+	}
 	if err != nil {
-		d.Errorf(n, "%s", err)
+		r.d.Errorf(n, "%s", err)
 		n.unresolved = true
 		return
 	}
@@ -136,21 +148,29 @@ func (n *Node) Quote() string {
 // Redact replaces, in the messages of problems, the values that references of the tree were
 // resolved to by the references.
 func (n *Node) Redact(ps Problems) {
-	if n == nil {
+	if n == nil || len(ps) == 0 {
 		return
 	}
+	secrets := map[string]string{}
+	n.secrets(secrets)
+	for value, reference := range secrets {
+		quoted := strconv.Quote(value)
+		r := strings.NewReplacer(value, reference, quoted[1:len(quoted)-1], reference)
+		for i := range ps {
+			ps[i].Message, ps[i].Hint = r.Replace(ps[i].Message), r.Replace(ps[i].Hint)
+		}
+	}
+}
+
+// secrets collects the values that come from references.
+func (n *Node) secrets(found map[string]string) {
 	for _, item := range n.Items {
-		item.Redact(ps)
+		item.secrets(found)
 	}
 	for _, f := range n.Fields {
-		f.Value.Redact(ps)
+		f.Value.secrets(found)
 	}
-	if n.secret == "" || len(n.Text) < minSecret {
-		return
-	}
-	quoted := strconv.Quote(n.Text)
-	r := strings.NewReplacer(n.Text, n.secret, quoted[1:len(quoted)-1], n.secret)
-	for i := range ps {
-		ps[i].Message, ps[i].Hint = r.Replace(ps[i].Message), r.Replace(ps[i].Hint)
+	if n.secret != "" && len(n.Text) >= minSecret {
+		found[n.Text] = n.secret
 	}
 }

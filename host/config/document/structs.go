@@ -112,7 +112,7 @@ func (d *Decoder) unknown(entry Field, v reflect.Value, fields []field) {
 	for i, f := range fields {
 		keys[i] = f.key
 	}
-	d.report(entry.Value.At(Error, Suggest(entry.Key, keys), "unknown key"))
+	d.Report(entry.Value.At(Error, Suggest(entry.Key, keys), "unknown key"))
 }
 
 // Suggest returns `did you mean "x"?` when one of the known words is close to word, the list of

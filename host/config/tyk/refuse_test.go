@@ -1,6 +1,7 @@
 package tyk_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -121,6 +122,22 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	want := []string{"$", "$.use_basic_auth", "$.enable_jwt", "$.custom_middleware.driver", "$.proxy", "$.proxy.listen_path"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+// TestManyWarningsHideNothing: a definition that asks for protection is refused however much else
+// is odd about it.
+func TestManyWarningsHideNothing(t *testing.T) {
+	var odd strings.Builder
+	for i := range 5000 {
+		fmt.Fprintf(&odd, "\"odd_%d\": 1,\n", i)
+	}
+	def, problems := parse(t, minimal(odd.String()+`"enable_jwt": true`))
+	if def != nil || !at(problems, config.SeverityError, "$.enable_jwt") {
+		t.Errorf("not refused: %v", problems.Of(config.SeverityError))
+	}
+	if len(problems) > 300 {
+		t.Errorf("%d problems", len(problems))
 	}
 }
 

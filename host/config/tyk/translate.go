@@ -97,6 +97,8 @@ type translation struct {
 	decoder document.Decoder
 	// origin is which node of the document a path of the native form comes from.
 	origin map[string]*document.Node
+	// unknown counts the fields that the table does not know.
+	unknown int
 }
 
 // from remembers the node behind a native path and returns it.
@@ -122,7 +124,7 @@ func (t *translation) find(path string) (*document.Node, bool) {
 }
 
 func (t *translation) report(n *document.Node, s document.Severity, hint, format string, args ...any) {
-	t.decoder.Problems = append(t.decoder.Problems, n.At(s, hint, format, args...))
+	t.decoder.Report(n.At(s, hint, format, args...))
 }
 
 func (t *translation) errorf(n *document.Node, format string, args ...any) {

@@ -32,7 +32,12 @@ func (t *translation) walk(n *document.Node, r *rule) {
 func (t *translation) field(parent *document.Node, f document.Field, r, above *rule) {
 	switch {
 	case r == nil:
-		t.report(f.Value, document.Warning, document.Suggest(f.Key, above.keys()), "unknown field: it has no effect")
+		const suggestions = 20
+		hint := ""
+		if t.unknown++; t.unknown <= suggestions {
+			hint = document.Suggest(f.Key, above.keys())
+		}
+		t.report(f.Value, document.Warning, hint, "unknown field: it has no effect")
 	case r.field.Status == Ignored:
 		if !zero(f.Value) {
 			t.report(f.Value, document.Ignored, "", "%s", r.field.Note)
