@@ -102,6 +102,19 @@ func (e *events) breaker(r *Route, h *hookStep, b policy.BreakerChange) {
 	e.publish(r, sdk.Event{Time: time.Now(), Type: kind, Route: r.info.ID, Org: r.info.Org, Message: message})
 }
 
+// Publish hands an event that something outside the exchanges caused to whoever wants the events of its route.
+func (g *Gateway) Publish(ev sdk.Event) {
+	if t := g.table.Load(); t != nil {
+		for _, r := range t.routes {
+			if r.info.ID == ev.Route {
+				g.events.publish(r, ev)
+				return
+			}
+		}
+	}
+	g.events.all(ev)
+}
+
 // event publishes what happened to the exchange.
 func (st *state) event(kind, message string) {
 	r, x := st.route, &st.f.X

@@ -80,9 +80,7 @@ func (st *state) send() {
 	st.begun = true
 	if r.Buffered() {
 		f.Client.WriteHeader(r.Status(), h, int64(len(r.Body())))
-		n, err := f.Client.Write(r.Body())
-		f.BytesOut += int64(n)
-		if err != nil {
+		if _, err := f.Client.Write(r.Body()); err != nil {
 			st.failure = "client left during the reply"
 			return
 		}
@@ -126,9 +124,7 @@ func (st *state) copyBody(length int64) error {
 	for {
 		n, err := f.Reply.Body.Read(buf)
 		if n > 0 {
-			w, werr := f.Client.Write(buf[:n])
-			f.BytesOut += int64(w)
-			if werr != nil {
+			if _, werr := f.Client.Write(buf[:n]); werr != nil {
 				return errClient
 			}
 			left -= int64(n)
@@ -168,8 +164,7 @@ func (st *state) plain(status int, text string) {
 	r.Fill(status, 0)
 	r.Header().Append("Content-Type", "text/plain; charset=utf-8")
 	f.Client.WriteHeader(status, r.Header(), int64(len(text)))
-	n, _ := io.WriteString(f.Client, text)
-	f.BytesOut += int64(n)
+	_, _ = io.WriteString(f.Client, text) // a client that left
 }
 
 func dropHopByHop(h *sdk.Header) {

@@ -158,6 +158,7 @@ func (st *state) request() error {
 
 // admit checks path lists and CORS, which come before every hook.
 func (st *state) admit() error {
+	st.cors = st.route.cors.Begin(st.f.X.Request()) // first: refusals are for scripts to read, too
 	if p := st.variant.paths; p != nil {
 		switch p.Check(st.f.X.Request().Method(), st.rest()) {
 		case rules.Forbidden:
@@ -167,12 +168,9 @@ func (st *state) admit() error {
 			st.ignored = true
 		}
 	}
-	if c := st.route.cors; c != nil {
-		st.cors = c.Begin(st.f.X.Request())
-		if st.cors.Preflight {
-			st.cors.Answer(&st.f.X)
-			return errAnswered
-		}
+	if st.cors.Preflight {
+		st.cors.Answer(&st.f.X)
+		return errAnswered
 	}
 	return nil
 }

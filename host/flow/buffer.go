@@ -20,7 +20,6 @@ func (f *Flow) BufferRequest(limit int64) error {
 		return nil
 	}
 	b, err := readAll(f.Body, r.Length(), limit)
-	f.BytesIn += int64(len(b))
 	if err != nil {
 		return err
 	}

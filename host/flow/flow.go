@@ -37,8 +37,8 @@ type Flow struct {
 	Start time.Time // when the request's header was complete
 	Times Times
 
-	BytesIn  int64 // body bytes read from the client
-	BytesOut int64 // body bytes written to the client
+	BytesIn  int64 // body bytes read from the client, counted by the front
+	BytesOut int64 // body bytes written to the client, counted by the front
 
 	Sink Sink // takes what hooks log and count; nil: dropped
 

@@ -1,0 +1,95 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+	"github.com/turnbuckle-gateway/turnbuckle/host/config"
+	"github.com/turnbuckle-gateway/turnbuckle/host/config/document"
+)
+
+func checkCommand(e *env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Validate settings, plugin folders and API definitions without serving",
+		Long: `Check reads what serve would read and lists every problem with its place. It exits with 1 when a
+problem is an error, which refuses the settings or an API. Fields of classic definitions that are known and have no
+effect here are listed as ignored.`,
+		Example: `  turnbuckle check
+  turnbuckle check --apis ./apis --config turnbuckle.yaml
+  turnbuckle check --json | jq '.problems[] | select(.severity == "error")'`,
+		Args: cobra.NoArgs,
+	}
+	asJSON := cmd.Flags().Bool("json", false, "write JSON")
+	load := addSettingFlags(cmd, e)
+	cmd.RunE = func(*cobra.Command, []string) error {
+		s, problems, err := load()
+		if err != nil {
+			return err
+		}
+		served, refused := 0, 0
+		if !problems.Refused() {
+			d, err := loadDefinitions(&s, e.environ)
+			if d != nil {
+				problems = append(problems, d.problems...)
+				problems = append(problems, compileAll(&s, d)...)
+				served, refused = len(d.set.Definitions), len(d.set.Refused)
+			}
+			if err != nil && !problems.Refused() {
+				return err
+			}
+		}
+		problems = problems.Sort()
+		if *asJSON {
+			err = checkJSON(e.stdout, problems, served, refused)
+		} else {
+			err = checkText(e.stdout, problems, served, refused)
+		}
+		if err != nil {
+			return err
+		}
+		if problems.Refused() {
+			return errSilent
+		}
+		return nil
+	}
+	return cmd
+}
+
+func checkJSON(w io.Writer, problems config.Problems, served, refused int) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	if problems == nil {
+		problems = config.Problems{}
+	}
+	return enc.Encode(map[string]any{"ok": !problems.Refused(), "served": served, "refused": refused, "problems": problems})
+}
+
+// checkText writes a line per problem; the severity in colour on a terminal.
+func checkText(w io.Writer, problems config.Problems, served, refused int) error {
+	colours := map[document.Severity]string{config.SeverityError: "\x1b[31m", config.SeverityWarning: "\x1b[33m", config.SeverityIgnored: "\x1b[2m"}
+	on := isTerminal(w)
+	for _, p := range problems {
+		severity := p.Severity.String()
+		if on {
+			severity = colours[p.Severity] + severity + "\x1b[0m"
+		}
+		if _, err := fmt.Fprintf(w, "%s: %s\n", severity, p.Error()); err != nil {
+			return err
+		}
+	}
+	_, err := fmt.Fprintf(w, "%d APIs can be served, %d are refused\n", served, refused)
+	return err
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("NO_COLOR") == ""
+}

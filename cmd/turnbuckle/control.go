@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/turnbuckle-gateway/turnbuckle/host"
+	"github.com/turnbuckle-gateway/turnbuckle/host/admin"
+	"github.com/turnbuckle-gateway/turnbuckle/host/config"
+	"github.com/turnbuckle-gateway/turnbuckle/host/front"
+	"github.com/turnbuckle-gateway/turnbuckle/host/observe"
+	"github.com/turnbuckle-gateway/turnbuckle/host/upstream"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk"
+)
+
+// buildAdmin makes the control listener's server when it is asked for.
+func (g *gateway) buildAdmin() error {
+	s := &g.s.Admin
+	if s.Listen == "" {
+		return nil
+	}
+	o := admin.Options{
+		Secret: s.Secret, Gateway: g.host, Servers: g.servers.status, Reload: g.reload, Log: g.sight.log,
+	}
+	if g.s.Metrics.Enabled {
+		o.Metrics = promhttp.HandlerFor(g.sight.registry, promhttp.HandlerOpts{
+			ErrorLog: slog.NewLogLogger(g.sight.log.Handler(), slog.LevelWarn), ErrorHandling: promhttp.ContinueOnError,
+		})
+	}
+	h, err := admin.New(o)
+	if err != nil {
+		return err
+	}
+	g.admin = &http.Server{
+		Addr: s.Listen, Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
+		ErrorLog: slog.NewLogLogger(g.sight.log.Handler(), slog.LevelDebug),
+	}
+	if len(s.TLS.CertFiles) > 0 {
+		if g.admin.TLSConfig, err = front.ServerTLS(front.TLSOptions{
+			CertFiles: s.TLS.CertFiles, KeyFiles: s.TLS.KeyFiles, MinVersion: uint16(s.TLS.MinVersion),
+		}, g.sight.log); err != nil {
+			return fmt.Errorf("control listener: %w", err)
+		}
+	}
+	return nil
+}
+
+func (g *gateway) serveAdmin(l net.Listener) error {
+	if g.admin.TLSConfig != nil {
+		l = tls.NewListener(l, g.admin.TLSConfig)
+	}
+	if err := g.admin.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("control listener: %w", err)
+	}
+	return nil
+}
+
+// reload asks the reloader for a reload and waits for it.
+func (g *gateway) reload(ctx context.Context) error {
+	done := make(chan error, 1)
+	select {
+	case g.reloads <- done:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// reloader does one reload at a time until ctx ends.
+func (g *gateway) reloader(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case done := <-g.reloads:
+			loading, cancel := context.WithTimeout(ctx, g.s.LoadTimeout)
+			err := g.load(loading)
+			cancel()
+			if err != nil {
+				g.sight.log.Error("reload: some definitions are refused; what served before goes on", "error", err.Error())
+			} else {
+				g.sight.log.Info("reloaded", "routes", len(g.loaded.set.Definitions))
+			}
+			done <- err
+		}
+	}
+}
+
+// sameOutside reports whether plugin folders and servers are what they were: then unchanged definitions keep their
+// routes.
+func sameOutside(a, b *definitions) bool {
+	return reflect.DeepEqual(a.servers, b.servers) && reflect.DeepEqual(a.plugins, b.plugins)
+}
+
+// targetEvent publishes that a target of an upstream went down or came up.
+func (g *gateway) targetEvent(d *config.Definition, e upstream.Event) {
+	kind, message := sdk.EventHostUp, "target "+e.Target+" is up"
+	if !e.Up {
+		kind, message = sdk.EventHostDown, fmt.Sprintf("target %s is down: %v", e.Target, e.Err)
+	}
+	g.sight.log.Warn(message, "api", d.ID)
+	g.host.Publish(sdk.Event{
+		Time: time.Now(), Type: kind, Route: d.ID, Org: d.Org, Message: message, Meta: map[string]string{"HostInfo": e.Target},
+	})
+}
+
+// group runs goroutines and ends them together: the first error stops all.
+type group struct {
+	stop func()
+	wg   sync.WaitGroup
+	mu   sync.Mutex
+	errs []error
+}
+
+func newGroup(stop func()) *group { return &group{stop: stop} }
+
+func (g *group) run(f func() error) {
+	g.wg.Go(func() {
+		if err := f(); err != nil {
+			g.mu.Lock()
+			g.errs = append(g.errs, err)
+			g.mu.Unlock()
+			g.stop()
+		}
+	})
+}
+
+func (g *group) wait() error {
+	g.wg.Wait()
+	return errors.Join(g.errs...)
+}
+
+// compileAll compiles every definition as serve would, without connecting to anything.
+func compileAll(s *config.Settings, d *definitions) config.Problems {
+	var problems config.Problems
+	ctx := context.Background()
+	replies, err := compileReplies(s)
+	if err != nil {
+		return config.Problems{{Severity: config.SeverityError, Message: err.Error()}}
+	}
+	log := slog.New(slog.DiscardHandler)
+	open := &dry{opener{ctx: ctx, defs: d, notify: func(*config.Definition, upstream.Event) {}}}
+	o := host.Options{Log: log, Metrics: observe.NewMetrics(), Replies: replies, Match: s.Routing.Match, MaxBody: s.Listen.MaxBody, Hooks: s.Hooks, Errors: s.Errors}
+	for _, def := range d.set.Definitions {
+		if err := host.Check(ctx, o, open, def); err != nil {
+			problems = append(problems, config.Problem{File: def.Source.File, Severity: config.SeverityError, Message: err.Error()})
+		}
+	}
+	return problems
+}

@@ -1,0 +1,88 @@
+// Command turnbuckle is the gateway and its tools.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the build.
+var version = "devel"
+
+func main() { os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr)) }
+
+// Exit codes.
+const (
+	exitFine   = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// env is the world a command runs in.
+type env struct {
+	environ        []string
+	stdout, stderr io.Writer
+}
+
+// hinted is an error with advice.
+type hinted struct {
+	error
+	hint string
+}
+
+func (h hinted) Unwrap() error { return h.error }
+
+// errSilent ends a command with exit code 1 after it has said what is wrong itself.
+var errSilent = errors.New("failed")
+
+func run(args, environ []string, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	e := &env{environ, stdout, stderr}
+	usage := false
+	root := &cobra.Command{
+		Use:   "turnbuckle",
+		Short: "An HTTP gateway with hooks for plugins in any language",
+		Long: `Turnbuckle is an HTTP gateway with five hooks, pre, auth, post_key_auth, post and response, for
+plugins in any language.`,
+		Example: `  turnbuckle serve --listen 127.0.0.1:8080 --apis ./apis
+  turnbuckle serve --plugin-server tcp://127.0.0.1:5555
+  turnbuckle check --apis ./apis
+  turnbuckle proto export ./proto`,
+		Version:       version,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { usage = true; return err })
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(serveCommand(e), checkCommand(e), protoCommand(e), settingsCommand(e))
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return exitFine
+	}
+	if !errors.Is(err, errSilent) {
+		fmt.Fprintf(stderr, "turnbuckle: error: %v\n", err)
+		var h hinted
+		if errors.As(err, &h) {
+			fmt.Fprintf(stderr, "turnbuckle: hint: %s\n", h.hint)
+		}
+	}
+	if usage || strings.HasPrefix(err.Error(), "unknown command") || strings.Contains(err.Error(), "arg(s)") {
+		fmt.Fprintf(stderr, "turnbuckle: hint: see '%s --help'\n", cmd.CommandPath())
+		return exitUsage
+	}
+	return exitFailed
+}

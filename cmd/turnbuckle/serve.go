@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/turnbuckle-gateway/turnbuckle/host"
+	"github.com/turnbuckle-gateway/turnbuckle/host/config"
+	"github.com/turnbuckle-gateway/turnbuckle/host/front"
+)
+
+func serveCommand(e *env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the gateway",
+		Long: `Serve reads the settings, a folder of API definitions and the plugin folders, and serves until it is told
+to stop with SIGTERM or Ctrl-C. SIGHUP, or a change of the files, makes it read definitions and plugin folders again
+without failing a request.
+
+Settings come from flags, then environment variables (see "turnbuckle settings"), then the settings file.`,
+		Example: `  turnbuckle serve --listen 127.0.0.1:8080 --apis ./apis
+  turnbuckle serve --plugin-server tcp://127.0.0.1:5555
+  turnbuckle serve --config turnbuckle.yaml --admin-listen 127.0.0.1:8081 --admin-secret-file secret`,
+		Args: cobra.NoArgs,
+	}
+	load := addSettingFlags(cmd, e)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		s, problems, err := load()
+		if err != nil {
+			return err
+		}
+		if err := problems.Err(); err != nil {
+			return hinted{fmt.Errorf("the settings are refused:\n%w", err), "turnbuckle check lists every problem"}
+		}
+		return serve(cmd.Context(), e, &s, problems)
+	}
+	return cmd
+}
+
+// gateway is a running gateway and everything it owns.
+type gateway struct {
+	e       *env
+	s       *config.Settings
+	sight   *sight
+	servers *servers
+	host    *host.Gateway
+	front   *front.Front
+	admin   *http.Server
+	loaded  *definitions
+	reloads chan chan error
+}
+
+func serve(ctx context.Context, e *env, s *config.Settings, warnings config.Problems) (err error) {
+	started := time.Now()
+	g := &gateway{e: e, s: s, reloads: make(chan chan error)}
+	if g.sight, err = newSight(ctx, e, s); err != nil {
+		return err
+	}
+	log := g.sight.log
+	for _, p := range warnings {
+		log.Warn("settings: " + p.Error())
+	}
+	g.servers = newServers(log)
+	if err := g.build(ctx); err != nil {
+		return errors.Join(err, g.sight.close(s.DrainTimeout))
+	}
+	defer func() { err = errors.Join(err, g.stop()) }()
+
+	loading, cancel := context.WithTimeout(ctx, s.LoadTimeout)
+	err = g.load(loading)
+	cancel()
+	if err != nil && (s.Strict || g.loaded == nil) {
+		return hinted{fmt.Errorf("definitions are refused:\n%w", err), "turnbuckle check lists every problem; without --strict the others would serve"}
+	}
+	return g.run(ctx, started)
+}
+
+// build makes what serves, without listening yet.
+func (g *gateway) build(ctx context.Context) error {
+	s := g.s
+	replies, err := compileReplies(s)
+	if err != nil {
+		return err
+	}
+	g.host = host.New(context.WithoutCancel(ctx), host.Options{
+		Log: g.sight.log, Metrics: g.sight.metrics, Replies: replies, AccessLog: g.sight.access, Tracer: g.sight.tracer,
+		Match: s.Routing.Match, MaxBody: s.Listen.MaxBody, Hooks: s.Hooks, Errors: s.Errors, HideGenerator: s.HideGenerator,
+		StrictReady: s.Ready == config.ReadyStrict, Drain: s.DrainTimeout,
+	})
+	l := &s.Listen
+	o := front.Options{
+		Address: l.Address, H2C: l.H2C, TrustedProxies: l.TrustedProxies, XFFDepth: l.XFFDepth, ProxyProtocol: l.ProxyProtocol,
+		HeaderTimeout: l.HeaderTimeout, ReadTimeout: l.ReadTimeout, IdleTimeout: l.IdleTimeout, MaxHeader: int(l.MaxHeader),
+		Logger: g.sight.log,
+	}
+	if len(l.TLS.CertFiles) > 0 {
+		o.TLS = &front.TLSOptions{CertFiles: l.TLS.CertFiles, KeyFiles: l.TLS.KeyFiles, MinVersion: uint16(l.TLS.MinVersion)}
+	}
+	if g.front, err = front.New(o, g.host); err != nil {
+		return err
+	}
+	return g.buildAdmin()
+}
+
+// run listens and serves until ctx ends or a listener fails.
+func (g *gateway) run(ctx context.Context, started time.Time) error {
+	log := g.sight.log
+	if err := g.front.Listen(ctx); err != nil {
+		return err
+	}
+	serving, stop := context.WithCancel(ctx)
+	defer stop()
+	group := newGroup(stop)
+	group.run(func() error { return g.front.Serve(context.WithoutCancel(ctx)) })
+	if g.admin != nil {
+		l, err := net.Listen("tcp", g.admin.Addr)
+		if err != nil {
+			return errors.Join(hinted{fmt.Errorf("control listener: %w", err), "choose another --admin-listen"}, g.shutdown(group))
+		}
+		log.Info("control listener", "address", l.Addr().String())
+		group.run(func() error { return g.serveAdmin(l) })
+	}
+	group.run(func() error { return g.reloader(serving) })
+	group.run(func() error { return g.hangups(serving) })
+	if g.s.Watch {
+		group.run(func() error { return g.watch(serving) })
+	}
+	log.Info("serving", "address", g.front.Addr().String(), "took", time.Since(started).Round(time.Millisecond).String(), "version", version)
+	<-serving.Done()
+	log.Info("stopping", "drain_timeout", g.s.DrainTimeout.String())
+	return g.shutdown(group)
+}
+
+// shutdown stops the listeners: not ready first, then what is in flight within the drain timeout.
+func (g *gateway) shutdown(group *group) error {
+	g.host.StartClosing()
+	ctx, cancel := context.WithTimeout(context.Background(), g.s.DrainTimeout)
+	defer cancel()
+	err := g.front.Shutdown(ctx)
+	if g.admin != nil {
+		err = errors.Join(err, g.admin.Shutdown(ctx))
+	}
+	return errors.Join(err, group.wait())
+}
+
+// stop closes what build made.
+func (g *gateway) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), g.s.DrainTimeout)
+	defer cancel()
+	err := g.host.Close(ctx)
+	g.sight.log.Info("stopped")
+	return errors.Join(err, g.sight.close(g.s.DrainTimeout))
+}
+
+// load reads definitions and plugin folders and swaps them in. The error says what is refused; the rest serves.
+func (g *gateway) load(ctx context.Context) error {
+	d, err := loadDefinitions(g.s, g.e.environ)
+	if err != nil && (g.loaded != nil || d == nil) {
+		return err // the folder cannot be read: what serves goes on
+	}
+	for _, p := range d.problems {
+		level := slog.LevelWarn
+		if p.Severity == config.SeverityIgnored {
+			level = slog.LevelDebug
+		}
+		g.sight.log.Log(ctx, level, "definition", "severity", p.Severity.String(), "problem", p.Error())
+	}
+	fresh := g.loaded != nil && !sameOutside(g.loaded, d)
+	open := &opener{ctx: ctx, servers: g.servers, defs: d, notify: g.targetEvent}
+	loadErr := g.host.Load(ctx, d.set, open, fresh)
+	g.loaded = d
+	return errors.Join(err, loadErr)
+}

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	"github.com/turnbuckle-gateway/turnbuckle/host/config"
+	"github.com/turnbuckle-gateway/turnbuckle/host/config/tyk"
+)
+
+// defaultConfig is read when it is there and no other file is named.
+const defaultConfig = "turnbuckle.yaml"
+
+// settingFlags are the flags that commands share: flag name, path of the setting, help.
+var settingFlags = [...][3]string{
+	{"listen", "listen.address", "address that clients reach, host:port"},
+	{"tls-cert", "listen.tls.cert", "certificate file(s) of the data listener, PEM, comma-separated"},
+	{"tls-key", "listen.tls.key", "key file(s) of the data listener, PEM, comma-separated"},
+	{"trusted-proxies", "listen.trusted_proxies", "addresses whose X-Forwarded-For is believed, comma-separated prefixes"},
+	{"admin-listen", "admin.listen", "address of the control listener; none without it"},
+	{"admin-secret", "admin.secret", "secret of the control listener"},
+	{"admin-secret-file", "admin.secret_file", "file that holds the secret of the control listener"},
+	{"apis", "apis", "folder of API definitions"},
+	{"plugins", "plugins", "folder of plugin folders"},
+	{"plugin-server", "servers.default.address", "plugin server that hooks mean that name none, such as tcp://127.0.0.1:5555 or unix:/run/p.sock"},
+	{"log-level", "log.level", "debug, info, warn or error"},
+	{"log-format", "log.format", "text or json"},
+	{"access-log", "access_log.path", "file of the access log, stdout or stderr"},
+	{"drain-timeout", "drain_timeout", "how long requests may go on when the gateway stops or a definition changes"},
+}
+
+// addSettingFlags offers the shared flags; the returned function loads the settings they amount to.
+func addSettingFlags(cmd *cobra.Command, e *env) func() (config.Settings, config.Problems, error) {
+	flags := cmd.Flags()
+	file := flags.StringP("config", "c", "", "settings file (default "+defaultConfig+" if it is there)")
+	for _, f := range settingFlags {
+		flags.String(f[0], "", f[2])
+	}
+	flags.Bool("strict", false, "refuse to start when a definition is refused")
+	flags.Bool("no-access-log", false, "write no access log")
+	return func() (config.Settings, config.Problems, error) {
+		set := map[string]string{}
+		for _, f := range settingFlags {
+			if flags.Changed(f[0]) {
+				set[f[1]] = flags.Lookup(f[0]).Value.String()
+			}
+		}
+		if flags.Changed("strict") {
+			set["strict"] = flags.Lookup("strict").Value.String()
+		}
+		if off, err := flags.GetBool("no-access-log"); err == nil && off {
+			set["access_log.enabled"] = "false"
+		}
+		return loadSettings(*file, e.environ, set)
+	}
+}
+
+func loadSettings(file string, environ []string, flags map[string]string) (config.Settings, config.Problems, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return config.Settings{}, nil, fmt.Errorf("working directory: %w", err)
+	}
+	src := config.SettingsSource{File: file, Environ: environ, Flags: flags, WorkDir: dir}
+	if file == "" {
+		src.File = defaultConfig
+	}
+	src.Data, err = os.ReadFile(src.File)
+	if err != nil && (file != "" || !errors.Is(err, fs.ErrNotExist)) {
+		return config.Settings{}, nil, fmt.Errorf("settings: %w", err)
+	}
+	s, problems := config.LoadSettings(src)
+	return s, problems, nil
+}
+
+// definitions reads everything the settings name: definitions, plugin folders, servers.
+type definitions struct {
+	set      config.Set
+	plugins  []*config.Plugin
+	servers  map[string]config.PluginServer
+	problems config.Problems
+}
+
+// loadDefinitions reads the folders. A definition that names what is not there is refused like one that is broken.
+func loadDefinitions(s *config.Settings, environ []string) (*definitions, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return nil, fmt.Errorf("working directory: %w", err)
+	}
+	lookup := lookupIn(environ)
+	d := &definitions{}
+	if _, err := os.Stat(s.Plugins); err == nil {
+		d.plugins, d.problems = config.LoadPlugins(s.Plugins, lookup)
+	}
+	servers, problems := config.Servers(s, d.plugins)
+	d.servers, d.problems = servers, append(d.problems, problems...)
+	loader := config.Loader{Classic: tyk.New(), WorkDir: dir, LookupEnv: lookup, SecretDirs: s.SecretDirs}
+	set, problems := loader.LoadDir(s.APIs)
+	d.problems = append(d.problems, problems...)
+	d.set.Refused = set.Refused
+	for _, def := range set.Definitions {
+		bad := def.CheckHooks(servers, d.plugins)
+		d.problems = append(d.problems, bad...)
+		if bad.Refused() {
+			d.set.Refused = append(d.set.Refused, config.Refused{
+				File:     def.Source.File,
+				Identity: config.Identity{ID: def.ID, ListenPath: def.Listen.Path, Host: def.Listen.Host},
+				Problems: bad,
+			})
+			continue
+		}
+		d.set.Definitions = append(d.set.Definitions, def)
+	}
+	if len(set.Definitions)+len(set.Refused) == 0 && problems.Refused() {
+		return d, problems.Err() // the folder itself cannot be read
+	}
+	return d, nil
+}
+
+func lookupIn(environ []string) func(string) (string, bool) {
+	return func(name string) (string, bool) {
+		for i := len(environ) - 1; i >= 0; i-- {
+			if k, v, _ := strings.Cut(environ[i], "="); k == name {
+				return v, true
+			}
+		}
+		return "", false
+	}
+}
+
+// settingsCommand lists every setting with its environment variable.
+func settingsCommand(e *env) *cobra.Command {
+	return &cobra.Command{
+		Use:     "settings",
+		Short:   "List every setting with its environment variable",
+		Example: "  turnbuckle settings | grep listen",
+		Args:    cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			w := tabwriter.NewWriter(e.stdout, 0, 8, 2, ' ', 0)
+			fmt.Fprintln(w, "SETTING\tENVIRONMENT")
+			for _, s := range config.AllSettings() {
+				fmt.Fprintf(w, "%s\t%s\n", s.Path, s.Env)
+			}
+			return w.Flush()
+		},
+	}
+}

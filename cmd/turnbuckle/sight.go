@@ -1,0 +1,105 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/turnbuckle-gateway/turnbuckle/host/config"
+	"github.com/turnbuckle-gateway/turnbuckle/host/observe"
+	"github.com/turnbuckle-gateway/turnbuckle/host/reply"
+)
+
+// sight is how a running gateway is seen: log, access log, metrics, spans.
+type sight struct {
+	log      *slog.Logger
+	metrics  *observe.Metrics
+	registry *prometheus.Registry
+	access   *observe.AccessLog
+	file     io.Closer // of the access log
+	tracer   *observe.Tracer
+}
+
+func newSight(ctx context.Context, e *env, s *config.Settings) (*sight, error) {
+	v := &sight{log: newLog(e.stderr, s.Log), metrics: observe.NewMetrics(), registry: prometheus.NewRegistry()}
+	v.registry.MustRegister(observe.NewCollector(v.metrics), collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if a := s.AccessLog; a.Enabled {
+		w, closer, err := accessWriter(e, a.Path)
+		if err != nil {
+			return nil, err
+		}
+		v.file = closer
+		v.access, err = observe.NewAccessLog(w, a.Format == config.LogJSON, a.Fields, func(err error) { v.log.Error(err.Error()) })
+		if err != nil {
+			return nil, hinted{err, "see access_log.fields in the settings"}
+		}
+	}
+	if t := s.Tracing; t.Endpoint != "" {
+		tracer, err := observe.NewTracer(ctx, observe.TraceOptions{
+			Endpoint: t.Endpoint, HTTP: t.Protocol == config.OTLPHTTP, Insecure: t.Insecure, Headers: t.Headers,
+			Ratio: t.SampleRatio, Service: t.ServiceName, Version: version,
+		})
+		if err != nil {
+			return nil, errors.Join(err, v.close(time.Second))
+		}
+		v.tracer = tracer
+	}
+	return v, nil
+}
+
+// close writes out what is buffered.
+func (v *sight) close(within time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	var errs []error
+	if v.access != nil {
+		errs = append(errs, v.access.Close(ctx))
+	}
+	if v.file != nil {
+		errs = append(errs, v.file.Close())
+	}
+	if v.tracer != nil {
+		errs = append(errs, v.tracer.Close(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+func newLog(w io.Writer, c config.Log) *slog.Logger {
+	levels := map[config.LogLevel]slog.Level{
+		config.LevelDebug: slog.LevelDebug, config.LevelInfo: slog.LevelInfo, config.LevelWarn: slog.LevelWarn, config.LevelError: slog.LevelError,
+	}
+	o := &slog.HandlerOptions{Level: levels[c.Level]}
+	if c.Format == config.LogJSON {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+func accessWriter(e *env, path string) (io.Writer, io.Closer, error) {
+	switch path {
+	case "", "stdout":
+		return e.stdout, nil, nil
+	case "stderr":
+		return e.stderr, nil, nil
+	}
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
+	if err != nil {
+		return nil, nil, fmt.Errorf("access log: %w", err)
+	}
+	return f, f, nil
+}
+
+func compileReplies(s *config.Settings) (*reply.Renderer, error) {
+	r, err := reply.Compile(s.Errors, s.HideGenerator)
+	if err != nil {
+		return nil, fmt.Errorf("error templates: %w", err)
+	}
+	return r, nil
+}
