@@ -208,14 +208,14 @@ func (f *Front) Shutdown(ctx context.Context) error {
 	if served == nil {
 		return nil
 	}
-	if err != nil {
+	if ctx.Err() != nil {
 		f.kill()
 	}
 	<-served
 	f.gate.close()
 	select {
 	case <-f.gate.idle:
-		return nil
+		return err
 	case <-ctx.Done():
 		f.kill()
 	}

@@ -116,6 +116,8 @@ func (a *acceptor) Accept() (net.Conn, error) {
 		return c, nil
 	case <-a.ended:
 		return nil, a.err
+	case <-a.front.closing: // handshakes under way are nobody's any more
+		return nil, net.ErrClosed
 	}
 }
 
@@ -137,8 +139,13 @@ func (a *acceptor) next() (*socket, error) {
 	return s, nil
 }
 
-// Close closes the listener.
-func (a *acceptor) Close() error { return a.inner.Close() }
+// Close closes the listener, which Shutdown may have done before.
+func (a *acceptor) Close() error {
+	if err := a.inner.Close(); !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}
 
 // Addr returns the listener's address.
 func (a *acceptor) Addr() net.Addr { return a.inner.Addr() }
