@@ -15,41 +15,73 @@ import (
 	"time"
 )
 
-// Client is the generator in Go: a goroutine per connection, raw HTTP/1.1, one request at a time. It understands
-// replies with a Content-Length only, as the measured upstreams give.
+// patience bounds connecting, and waiting for a reply after time is up.
+const patience = 10 * time.Second
+
+// Client is the generator in Go: a goroutine per connection, raw HTTP/1.1, one request at a time. All connections are
+// made before the clock starts; each asks at least once, and what was asked for in time is waited for and counted. It
+// understands replies with a Content-Length only, as the measured upstreams give.
 func Client(ctx context.Context, job Job) (Result, error) {
 	target, err := url.Parse(job.URL)
 	if err != nil {
 		return Result{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, job.Duration)
-	defer cancel()
+	conns, err := connect(ctx, target.Host, job.Connections)
+	if err != nil {
+		return Result{}, err
+	}
+	stop := context.AfterFunc(ctx, func() {
+		for _, conn := range conns {
+			_ = conn.SetDeadline(time.Unix(1, 0))
+		}
+	})
+	defer stop()
+
 	request := encode(target, job.Header)
-	workers := make([]worker, job.Connections)
+	workers := make([]worker, len(conns))
 	var running sync.WaitGroup
 	begin := time.Now()
-	for i := range workers {
-		w := &workers[i]
-		running.Go(func() { w.err = w.run(ctx, target.Host, request) })
+	for i, conn := range conns {
+		_ = conn.SetDeadline(begin.Add(job.Duration + patience))
+		running.Go(func() { workers[i].err = workers[i].run(conn, request, begin.Add(job.Duration)) })
 	}
 	running.Wait()
-	total := worker{}
 	result := Result{Elapsed: time.Since(begin)}
-	var failures []error
+	var times histogram
+	var failure error
 	for i := range workers {
-		total.times.add(&workers[i].times)
+		_ = conns[i].Close()
+		times.add(&workers[i].times)
 		result.Errors += workers[i].refused
 		if workers[i].err != nil {
 			result.Errors++
-			failures = append(failures, workers[i].err)
+			failure = workers[i].err
 		}
 	}
-	result.Requests = total.times.count
-	result.P50, result.P99 = total.times.quantile(0.50), total.times.quantile(0.99)
+	result.Requests = times.count
+	result.P50, result.P99 = times.quantile(0.50), times.quantile(0.99)
 	if result.Requests == 0 {
-		return result, fmt.Errorf("no request was answered: %w", errors.Join(failures...))
+		return result, fmt.Errorf("no request was answered: %w", errors.Join(failure, ctx.Err()))
 	}
-	return result, nil
+	return result, ctx.Err()
+}
+
+// connect opens n connections, or none.
+func connect(ctx context.Context, host string, n int) (conns []net.Conn, err error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for range n {
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, "tcp", host)
+		if err != nil {
+			for _, open := range conns {
+				_ = open.Close()
+			}
+			return nil, err
+		}
+		conns = append(conns, conn)
+	}
+	return conns, nil
 }
 
 func encode(target *url.URL, header [][2]string) []byte {
@@ -69,38 +101,27 @@ type worker struct {
 	err     error
 }
 
-// run asks until the context ends; that it ends in the middle of a reply is no error.
-func (w *worker) run(ctx context.Context, host string, request []byte) error {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", host)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
+// run asks again and again until the end has passed.
+func (w *worker) run(conn net.Conn, request []byte, end time.Time) error {
 	replies := bufio.NewReader(conn)
-	for {
-		begin := time.Now()
+	for begin := time.Now(); ; {
 		if _, err := conn.Write(request); err != nil {
-			return unlessEnded(ctx, err)
+			return err
 		}
 		status, err := readReply(replies)
 		if err != nil {
-			return unlessEnded(ctx, err)
+			return err
 		}
-		w.times.record(time.Since(begin))
+		now := time.Now()
+		w.times.record(now.Sub(begin))
 		if status >= 400 {
 			w.refused++
 		}
+		if !now.Before(end) {
+			return nil
+		}
+		begin = now
 	}
-}
-
-func unlessEnded(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
 }
 
 // readReply reads one reply whole and returns its status.

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/bench/proc"
 	"github.com/turnbuckle-gateway/turnbuckle/proto/coprocess"
 )
 
@@ -26,11 +27,11 @@ func start(t *testing.T, f func(context.Context, string) error) string {
 	})
 	deadline := time.Now().Add(5 * time.Second)
 	for {
-		if _, err := os.Stat(path); err == nil {
+		if proc.Accepts("unix:"+path)(ctx) == nil {
 			return "unix:" + path
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("the server opened no socket")
+			t.Fatal("the server accepts no connection")
 		}
 	}
 }
