@@ -12,7 +12,7 @@ func identityFields() []Field {
 		works("http and https; another listen protocol is refused", "protocol"),
 		ignored("an identifier of the dashboard", "id", "_id", "slug", "hook_references", "created_at", "updated_at",
 			"user_owners", "user_group_owners", "sort_by", "is_site", "api_model", "category", "categories", "description"),
-		ignored("as in Tyk, which serves every definition in a file", "active"),
+		works("has no effect, and warns when false: as in Tyk, every definition in a file is served", "active"),
 		ignored("analytics", "tag_headers", "enable_detailed_recording", "expire_analytics_after", "detailed_tracing"),
 		ignored("certificates of the listener are in the settings, listen.tls", "certificates"),
 		ignored("dashboard notifications", "notifications"),

@@ -199,6 +199,9 @@ func (t *translation) identity() {
 		d.Tags = t.list(t.from("$.tags", get("tags")))
 	}
 	d.DoNotTrack = t.truth(get("do_not_track"))
+	if active := get("active"); active != nil && !t.truth(active) {
+		t.warnf(active, "the API is served all the same, as Tyk serves every definition in a file: move the file away to stop it")
+	}
 	if p := get("protocol"); p != nil {
 		if s := t.text(p); s != "" && s != "http" && s != "https" {
 			t.errorf(p, "listen protocol %q is not supported: http and https are", s)
