@@ -54,6 +54,8 @@ type Dispatcher interface {
 	Dispatch(ctx context.Context, b *Binding, x *sdk.Exchange) error
 	// Needs says what the binding's hooks want of an exchange, as far as is known at the moment.
 	Needs(b *Binding) sdk.Needs
+	// Protocol says what the calls travel in, "tyk" or "native"; "" while that is not known.
+	Protocol() string
 }
 
 // A Binding is one hook, or several consecutive ones of a phase that run in order, as one route uses them. It is

@@ -74,6 +74,9 @@ func (h *Hook) Handle(ctx context.Context, x *sdk.Exchange) error {
 // Needs says what the hook wants of an exchange: of a group, what all of them want together.
 func (h *Hook) Needs() sdk.Needs { return h.d.Needs(h.b) }
 
+// Protocol says what the hook's calls travel in; see [Dispatcher].
+func (h *Hook) Protocol() string { return h.d.Protocol() }
+
 func (b *Binding) name() string {
 	if len(b.Hooks) == 1 {
 		return fmt.Sprintf("hook %q", b.Hooks[0].Name)

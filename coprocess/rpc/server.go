@@ -43,6 +43,7 @@ type Server struct {
 	turn     atomic.Uint32
 	lastSeen atomic.Pointer[manner]
 	calls    sync.Pool // *nativeCall
+	watch    *watch    // of calls of Tyk's protocol
 
 	mu        sync.Mutex
 	instances map[string]*instance // by address to dial
@@ -80,11 +81,13 @@ func Open(ctx context.Context, o Options) (*Server, error) {
 	}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	s.ready.Store(new([]*link))
+	s.watch = newWatch()
+	s.owned.Go(func() { s.watch.run(s.ctx) })
 	s.calls.New = func() any { return &nativeCall{call: session.NewCall()} }
 	if !t.dns {
 		err = s.setInstances([]string{t.address})
 		if err != nil {
-			s.cancel()
+			_ = s.Close()
 			return nil, err
 		}
 		return s, nil

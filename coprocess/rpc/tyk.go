@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
@@ -62,47 +61,59 @@ func (d linkDispatcher) Dispatch(ctx context.Context, b *coprocess.Binding, x *s
 	return d.l.tyk(ctx, b, x)
 }
 
+func (d linkDispatcher) Protocol() string { return string(Tyk) }
+
 func (d linkDispatcher) Needs(b *coprocess.Binding) sdk.Needs { return d.l.i.s.Needs(b) }
 
-// invoke is a unary call of ready bytes. As long as no stream could be made nothing was sent.
+// invoke is a unary call of ready bytes.
 func (l *link) invoke(ctx context.Context, method string, message mem.Buffer) ([]byte, error) {
 	if n := message.Len(); n > l.i.s.o.MaxSend {
 		message.Free()
-		return nil, fmt.Errorf("%w: message of %d bytes is over the limit of %d: buffer less of bodies or raise max_send",
+		return nil, fmt.Errorf("%w: message of %d bytes is over the limit of %d: buffer less of bodies or raise the limit",
 			sdk.ErrProtocol, n, l.i.s.o.MaxSend)
 	}
 	l.unary.Add(1)
-	defer l.unary.Add(-1)
 	l.calls.Add(1)
-	stream, err := l.i.conn.NewStream(ctx, &grpc.StreamDesc{}, method)
-	if err != nil {
+	var (
+		u   = &unaryCall{one: [1]mem.Buffer{message}}
+		c   = l.i.s.watch.begin(ctx)
+		err error
+	)
+	u.out.Buffers = u.one[:]
+	if err = c.Err(); err == nil {
+		err = l.i.conn.Invoke(c, method, &u.out, &u.in)
+	}
+	l.i.s.watch.end(c)
+	l.unary.Add(-1)
+	if err == nil {
+		return u.in.Data, nil
+	}
+	err = l.failure(c, err)
+	if !u.out.Taken {
 		message.Free()
-		return nil, fmt.Errorf("%w: %w", session.ErrNotSent, l.failure(ctx, err))
+		err = fmt.Errorf("%w: %w", session.ErrNotSent, err)
 	}
-	out := rawcodec.Out{Buffers: mem.BufferSlice{message}}
-	if err = stream.SendMsg(&out); err != nil {
-		return nil, l.failure(ctx, err)
-	}
-	var in rawcodec.In
-	if err = stream.RecvMsg(&in); err != nil {
-		return nil, l.failure(ctx, err)
-	}
-	return in.Data, nil
+	return nil, err
+}
+
+// unaryCall is one allocation for what a call hands to gRPC.
+type unaryCall struct {
+	out rawcodec.Out
+	in  rawcodec.In
+	one [1]mem.Buffer
 }
 
 // failure says what the end of a unary call means.
-func (l *link) failure(ctx context.Context, err error) error {
+func (l *link) failure(c *callContext, err error) error {
+	if own := c.Err(); own != nil {
+		return own
+	}
 	switch status.Code(err) {
 	case codes.DeadlineExceeded:
 		return fmt.Errorf("%w: %w", context.DeadlineExceeded, err)
-	case codes.Canceled:
-		if e := context.Cause(ctx); ctx.Err() != nil {
-			return fmt.Errorf("%w: %w", ctx.Err(), e)
-		}
-		return fmt.Errorf("%w: %w", sdk.ErrUnavailable, err)
 	case codes.Unimplemented:
 		return fmt.Errorf("%w: %w", sdk.ErrUnimplemented, err)
-	case codes.Unavailable:
+	case codes.Unavailable, codes.Canceled: // nobody but the connection's end cancels
 		return fmt.Errorf("%w: %w", sdk.ErrUnavailable, err)
 	case codes.ResourceExhausted:
 		return fmt.Errorf("%w: %w", l.exhausted(err), err)

@@ -11,7 +11,12 @@ import (
 )
 
 // Out is an encoded message to send. gRPC frees the buffers when it has written them.
-type Out struct{ Buffers mem.BufferSlice }
+type Out struct {
+	Buffers mem.BufferSlice
+	// Taken is set when gRPC takes the buffers, which it does once it has a stream to send them on. Without it nothing
+	// was sent, and the buffers are still the caller's.
+	Taken bool
+}
 
 // In takes a received message: memory of its own, for the receiver to keep.
 type In struct{ Data []byte }
@@ -28,6 +33,7 @@ func (codec) Name() string { return "proto" }
 func (codec) Marshal(v any) (mem.BufferSlice, error) {
 	switch m := v.(type) {
 	case *Out:
+		m.Taken = true
 		return m.Buffers, nil
 	case proto.Message:
 		b, err := proto.Marshal(m)
