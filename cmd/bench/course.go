@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/bench/load"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/bench/proc"
 )
 
 // options are the flags of bench run.
@@ -93,6 +94,10 @@ func runCourse(ctx context.Context, flags *flag.FlagSet, args []string, stdout, 
 func (o options) prepare(ctx context.Context, dir string, progress func(string, ...any)) (course, machine, error) {
 	c := course{rounds: o.rounds, duration: o.duration, progress: progress}
 	m := machine{Generator: "built in", Upstream: "built in", Transport: o.transport}
+	var err error
+	if m.Load, err = proc.Load(); err != nil {
+		return c, m, err
+	}
 	self, err := os.Executable()
 	if err != nil {
 		return c, m, err

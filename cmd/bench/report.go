@@ -33,7 +33,11 @@ type machine struct {
 	Upstream  string  `json:"upstream"`
 	Transport string  `json:"plugin_transport"`
 	Binary    float64 `json:"binary_mib"`
+	Load      float64 `json:"load_before"` // tasks that wanted a CPU in the minute before
 }
+
+// quiet is the load under which a machine counts as idle.
+const quiet = 0.5
 
 func newReport(m machine, rows []row, o outcome) report {
 	m.OS, m.CPUs, m.Go = runtime.GOOS+"/"+runtime.GOARCH, runtime.NumCPU(), runtime.Version()
@@ -93,6 +97,9 @@ func (r report) writeText(w io.Writer) error {
 	m := r.Machine
 	fmt.Fprintf(w, "%s, %d CPUs, %s; load: %s; upstream: %s; plugins over: %s; median of %d rounds\n\n",
 		m.OS, m.CPUs, m.Go, m.Generator, m.Upstream, cmp.Or(m.Transport, "-"), len(r.Rounds))
+	if m.Load > quiet {
+		fmt.Fprintf(w, "The machine was busy before (load %.1f): times and rates are worse than they would be, ratios less sure.\n\n", m.Load)
+	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "row\treq/s\tp50 µs\tp99 µs\tgateway µs\tplugin µs\tupstream µs\tcalls/frame\tRSS MiB\t")
 	for _, name := range r.order {

@@ -37,6 +37,16 @@ func RSS(pid int) (int64, error) {
 	return 0, fmt.Errorf("process %d: /proc has no VmRSS", pid)
 }
 
+// Load returns how many tasks wanted a CPU on average over the last minute.
+func Load() (float64, error) {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return 0, err
+	}
+	first, _, _ := strings.Cut(string(text), " ")
+	return strconv.ParseFloat(first, 64)
+}
+
 // endWithParent makes the kernel end the child when we are killed and cannot.
 func endWithParent() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

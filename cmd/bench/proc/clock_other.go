@@ -16,4 +16,7 @@ func CPU(int) (time.Duration, error) { return 0, errLinux }
 // RSS needs Linux.
 func RSS(int) (int64, error) { return 0, errLinux }
 
+// Load needs Linux.
+func Load() (float64, error) { return 0, errLinux }
+
 func endWithParent() *syscall.SysProcAttr { return nil }

@@ -37,6 +37,12 @@ func TestRSS(t *testing.T) {
 	}
 }
 
+func TestLoad(t *testing.T) {
+	if got, err := Load(); err != nil || got < 0 {
+		t.Errorf("got %v, %v", got, err)
+	}
+}
+
 func TestStart(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
 	asked := 0
