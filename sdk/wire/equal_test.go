@@ -283,7 +283,7 @@ func steps(seed uint64, phase sdk.Phase) []hook {
 }
 
 func TestNativeEqualsViewAtRandom(t *testing.T) {
-	for seed := range uint64(3000) {
+	for seed := range seeds(3000) {
 		phase := sdk.Pre + sdk.Phase(seed%5)
 		hooks := steps(seed, phase)
 		want, wantChanged, wantErr := onView(func() *sdk.Exchange { return random(seed, phase) }, phase, hooks)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"os"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -78,6 +79,14 @@ func sameExchange(t *testing.T, what string, got, want sdk.Snapshot) {
 }
 
 var names = [...]string{"X-A", "x-b", "X-a", "X-Long-Name-Indeed", "Cookie", "Accept", "Set-Cookie"}
+
+// seeds is how many random cases to run: ten times n in a soak, else a fifth of it.
+func seeds(n uint64) uint64 {
+	if os.Getenv("TURNBUCKLE_SOAK") != "" {
+		return n * 10
+	}
+	return n / 5
+}
 
 func pick(r *rand.Rand, list ...string) string { return list[r.IntN(len(list))] }
 

@@ -153,7 +153,7 @@ func TestDecodeCall(t *testing.T) {
 	in := new(Incoming)
 	var x sdk.Exchange
 	for phase := sdk.Pre; phase <= sdk.ResponsePhase; phase++ {
-		for seed := range uint64(60) {
+		for seed := range seeds(60) {
 			want := random(seed, phase)
 			want.Begin(phase, nil, false)
 			needs := sdk.Needs{Fields: everything}

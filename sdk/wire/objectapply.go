@@ -24,7 +24,7 @@ import (
 // identity away. Names, values and codes that HTTP cannot carry surface in [sdk.Exchange.Invalid].
 func ApplyObject(b []byte, x *sdk.Exchange, o ObjectOptions) error {
 	var v objectView
-	if err := v.scan(b); err != nil {
+	if err := v.scan(b, scanner{identity: x.Phase() == sdk.Auth}); err != nil {
 		return garbage("object", err)
 	}
 	if x.Phase() == sdk.ResponsePhase {
@@ -263,6 +263,9 @@ func (r *objectResponse) apply(reply *sdk.Response, o ObjectOptions) error {
 // headerOps are the changes after which the header is what multivalue_headers says, into which the headers map is
 // merged when it was changed.
 func (r *objectResponse) headerOps(fields []sdk.Field) []sdk.HeaderOp {
+	if r.sameHeaders(fields) {
+		return nil
+	}
 	sent := grouped(fields)
 	want := r.multi
 	if len(want) == 0 && !r.echo {
@@ -276,6 +279,46 @@ func (r *objectResponse) headerOps(fields []sdk.Field) []sdk.HeaderOp {
 		want = mergeFirst(want, first)
 	}
 	return difference(sent, want)
+}
+
+// sameHeaders reports whether both forms of the headers came back as they were sent, as they mostly do. It may miss that
+// when they were encoded in another way.
+func (r *objectResponse) sameHeaders(fields []sdk.Field) bool {
+	if len(fields) > fewFields {
+		return false
+	}
+	var memory [1024]byte
+	sent, names := appendMultiValues(memory[:0], 5, fields), 0
+	for c := (cursor{msg: r.b}); c.next(); {
+		if c.key == 5<<3|length {
+			if !bytes.HasPrefix(sent, c.field()) {
+				return false
+			}
+			sent = sent[len(c.field()):]
+			names++
+		}
+	}
+	if len(sent) > 0 {
+		return false
+	}
+	for i, p := range r.headers {
+		if !lastOf(r.headers, i) {
+			continue
+		}
+		at := slices.IndexFunc(fields, func(f sdk.Field) bool { return sdk.EqualFold(f.Name, string(p.key)) })
+		if at < 0 || string(p.value) != fields[at].Value || !isCanonical(p.key) {
+			return false
+		}
+		names--
+	}
+	return names == 0
+}
+
+func isCanonical(name []byte) bool {
+	var memory [64]byte
+	form := append(memory[:0], name...)
+	canonical(form)
+	return bytes.Equal(form, name)
 }
 
 func firstValuesEqual(sent []group, first map[string]string) bool {

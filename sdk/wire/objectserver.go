@@ -16,7 +16,7 @@ var phases = [...]sdk.Phase{1: sdk.Pre, 2: sdk.Post, 3: sdk.PostKeyAuth, 4: sdk.
 // not told. On an error x is untouched. Bodies alias b, everything else is copied.
 func DecodeObject(b []byte, x *sdk.Exchange, backing sdk.Backing) (hook string, phase sdk.Phase, err error) {
 	var v objectView
-	if err := v.scan(b); err != nil {
+	if err := v.scan(b, scanner{call: true, identity: true}); err != nil {
 		return "", sdk.PhaseUnknown, garbage("object", err)
 	}
 	if v.hookType < uint64(len(phases)) {

@@ -206,7 +206,7 @@ func tykStep(r *rand.Rand, x *sdk.Exchange, phase sdk.Phase) {
 }
 
 func TestTykEqualsViewAtRandom(t *testing.T) {
-	for seed := range uint64(3000) {
+	for seed := range seeds(3000) {
 		phase := sdk.Pre + sdk.Phase(seed%5)
 		start := func() *sdk.Exchange {
 			r := rand.New(rand.NewPCG(seed, 9))

@@ -48,8 +48,13 @@ type objectResponse struct {
 	echo          bool
 }
 
-// scanner counts entries over a whole message, so that the bound holds for all lists together.
-type scanner struct{ entries int }
+// scanner says what of an Object is to be kept beside what every reader needs, and counts entries over the whole
+// message, so that the bound holds for all lists together.
+type scanner struct {
+	call     bool // what only a called server reads: headers, spec
+	identity bool // session and metadata
+	entries  int
+}
 
 func (s *scanner) count() error {
 	if s.entries++; s.entries > MaxItems {
@@ -58,12 +63,15 @@ func (s *scanner) count() error {
 	return nil
 }
 
-func (s *scanner) pair(list *[]pair, b []byte) error {
+// pair checks an entry and keeps it if that is wanted.
+func (s *scanner) pair(list *[]pair, b []byte, keep bool) error {
 	k, v, err := entry(b)
 	if err == nil {
 		err = s.count()
 	}
-	*list = append(*list, pair{k, v})
+	if keep {
+		*list = append(*list, pair{k, v})
+	}
 	return err
 }
 
@@ -72,9 +80,8 @@ func (s *scanner) item(list *[][]byte, b []byte) error {
 	return s.count()
 }
 
-func (o *objectView) scan(b []byte) error {
+func (o *objectView) scan(b []byte, s scanner) error {
 	var session part
-	var s scanner
 	c := cursor{msg: b}
 	for c.next() {
 		var err error
@@ -88,9 +95,9 @@ func (o *objectView) scan(b []byte) error {
 		case 4<<3 | length:
 			session.merge(c.val())
 		case 5<<3 | length:
-			err = s.pair(&o.metadata, c.val())
+			err = s.pair(&o.metadata, c.val(), s.identity)
 		case 6<<3 | length:
-			err = s.pair(&o.spec, c.val())
+			err = s.pair(&o.spec, c.val(), s.call)
 		case 7<<3 | length:
 			o.response.merge(c.val())
 		}
@@ -103,7 +110,12 @@ func (o *objectView) scan(b []byte) error {
 	}
 	if session.set {
 		var err error
-		if o.session, err = decodeSession(session.b); err != nil {
+		if s.identity {
+			o.session, err = decodeSession(session.b)
+		} else {
+			err = wellFormed(session.b)
+		}
+		if err != nil {
 			return fmt.Errorf("session: %w", err)
 		}
 	}
@@ -125,19 +137,17 @@ func (r *requestView) scan(s *scanner) error {
 		var err error
 		switch c.key {
 		case 1<<3 | length:
-			err = s.pair(&r.headers, c.val())
+			err = s.pair(&r.headers, c.val(), s.call)
 		case 2<<3 | length:
-			err = s.pair(&r.setHeaders, c.val())
+			err = s.pair(&r.setHeaders, c.val(), true)
 		case 3<<3 | length:
 			err = s.item(&r.deleteHeaders, c.val())
 		case 7<<3 | length:
-			err = s.pair(&r.addParams, c.val())
+			err = s.pair(&r.addParams, c.val(), true)
 		case 9<<3 | length:
 			err = s.item(&r.deleteParams, c.val())
 		case 6<<3 | length, 8<<3 | length: // params and extended_params: checked, not used
-			if _, _, err = entry(c.val()); err == nil {
-				err = s.count()
-			}
+			err = s.pair(nil, c.val(), false)
 		case 10<<3 | length:
 			r.overrides.merge(c.val())
 		}
@@ -185,7 +195,7 @@ func (r *requestView) scanOverrides(s *scanner) error {
 		case 2<<3 | length:
 			r.responseError = c.val()
 		case 3<<3 | length:
-			if err := s.pair(&r.overrideHeaders, c.val()); err != nil {
+			if err := s.pair(&r.overrideHeaders, c.val(), true); err != nil {
 				return err
 			}
 		case 4<<3 | varint:
@@ -209,7 +219,7 @@ func (r *objectResponse) scan(s *scanner) error {
 		case 3<<3 | length:
 			r.body = c.val()
 		case 4<<3 | length:
-			err = s.pair(&r.headers, c.val())
+			err = s.pair(&r.headers, c.val(), true)
 		case 5<<3 | length:
 			err = r.multiValue(s, c.val())
 		case 100<<3 | varint:
