@@ -159,6 +159,9 @@ func (st *state) request() error {
 // admit checks path lists and CORS, which come before every hook.
 func (st *state) admit() error {
 	st.cors = st.route.cors.Begin(st.f.X.Request()) // first: refusals are for scripts to read, too
+	if limit := st.route.definition.Limits.Headers; limit > 0 && headerSize(st.f.X.Request()) > int64(limit) {
+		return &sdk.Error{Status: 431, Message: "Request header fields too large"}
+	}
 	if p := st.variant.paths; p != nil {
 		switch p.Check(st.f.X.Request().Method(), st.rest()) {
 		case rules.Forbidden:
@@ -173,6 +176,15 @@ func (st *state) admit() error {
 		return errAnswered
 	}
 	return nil
+}
+
+// headerSize is what a request's header takes in HTTP/1.1 (RFC 9112 §2.1), request line included.
+func headerSize(q *sdk.Request) int64 {
+	n := len(q.Method()) + len(q.URI()) + len(" HTTP/1.1\r\n ") + len("Host: \r\n") + len(q.Host())
+	for _, f := range q.Header().Fields() {
+		n += len(f.Name) + len(f.Value) + len(": \r\n")
+	}
+	return int64(n)
 }
 
 // fail makes the reply to an error; it reports whether there is nobody to send it to.

@@ -102,7 +102,7 @@ func (h *hookStep) failed(st *state, err error) error {
 		if st.failure == "" && refusal.Err != nil {
 			st.failure = firstLine(refusal.Err.Error())
 		}
-		if refusal.Status >= 400 && refusal.Status != 413 {
+		if h.phase == sdk.Auth || h.speaksTyk() && refusal.Status != 413 {
 			st.event(sdk.EventAuthFailure, refusal.Message)
 		}
 		st.answeredBy = h.name

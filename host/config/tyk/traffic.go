@@ -35,6 +35,10 @@ func (t *translation) cors(n *document.Node) {
 	c.Origins = t.list(t.from("$.cors.origins", get(n, "allowed_origins")))
 	c.Methods = t.list(t.from("$.cors.methods", get(n, "allowed_methods")))
 	c.Headers = t.list(t.from("$.cors.headers", get(n, "allowed_headers")))
+	if c.Enabled && len(c.Headers) == 0 {
+		// What the CORS library of Tyk allows when nothing is said.
+		c.Headers = []string{"Origin", "Accept", "Content-Type", "X-Requested-With"}
+	}
 	c.Exposed = t.list(t.from("$.cors.exposed", get(n, "exposed_headers")))
 	c.Credentials = t.truth(t.from("$.cors.credentials", get(n, "allow_credentials")))
 	c.Passthrough = t.truth(get(n, "options_passthrough"))
