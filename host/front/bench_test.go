@@ -2,12 +2,16 @@ package front
 
 import (
 	"bufio"
+	"context"
 	"io"
 	"net"
 	"net/http"
+	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/flow"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
@@ -44,6 +48,26 @@ func BenchmarkRequest(b *testing.B) {
 		f.Client.WriteHeader(200, header, 100)
 		_, _ = f.Client.Write(payload)
 	})
+	upstream := benchUpstream(b)
+	waiting := handlerFunc(func(f *flow.Flow) {
+		upstream()
+		constant(f)
+	})
+	bareWaiting := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		upstream()
+		bare.Handler.ServeHTTP(w, r)
+	}), ReadHeaderTimeout: DefaultHeaderTimeout, IdleTimeout: DefaultIdleTimeout}
+	b.Run("waiting/bare", func(b *testing.B) {
+		l, dial := benchListener(b, "loopback")
+		go func() { _ = bareWaiting.Serve(l) }()
+		benchClients(b, dial)
+		_ = l.Close()
+	})
+	b.Run("waiting/front", func(b *testing.B) {
+		l, dial := benchListener(b, "loopback")
+		start(b, Options{Listener: l}, waiting)
+		benchClients(b, dial)
+	})
 	for _, network := range []string{"loopback", "memory"} {
 		b.Run(network+"/bare", func(b *testing.B) {
 			l, dial := benchListener(b, network)
@@ -56,6 +80,27 @@ func BenchmarkRequest(b *testing.B) {
 			start(b, Options{Listener: l}, constant)
 			benchClients(b, dial)
 		})
+	}
+}
+
+// benchUpstream returns a function that waits as for an upstream: another goroutine has to run first.
+func benchUpstream(b *testing.B) func() {
+	asked := make(chan chan struct{})
+	b.Cleanup(func() { close(asked) })
+	for range 4 {
+		go func() {
+			for c := range asked {
+				c <- struct{}{}
+			}
+		}()
+	}
+	answers := sync.Pool{New: func() any { return make(chan struct{}, 1) }}
+	return func() {
+		c := answers.Get().(chan struct{})
+		asked <- c
+		runtime.Gosched()
+		<-c
+		answers.Put(c)
 	}
 }
 
@@ -180,4 +225,93 @@ func cpu(b *testing.B) float64 {
 		b.Fatal(err)
 	}
 	return float64(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// discard is a ResponseWriter that does nothing but keep its header.
+type discard struct{ h http.Header }
+
+func (d *discard) Header() http.Header         { return d.h }
+func (d *discard) Write(p []byte) (int, error) { return len(p), nil }
+func (d *discard) WriteHeader(int)             {}
+
+// BenchmarkFlow is what the front adds between net/http and the handler: filling a flow from a request and a header map
+// from a reply.
+func BenchmarkFlow(b *testing.B) {
+	header := new(sdk.Header)
+	for _, f := range benchFields {
+		header.Append(f.Name, f.Value)
+	}
+	payload := make([]byte, 100)
+	f, err := New(Options{Address: "unused"}, handlerFunc(func(f *flow.Flow) {
+		f.Client.WriteHeader(200, header, 100)
+		_, _ = f.Client.Write(payload)
+	}))
+	if err != nil {
+		b.Fatal(err)
+	}
+	request, err := http.ReadRequest(bufio.NewReader(strings.NewReader(benchRequest)))
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := &socket{front: f, peer: &net.TCPAddr{}, name: "127.0.0.1"}
+	request = request.WithContext(context.WithValue(b.Context(), socketKey{}, s))
+	w := &discard{h: http.Header{}}
+	b.ReportAllocs()
+	for b.Loop() {
+		clear(w.h)
+		f.serveHTTP(w, request)
+	}
+}
+
+// BenchmarkConn is what a request costs between net/http and the operating system: one read, one write, and the
+// deadlines net/http moves on the way.
+func BenchmarkConn(b *testing.B) {
+	request, payload := []byte(benchRequest), make([]byte, 300)
+	for _, kind := range []string{"bare", "front"} {
+		b.Run(kind, func(b *testing.B) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer func() { _ = l.Close() }()
+			client, err := net.Dial("tcp", l.Addr().String())
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer func() { _ = client.Close() }()
+			server, err := l.Accept()
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer func() { _ = server.Close() }()
+			if kind == "front" {
+				f, err := New(Options{Address: "unused"}, handlerFunc(nil))
+				if err != nil {
+					b.Fatal(err)
+				}
+				s := &socket{Conn: server, front: f}
+				server = newConn(s, s)
+			}
+			p := make([]byte, 4096)
+			for b.Loop() {
+				if _, err := client.Write(request); err != nil {
+					b.Fatal(err)
+				}
+				_ = server.SetReadDeadline(time.Now().Add(DefaultIdleTimeout))
+				if n, err := server.Read(p); n != len(request) || err != nil {
+					b.Fatal(n, err)
+				}
+				_ = server.SetReadDeadline(time.Now().Add(DefaultHeaderTimeout))
+				_ = server.SetReadDeadline(time.Time{})
+				_ = server.SetReadDeadline(time.Time{})
+				if _, err := server.Write(payload); err != nil {
+					b.Fatal(err)
+				}
+				_ = server.SetWriteDeadline(time.Time{})
+				if _, err := client.Read(p); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }

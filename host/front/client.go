@@ -78,12 +78,25 @@ func (c *client) fill(to http.Header, h *sdk.Header) {
 		case "Content-Length", "Transfer-Encoding":
 			continue
 		}
-		if before, ok := to[name]; ok {
-			to[name] = append(before, fields[i].Value)
+		if i > 0 && repeats(fields, i) {
+			to[name] = append(to[name], fields[i].Value)
 			continue
 		}
 		to[name] = append(c.slab(1), fields[i].Value)
 	}
+}
+
+// repeats reports whether field i may have the name of an earlier one: comparing lengths is cheaper than the map.
+func repeats(fields []sdk.Field, i int) bool {
+	if i > 16 {
+		return true
+	}
+	for j := range i {
+		if sdk.EqualFold(fields[j].Name, fields[i].Name) {
+			return true
+		}
+	}
+	return false
 }
 
 // slab returns an empty slice with room for n values that nobody else has.

@@ -77,7 +77,7 @@ func (e *exchange) begin(w http.ResponseWriter, r *http.Request) (status int) {
 		Method: r.Method, Scheme: scheme, Host: r.Host, Path: path, Query: query, URI: r.RequestURI,
 		Proto: r.Proto, Length: r.ContentLength,
 	})
-	if !e.fillHeader(r.Header, from.name) {
+	if !e.fillHeader(r, from.name) {
 		return http.StatusRequestHeaderFieldsTooLarge
 	}
 	if r.Body != nil && r.Body != http.NoBody && r.ContentLength != 0 {
@@ -85,7 +85,6 @@ func (e *exchange) begin(w http.ResponseWriter, r *http.Request) (status int) {
 		e.Body = &e.body
 	}
 	if r.ProtoMajor == 1 {
-		e.upper.begin(r)
 		f.Client = &e.upper
 	} else {
 		f.Client = &e.client
@@ -105,10 +104,10 @@ func (e *exchange) believe(peer netip.AddrPort, scheme string, h http.Header) (n
 }
 
 // fillHeader appends the field lines and notes what is of interest here. It reports whether they were not too many.
-func (e *exchange) fillHeader(from http.Header, peer string) bool {
+func (e *exchange) fillHeader(r *http.Request, peer string) bool {
 	var chain []string
 	h, left := e.X.Request().Header(), e.front.options.MaxFields
-	for name, values := range from {
+	for name, values := range r.Header {
 		if left -= len(values); left < 0 {
 			return false
 		}
@@ -120,6 +119,8 @@ func (e *exchange) fillHeader(from http.Header, peer string) bool {
 			chain = values
 		case "Expect":
 			e.Expect = hasToken(values, "100-continue")
+		case "Upgrade":
+			e.Upgrade = upgrade(r, values)
 		}
 	}
 	e.Out.ForwardedFor = appendedFor(chain, peer)

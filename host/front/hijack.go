@@ -15,14 +15,13 @@ import (
 // upgrader is the client of an HTTP/1 flow: its connection can be taken over.
 type upgrader struct{ *client }
 
-// begin notes the protocol the client wants to switch to. Upgrades to h2c are not heard: they are no longer part of
-// HTTP/2 (RFC 9113 §3.1), and forwarded they open a way past every hook.
-func (u upgrader) begin(r *http.Request) {
-	offers := r.Header["Upgrade"]
-	if len(offers) == 0 || u.old || !hasToken(r.Header["Connection"], "upgrade") || hasToken(offers, "h2c") {
-		return
+// upgrade returns the protocols the client offers to switch to, if it may. Upgrades to h2c are not heard: they are no
+// longer part of HTTP/2 (RFC 9113 §3.1), and forwarded they open a way past every hook.
+func upgrade(r *http.Request, offers []string) string {
+	if r.ProtoMajor != 1 || r.ProtoMinor == 0 || !hasToken(r.Header["Connection"], "upgrade") || hasToken(offers, "h2c") {
+		return ""
 	}
-	u.flow.Upgrade = strings.Join(offers, ", ")
+	return strings.Join(offers, ", ")
 }
 
 // Hijack answers 101 with the header's fields, Connection and Upgrade added when they are not among them, and returns
