@@ -166,7 +166,7 @@ func TestDefinitionProblems(t *testing.T) {
 		{"auth", good + "hooks:\n  auth:\n    - {hook: a, on_error: skip}\n    - any: [{hook: b}]\n  response: [{hook: c, body: all, breaker: {window: 1s}}]\n", []string{
 			`n.yaml:5:27: $.hooks.auth[0].on_error: an auth hook that fails must fail the request: skip would let everyone in`,
 			`n.yaml:6:7: $.hooks.auth[1].hook: a name is required`,
-			`n.yaml:6:12: $.hooks.auth[1].any: groups of authenticators are not supported yet (they come with the authenticators issue): list auth hooks one by one, every one must pass`,
+			`n.yaml:6:12: $.hooks.auth[1].any: groups of authenticators are not supported yet: list auth hooks one by one, every one must pass`,
 			`n.yaml:7:30: $.hooks.response[0].body: "all": must be none, buffer or {buffer: SIZE}`,
 			`n.yaml:7:44: $.hooks.response[0].breaker.error_rate: required: without it the breaker never opens`,
 		}},

@@ -95,7 +95,7 @@ func (s *PluginServer) SetDefaults() {
 // RefusedKey refuses what plugin servers will have later.
 func (s *PluginServer) RefusedKey(key string) (string, bool) {
 	if key == "command" {
-		return "a server that the gateway starts is not supported yet (it comes with the processes issue): " +
+		return "a server that the gateway starts is not supported yet: " +
 			"start it yourself and give its address", true
 	}
 	return "", false
@@ -104,7 +104,7 @@ func (s *PluginServer) RefusedKey(key string) (string, bool) {
 // RefusedKey refuses what auth lists will have later.
 func (h *HookRef) RefusedKey(key string) (string, bool) {
 	if key == "any" || key == "all" {
-		return "groups of authenticators are not supported yet (they come with the authenticators issue): " +
+		return "groups of authenticators are not supported yet: " +
 			"list auth hooks one by one, every one must pass", true
 	}
 	return "", false

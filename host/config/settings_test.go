@@ -223,7 +223,7 @@ func TestSettingsProblems(t *testing.T) {
 			`t.yaml:2:23: $.servers.Bad_Name.address: "ftp://x" is not an address: write unix:PATH, tcp://host:port, host:port or dns:///host:port`,
 			`t.yaml:3:9: $.servers.gone.address: an address is required`,
 			`t.yaml:4:8: $.servers.run.address: an address is required`,
-			`t.yaml:4:18: $.servers.run.command: a server that the gateway starts is not supported yet (it comes with the processes issue): start it yourself and give its address`,
+			`t.yaml:4:18: $.servers.run.command: a server that the gateway starts is not supported yet: start it yourself and give its address`,
 			`t.yaml:5:31: $.servers.half.tls.key: required with cert`,
 			`t.yaml:5:38: $.servers.half.tls.cert: cannot use "nope.pem": no such file`,
 		}},

@@ -30,7 +30,7 @@ func identityFields() []Field {
 
 // authFields say who may call.
 func authFields() []Field {
-	const later = "the authenticators and keys issues bring it"
+	const later = "not supported yet"
 	return slices.Concat(
 		works("removes auth_check and post_key_auth hooks; a definition that is neither keyless nor has plugin auth needs auth tokens and is refused",
 			"use_keyless"),
@@ -115,9 +115,9 @@ func pluginFields() []Field {
 	return slices.Concat(
 		works("grpc; other drivers are refused when there are hooks", "custom_middleware.driver"),
 		under("custom_middleware", entry("pre[]"), entry("auth_check"), entry("post_key_auth[]"), entry("post[]"), entry("response[]")),
-		works("refused when it extracts: the keys issue brings it", "custom_middleware.id_extractor"),
+		works("refused when it extracts: not supported yet", "custom_middleware.id_extractor"),
 		refused("traffic log hooks are not supported", "custom_middleware.traffic_logs"),
-		off("custom_middleware_bundle_disabled", refused("bundles are not supported yet: the bundles issue brings them", "custom_middleware_bundle")),
+		off("custom_middleware_bundle_disabled", refused("bundles are not supported yet", "custom_middleware_bundle")),
 		works("", "custom_middleware_bundle_disabled", "config_data", "config_data_disabled"),
 		works("cp_dynamic_handler and eh_log_handler; others are refused",
 			"event_handlers.events.*[].handler_name", "event_handlers.events.*[].handler_meta"),
@@ -136,7 +136,7 @@ func trafficFields() []Field {
 			"CORS.allow_credentials", "CORS.max_age", "CORS.options_passthrough"),
 		ignored("debugging", "CORS.debug"),
 		works("", "enable_ip_whitelisting", "allowed_ips", "enable_ip_blacklisting", "blacklisted_ips"),
-		works("refused when a rate is set and not disabled: the limits issue brings it",
+		works("refused when a rate is set and not disabled: not supported yet",
 			"global_rate_limit.rate", "global_rate_limit.per", "global_rate_limit.disabled"),
 		ignored("used with a rate alone", "global_rate_limit.smoothing"),
 		refused("caching is not supported", "cache_options.enable_cache"),

@@ -66,6 +66,6 @@ func otherLists() []Field {
 		refused("validation of requests is not supported", "validate_json", "validate_request"),
 		refused("paths for internal use are not supported", "internal"),
 		refused("persisted GraphQL is not supported", "persist_graphql"),
-		refused("rate limits by path: the limits issue brings them", "rate_limit"),
+		refused("rate limits by path are not supported yet", "rate_limit"),
 	)
 }

@@ -41,7 +41,7 @@ func (t *translation) auth() {
 	case custom != nil:
 		t.errorf(custom, "plugin auth is on, and custom_middleware.auth_check names no hook or is disabled")
 	default:
-		t.errorf(t.at(keyless), "the definition is neither keyless nor has plugin auth, so it asks for auth tokens: the keys issue brings them")
+		t.errorf(t.at(keyless), "the definition is neither keyless nor has plugin auth, so it asks for auth tokens, which are not supported yet")
 	}
 }
 
@@ -132,7 +132,7 @@ func (t *translation) extractor(n *document.Node) {
 	}
 	from, with := get(n, "extract_from"), get(n, "extract_with")
 	if t.text(from) != "" || t.text(with) != "" {
-		t.errorf(n, "id extractors are not supported yet: the keys issue brings them")
+		t.errorf(n, "id extractors are not supported yet")
 	}
 }
 

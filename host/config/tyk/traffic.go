@@ -22,7 +22,7 @@ func (t *translation) traffic() {
 		t.decoder.Decode(n, &per)
 	}
 	if rate > 0 && per > 0 && !t.truth(get(limit, "disabled")) && !t.truth(t.get("disable_rate_limit")) {
-		t.errorf(limit, "rate limits are not supported yet: the limits issue brings them")
+		t.errorf(limit, "rate limits are not supported yet")
 	}
 }
 

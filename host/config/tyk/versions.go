@@ -209,7 +209,7 @@ func (t *translation) setHeaders(n *document.Node) config.Headers {
 	for _, f := range n.Fields {
 		for _, variable := range []string{"$tyk_meta.", "$tyk_context.", "$secret_"} {
 			if strings.Contains(f.Value.Text, variable) {
-				t.errorf(f.Value, "values with %s variables are not supported yet: the keys issue brings them", variable)
+				t.errorf(f.Value, "values with %s variables are not supported yet", variable)
 			}
 		}
 	}
