@@ -27,7 +27,8 @@ func (f *Flow) BufferRequest(limit int64) error {
 	return nil
 }
 
-// BufferReply reads the upstream's whole reply body into the exchange, at most limit bytes, like BufferRequest.
+// BufferReply reads the upstream's whole reply body into the exchange, at most limit bytes, like BufferRequest. After an
+// error the reply is as it was: what had been read comes first when its body is read again.
 func (f *Flow) BufferReply(limit int64) error {
 	r := f.X.Response()
 	if r.Buffered() {
@@ -39,10 +40,29 @@ func (f *Flow) BufferReply(limit int64) error {
 	}
 	b, err := readAll(f.Reply.Body, r.Length(), limit)
 	if err != nil {
+		if len(b) > 0 {
+			f.Reply.Body = &resumed{Body: f.Reply.Body, read: b}
+		}
 		return err
 	}
 	r.LoadBody(b)
 	return nil
+}
+
+// resumed is a body of which a part has been read already.
+type resumed struct {
+	Body
+	read []byte
+}
+
+// Read returns what had been read, then the rest.
+func (r *resumed) Read(p []byte) (int, error) {
+	if len(r.read) == 0 {
+		return r.Body.Read(p)
+	}
+	n := copy(p, r.read)
+	r.read = r.read[n:]
+	return n, nil
 }
 
 func within(n, limit int64) error {
