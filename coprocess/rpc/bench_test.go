@@ -41,7 +41,7 @@ func serveChild(socket string) error {
 	}
 	g := grpc.NewServer()
 	tykpb.RegisterDispatcherServer(g, tykMarker{})
-	go func() { _ = g.Serve(l) }()
+	go func(l net.Listener) { _ = g.Serve(l) }(l)
 	s, err := serve.New(markPlugin(), serve.Options{})
 	if err != nil {
 		return err

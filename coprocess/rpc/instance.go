@@ -59,10 +59,11 @@ func newInstance(s *Server, address string) (*instance, error) {
 	creds := insecure.NewCredentials()
 	if o.TLS != nil {
 		config := o.TLS.Clone()
+		config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
 		if config.ServerName == "" {
 			config.ServerName = serverName(s)
 		}
-		creds = credentials.NewTLS(config)
+		creds = namedTLS{credentials.NewTLS(config), config.ServerName}
 	}
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(creds),
@@ -91,6 +92,27 @@ func newInstance(s *Server, address string) (*instance, error) {
 	}
 	i.ctx, i.cancel = context.WithCancel(s.ctx)
 	return i, nil
+}
+
+// namedTLS is TLS with a server name that need not be the calls' authority, as gRPC would have it.
+type namedTLS struct {
+	credentials.TransportCredentials
+	name string
+}
+
+// ClientHandshake asks for the name instead of the authority.
+func (c namedTLS) ClientHandshake(ctx context.Context, _ string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	return c.TransportCredentials.ClientHandshake(ctx, c.name, conn)
+}
+
+// Info leaves the name out, which gRPC would hold against the authority.
+func (c namedTLS) Info() credentials.ProtocolInfo {
+	return credentials.ProtocolInfo{SecurityProtocol: c.TransportCredentials.Info().SecurityProtocol}
+}
+
+// Clone implements [credentials.TransportCredentials].
+func (c namedTLS) Clone() credentials.TransportCredentials {
+	return namedTLS{c.TransportCredentials.Clone(), c.name}
 }
 
 // serverName is the name the server's certificate must have.
@@ -207,12 +229,4 @@ func (i *instance) why() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.err
-}
-
-// ClientTLS is a convenience for [Options.TLS]: at least TLS 1.2, and what RFC 9113 §9.2 asks of HTTP/2.
-func ClientTLS(c *tls.Config) *tls.Config {
-	c = c.Clone()
-	c.MinVersion = max(c.MinVersion, tls.VersionTLS12)
-	c.NextProtos = []string{"h2"}
-	return c
 }
