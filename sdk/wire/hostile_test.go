@@ -120,8 +120,13 @@ func TestBounds(t *testing.T) {
 	untouched(t, x, nested([]byte{1 << 3, 99}, 3), func(b []byte) error { return ApplyReply(b, x, &r) })   // error with status 99
 	untouched(t, x, many(1, nil, nested(many(MaxItems+1, nil, nested(nil, 24)), 2, 6)), func(b []byte) error { return ApplyReply(b, x, &r) })
 	untouched(t, x, many(MaxFields+1, nil, nested(nil, 13)), func(b []byte) error { return new(Incoming).Decode(b, &Binding{}, x) })
-	untouched(t, x, nested(many(MaxItems+1, nil, nested(nil, 1)), 3), func(b []byte) error { return ApplyObject(b, x, ObjectOptions{}) })
-	untouched(t, x, nested(many(MaxChanges+1, nil, nested(nil, 2)), 3), func(b []byte) error { return ApplyObject(b, x, ObjectOptions{}) })
+	object := func(n int, each []byte) []byte { return nested(many(n, nested([]byte("/"), 5), each), 3) }
+	for limit, each := range map[int][]byte{MaxItems: nested(nil, 6), MaxChanges: nested([]byte{1<<3 | 2, 1, 'A'}, 2)} {
+		if err := ApplyObject(object(limit, each), typical(sdk.Pre), ObjectOptions{}); err != nil {
+			t.Errorf("%d entries of an object: %v", limit, err)
+		}
+		untouched(t, x, object(limit+1, each), func(b []byte) error { return ApplyObject(b, x, ObjectOptions{}) })
+	}
 	if _, err := DecodeBinding(many(MaxHooks+1, nil, nested(nil, 3))); !errors.Is(err, sdk.ErrProtocol) {
 		t.Errorf("too many hooks: %v", err)
 	}

@@ -1,9 +1,13 @@
 package wire
 
 import (
+	"crypto/ed25519"
 	"crypto/x509"
 	"log/slog"
+	"math/big"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -177,6 +181,57 @@ func TestDecodeCall(t *testing.T) {
 			if t.Failed() {
 				t.Fatalf("seed %d, phase %v", seed, phase)
 			}
+		}
+	}
+}
+
+func TestUnion(t *testing.T) {
+	two, three := []string{"A", "B"}, []string{"b", "C"}
+	tests := []struct{ a, b, want sdk.Needs }{
+		{sdk.Needs{}, sdk.Needs{Fields: sdk.NeedNothing}, sdk.Needs{Fields: sdk.NeedDefault | sdk.NeedNothing}},
+		{sdk.Needs{Fields: sdk.NeedBody, BodyLimit: 1}, sdk.Needs{Fields: sdk.NeedPeer, BodyLimit: 2}, sdk.Needs{Fields: sdk.NeedBody | sdk.NeedPeer, BodyLimit: 2}},
+		{sdk.Needs{Fields: sdk.NeedHeaders, HeaderNames: two}, sdk.Needs{Fields: sdk.NeedHeaders, HeaderNames: three}, sdk.Needs{Fields: sdk.NeedHeaders, HeaderNames: []string{"A", "B", "C"}}},
+		{sdk.Needs{Fields: sdk.NeedHeaders, HeaderNames: two}, sdk.Needs{Fields: sdk.NeedHeaders}, sdk.Needs{Fields: sdk.NeedHeaders}},
+		{sdk.Needs{Fields: sdk.NeedHeaders, HeaderNames: two}, sdk.Needs{Fields: sdk.NeedBody}, sdk.Needs{Fields: sdk.NeedHeaders | sdk.NeedBody, HeaderNames: two}},
+	}
+	for _, tt := range tests {
+		for _, got := range []sdk.Needs{Union(tt.a, tt.b), Union(tt.b, tt.a)} {
+			slices.SortFunc(got.HeaderNames, func(a, b string) int { return strings.Compare(strings.ToUpper(a), strings.ToUpper(b)) })
+			for i := range got.HeaderNames {
+				got.HeaderNames[i] = strings.ToUpper(got.HeaderNames[i])
+			}
+			if d := cmp.Diff(tt.want, got); d != "" {
+				t.Errorf("%+v and %+v: -want +got\n%s", tt.a, tt.b, d)
+			}
+		}
+	}
+}
+
+func TestPeerCertificates(t *testing.T) {
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(7)}
+	der, err := x509.CreateCertificate(nil, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var x sdk.Exchange
+	in := new(Incoming)
+	for _, tt := range []struct {
+		sent [][]byte
+		want int
+	}{{[][]byte{der, der}, 2}, {nil, 0}, {[][]byte{der, []byte("no certificate")}, 0}} {
+		b, err := proto.Marshal(&pluginv1.Call{Id: 1, PeerCertificates: tt.sent})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := in.Decode(b, &Binding{}, &x); err != nil {
+			t.Fatal(err)
+		}
+		if certs := x.PeerCertificates(); len(certs) != tt.want || tt.want > 0 && certs[1].SerialNumber.Int64() != 7 {
+			t.Errorf("got %d certificates, want %d", len(certs), tt.want)
 		}
 	}
 }
