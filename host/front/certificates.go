@@ -17,6 +17,7 @@ import (
 // reported once, and the configuration before it stays.
 type certificates struct {
 	options *TLSOptions
+	clients bool // ask for their certificates
 	logger  *slog.Logger
 	current atomic.Pointer[tls.Config]
 	next    atomic.Int64 // when to look again, in Unix nanoseconds
@@ -25,8 +26,8 @@ type certificates struct {
 	stamps []os.FileInfo // of the files when last read
 }
 
-func newCertificates(o *TLSOptions, logger *slog.Logger) (*certificates, error) {
-	c := &certificates{options: o, logger: logger}
+func newCertificates(o *TLSOptions, clients bool, logger *slog.Logger) (*certificates, error) {
+	c := &certificates{options: o, clients: clients, logger: logger}
 	if err := c.reload(); err != nil {
 		return nil, err
 	}
@@ -99,7 +100,9 @@ func (c *certificates) read() error {
 	config := &tls.Config{
 		MinVersion: max(o.MinVersion, tls.VersionTLS12),
 		NextProtos: []string{"h2", "http/1.1"},
-		ClientAuth: tls.RequestClientCert,
+	}
+	if c.clients {
+		config.ClientAuth = tls.RequestClientCert
 	}
 	for i := range o.CertFiles {
 		pair, err := tls.LoadX509KeyPair(o.CertFiles[i], o.KeyFiles[i])

@@ -57,7 +57,7 @@ func New(o Options, h flow.Handler) (*Front, error) {
 		f.slots = make(chan struct{}, o.MaxConns)
 	}
 	if o.TLS != nil {
-		if f.certificates, err = newCertificates(o.TLS, o.Logger); err != nil {
+		if f.certificates, err = newCertificates(o.TLS, true, o.Logger); err != nil {
 			return nil, err
 		}
 	}

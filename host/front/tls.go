@@ -6,14 +6,13 @@ import (
 )
 
 // ServerTLS returns a configuration for a listener that is no front, with certificates that are read again when their
-// files change. It offers what the first reading offered in every other respect.
+// files change. Clients are asked for certificates only if o names their roots or requires them.
 func ServerTLS(o TLSOptions, logger *slog.Logger) (*tls.Config, error) {
-	c, err := newCertificates(&o, logger)
+	c, err := newCertificates(&o, false, logger)
 	if err != nil {
 		return nil, err
 	}
 	t := c.config().Clone()
-	t.ClientAuth = tls.NoClientCert
 	t.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return c.config(), nil }
 	return t, nil
 }

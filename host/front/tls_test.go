@@ -349,3 +349,53 @@ func TestShutdownDuringHandshake(t *testing.T) {
 		t.Errorf("got %v, want the connection closed", err)
 	}
 }
+
+// A configuration for other listeners keeps up with its files too, and asks clients for nothing.
+func TestServerTLS(t *testing.T) {
+	ca, o := secured(t, "a.example")
+	config, err := ServerTLS(*o, (&logged{}).logger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := tls.Listen("tcp", "127.0.0.1:0", config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	serial := func() (serial string) {
+		accepted := make(chan struct{})
+		go func() {
+			defer close(accepted)
+			if c, err := l.Accept(); err == nil {
+				_ = c.(*tls.Conn).HandshakeContext(t.Context())
+				_ = c.Close()
+			}
+		}()
+		c, err := tls.Dial("tcp", l.Addr().String(), &tls.Config{InsecureSkipVerify: true,
+			GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+				t.Error("asked for a certificate")
+				return &tls.Certificate{}, nil
+			}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-accepted
+		defer func() { _ = c.Close() }()
+		return c.ConnectionState().PeerCertificates[0].SerialNumber.String()
+	}
+	first := serial()
+	cert, key := ca.pair("a.example")
+	writeFile(t, o.CertFiles[0], cert)
+	writeFile(t, o.KeyFiles[0], key)
+	deadline := time.After(bounded)
+	for serial() == first { // until the next look at the files, a second after the last
+		select {
+		case <-deadline:
+			t.Fatal("the new certificate is not used")
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	if _, err := ServerTLS(TLSOptions{CertFiles: []string{"/none"}, KeyFiles: []string{"/none"}}, nil); err == nil {
+		t.Error("no error for a missing file")
+	}
+}
