@@ -20,7 +20,7 @@ import (
 
 // The bounds of a server about which [Options] say nothing.
 const (
-	DefaultMaxMessage = 8 << 20
+	DefaultMaxMessage = 4 << 20 // what hosts take unless told otherwise
 	DefaultCredit     = 1024
 	DefaultDrain      = 10 * time.Second
 )
@@ -34,7 +34,8 @@ type Options struct {
 	TLS *tls.Config
 	// Drain bounds how long calls may take to finish once the server stops. 0: DefaultDrain.
 	Drain time.Duration
-	// MaxMessage is the largest message taken, and the largest reply sent, in bytes. 0: DefaultMaxMessage.
+	// MaxMessage is the largest message taken, and the largest reply sent, in bytes; at least 4 KiB. 0:
+	// DefaultMaxMessage.
 	MaxMessage int
 	// Credit is how many calls a host may have outstanding on one stream of the native protocol, and how many on one
 	// connection of Tyk's. Calls beyond it are answered overloaded. 0: DefaultCredit.
@@ -84,6 +85,9 @@ func New(p *sdk.Plugin, o Options) (*Server, error) {
 		return nil, fmt.Errorf("plugin %q: drain, max message and credit must not be negative", p.Name)
 	}
 	o = o.withDefaults()
+	if o.MaxMessage < minFrame {
+		return nil, fmt.Errorf("plugin %q: max message of %d bytes: want at least %d", p.Name, o.MaxMessage, minFrame)
+	}
 	s := &Server{
 		plugin: p, opts: o, sessions: map[*session]struct{}{},
 		quit: make(chan struct{}), draining: make(chan struct{}), stopped: make(chan struct{}),

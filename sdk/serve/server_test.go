@@ -134,6 +134,9 @@ func TestNewRefuses(t *testing.T) {
 	if _, err := New(&sdk.Plugin{Name: "p"}, Options{Credit: -1}); err == nil {
 		t.Error("took a negative credit")
 	}
+	if _, err := New(&sdk.Plugin{Name: "p"}, Options{MaxMessage: 100}); err == nil {
+		t.Error("took a message size that holds nothing")
+	}
 	s, err := New(&sdk.Plugin{Name: "p"}, Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -73,6 +73,11 @@ func (s *Server) serveSession(stream grpc.ServerStream) error {
 	e.summon()
 	e.mu.Unlock()
 	<-e.done
+	switch status.Code(e.err) {
+	case codes.OK, codes.Canceled, codes.Unavailable: // hosts come and go
+	default:
+		s.opts.Logger.Warn("stream ended", "plugin", s.plugin.Name, "error", e.err)
+	}
 	return e.err
 }
 

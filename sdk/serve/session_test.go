@@ -279,7 +279,7 @@ func TestBadFramesEndTheStreamAlone(t *testing.T) {
 		{"undecodable call", []byte{3<<3 | 2, 1, 0xff}, codes.InvalidArgument},
 		{"too large", make([]byte, 65<<10), codes.ResourceExhausted},
 	}
-	for _, tt := range tests {
+	for i, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			desc := &grpc.StreamDesc{ServerStreams: true, ClientStreams: true}
 			stream, err := r.conn.NewStream(t.Context(), desc, pluginv1.Plugin_Session_FullMethodName, grpc.ForceCodecV2(newCodec()))
@@ -302,6 +302,9 @@ func TestBadFramesEndTheStreamAlone(t *testing.T) {
 			h.reply(1)
 			if err := h.end(); err != nil {
 				t.Errorf("the next stream: %v", err)
+			}
+			if got := strings.Count(r.log.String(), "stream ended"); got != i+1 {
+				t.Errorf("%d lines about it in the log, want %d", got, i+1)
 			}
 		})
 	}
