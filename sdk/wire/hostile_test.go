@@ -32,7 +32,7 @@ func hostile() map[string][]byte {
 	huge := protowire.AppendVarint([]byte{3<<3 | 2}, 1<<62) // a length nothing follows
 	deep := bytes.Repeat([]byte{5<<3 | 3}, 100_000)         // groups in groups
 	return map[string][]byte{
-		"truncated tag": {0x80}, "truncated number": {1<<3 | 0, 0x80}, "endless number": append([]byte{1 << 3}, bytes.Repeat([]byte{0xff}, 20)...),
+		"truncated tag": {0x80}, "truncated number": {1 << 3, 0x80}, "endless number": append([]byte{1 << 3}, bytes.Repeat([]byte{0xff}, 20)...),
 		"number 0": {0, 0}, "huge number": protowire.AppendVarint(nil, 1<<40), "huge length": huge, "deep": deep,
 		"end of no group": {1<<3 | 4}, "reserved wire type": {1<<3 | 7}, "truncated double": {2<<3 | 1, 0},
 	}

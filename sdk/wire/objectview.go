@@ -80,26 +80,26 @@ func (s *scanner) item(list *[][]byte, b []byte) error {
 	return s.count()
 }
 
-func (o *objectView) scan(b []byte, s scanner) error {
+func (v *objectView) scan(b []byte, s scanner) error {
 	var session part
 	c := cursor{msg: b}
 	for c.next() {
 		var err error
 		switch c.key {
 		case 1<<3 | varint:
-			o.hookType = c.num
+			v.hookType = c.num
 		case 2<<3 | length:
-			o.hookName = c.val()
+			v.hookName = c.val()
 		case 3<<3 | length:
-			o.request.merge(c.val())
+			v.request.merge(c.val())
 		case 4<<3 | length:
 			session.merge(c.val())
 		case 5<<3 | length:
-			err = s.pair(&o.metadata, c.val(), s.identity)
+			err = s.pair(&v.metadata, c.val(), s.identity)
 		case 6<<3 | length:
-			err = s.pair(&o.spec, c.val(), s.call)
+			err = s.pair(&v.spec, c.val(), s.call)
 		case 7<<3 | length:
-			o.response.merge(c.val())
+			v.response.merge(c.val())
 		}
 		if err != nil {
 			return err
@@ -111,7 +111,7 @@ func (o *objectView) scan(b []byte, s scanner) error {
 	if session.set {
 		var err error
 		if s.identity {
-			o.session, err = decodeSession(session.b)
+			v.session, err = decodeSession(session.b)
 		} else {
 			err = wellFormed(session.b)
 		}
@@ -119,10 +119,10 @@ func (o *objectView) scan(b []byte, s scanner) error {
 			return fmt.Errorf("session: %w", err)
 		}
 	}
-	if err := o.request.scan(&s); err != nil {
+	if err := v.request.scan(&s); err != nil {
 		return fmt.Errorf("request: %w", err)
 	}
-	if err := o.response.scan(&s); err != nil {
+	if err := v.response.scan(&s); err != nil {
 		return fmt.Errorf("response: %w", err)
 	}
 	return nil
