@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"math/rand/v2"
-	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -24,7 +23,7 @@ type hand struct {
 	_  [56]byte // a cache line of its own
 }
 
-func newRing(weights []int) ring {
+func newRing(weights []int, hands int) ring {
 	common, total := 0, 0
 	for _, w := range weights {
 		common = gcd(common, w)
@@ -39,7 +38,7 @@ func newRing(weights []int) ring {
 		}
 		sum += scaled[i]
 	}
-	r := ring{turns: make([]int32, sum), hands: make([]hand, max(1, min(8, runtime.GOMAXPROCS(0)/2)))}
+	r := ring{turns: make([]int32, sum), hands: make([]hand, hands)}
 	credit := make([]int, len(scaled))
 	for turn := range r.turns {
 		best := 0

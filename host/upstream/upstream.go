@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"time"
 
@@ -56,7 +57,7 @@ func New(ctx context.Context, o Options) (*Upstream, error) {
 		}
 		u.targets = append(u.targets, &target{Target: parsed})
 	}
-	u.ring = newRing(weights)
+	u.ring = newRing(weights, max(1, min(8, runtime.GOMAXPROCS(0)/2)))
 	for _, t := range u.targets {
 		t.transport = newTransport(&o, &t.Target)
 	}

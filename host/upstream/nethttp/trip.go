@@ -76,12 +76,11 @@ func (t *Transport) RoundTrip(call *outbound.Call) error {
 // trace is what net/http tells about the request on its way.
 func (r *trip) trace() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
-		GotConn: func(httptrace.GotConnInfo) { r.got.Store(true) },
-		WroteHeaders: func() {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.sent = time.Now()
+		GotConn: func(httptrace.GotConnInfo) {
+			r.got.Store(true)
+			r.noteSent()
 		},
+		WroteHeaders: r.noteSent, // in HTTP/2 possibly later than the reply
 		WroteRequest: func(info httptrace.WroteRequestInfo) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -93,6 +92,12 @@ func (r *trip) trace() *httptrace.ClientTrace {
 		},
 		Got1xxResponse: r.inform,
 	}
+}
+
+func (r *trip) noteSent() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sent = time.Now()
 }
 
 // inform passes an interim reply on. 100 is not: the front sends one when the body is read.
