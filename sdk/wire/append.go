@@ -8,8 +8,14 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-func appendKey(b []byte, number, typ uint64) []byte {
-	return protowire.AppendVarint(b, number<<3|typ)
+func appendKey(b []byte, number, typ uint64) []byte { return appendVarint(b, number<<3|typ) }
+
+// appendVarint is protowire's, inlined for what takes one byte.
+func appendVarint(b []byte, v uint64) []byte {
+	if v < 0x80 {
+		return append(b, byte(v))
+	}
+	return protowire.AppendVarint(b, v)
 }
 
 // appendUint appends a varint field unless it is zero.
@@ -17,7 +23,7 @@ func appendUint(b []byte, number, v uint64) []byte {
 	if v == 0 {
 		return b
 	}
-	return protowire.AppendVarint(appendKey(b, number, varint), v)
+	return appendVarint(appendKey(b, number, varint), v)
 }
 
 func appendInt(b []byte, number uint64, v int64) []byte { return appendUint(b, number, uint64(v)) }
@@ -42,7 +48,7 @@ func appendDouble(b []byte, number uint64, v float64) []byte {
 
 // appendBytes appends a bytes field even when it is empty.
 func appendBytes[T string | []byte](b []byte, number uint64, v T) []byte {
-	b = protowire.AppendVarint(appendKey(b, number, length), uint64(len(v)))
+	b = appendVarint(appendKey(b, number, length), uint64(len(v)))
 	return append(b, v...)
 }
 
@@ -66,7 +72,7 @@ func appendText(b []byte, number uint64, s string) []byte {
 func appendEntry(b []byte, number uint64, key, value string) []byte {
 	key, value = valid(key), valid(value)
 	b = appendKey(b, number, length)
-	b = protowire.AppendVarint(b, uint64(2+sizeBytes(len(key))+sizeBytes(len(value))))
+	b = appendVarint(b, uint64(2+sizeBytes(len(key))+sizeBytes(len(value))))
 	b = appendBytes(b, 1, key)
 	return appendBytes(b, 2, value)
 }
@@ -106,6 +112,6 @@ func shut(b []byte, m mark) []byte {
 		copy(b[m.start-m.width+width:], b[m.start:m.start+n])
 		b = b[:m.start-m.width+width+n]
 	}
-	protowire.AppendVarint(b[:m.start-m.width], uint64(n))
+	appendVarint(b[:m.start-m.width], uint64(n))
 	return b
 }

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/encoding/protowire"
-
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
@@ -234,7 +232,7 @@ func appendFields(b []byte, number uint64, fields []sdk.Field, names []string) [
 func appendField[T string | []byte](b []byte, number uint64, name string, value T) []byte {
 	name = valid(name)
 	b = appendKey(b, number, length)
-	b = protowire.AppendVarint(b, uint64(2+sizeBytes(len(name))+sizeBytes(len(value))))
+	b = appendVarint(b, uint64(2+sizeBytes(len(name))+sizeBytes(len(value))))
 	b = appendBytes(b, 1, name)
 	return appendBytes(b, 2, value)
 }

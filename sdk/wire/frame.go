@@ -3,8 +3,6 @@ package wire
 import (
 	"iter"
 
-	"google.golang.org/protobuf/encoding/protowire"
-
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
@@ -16,7 +14,7 @@ func AppendSeq(b []byte, seq uint64) []byte { return appendUint(b, 1, seq) }
 
 // AppendCancel appends the id of a call nobody waits for any more to a HostFrame.
 func AppendCancel(b []byte, id uint64) []byte {
-	return protowire.AppendVarint(appendKey(b, 4, varint), id)
+	return appendVarint(appendKey(b, 4, varint), id)
 }
 
 // AppendHostDrain says in a HostFrame that no more calls will come.

@@ -5,8 +5,6 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"google.golang.org/protobuf/encoding/protowire"
-
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
@@ -64,7 +62,7 @@ func appendConfig(b, config []byte) []byte {
 		return appendEntry(b, 6, key, string(config))
 	}
 	b = appendKey(b, 6, length)
-	b = protowire.AppendVarint(b, uint64(2+sizeBytes(len(key))+sizeBytes(len(config))))
+	b = appendVarint(b, uint64(2+sizeBytes(len(key))+sizeBytes(len(config))))
 	return appendBytes(appendBytes(b, 1, key), 2, config)
 }
 
@@ -79,7 +77,7 @@ func appendObjectRequest(b []byte, r *sdk.Request, o ObjectOptions) []byte {
 	b = appendURL(b, 5, r.Path(), query)
 	b = appendParams(b, 6, query)
 	b, overrides := open(b, 10, 11)
-	b = protowire.AppendVarint(appendKey(b, 1, varint), uncut) // response_code
+	b = appendVarint(appendKey(b, 1, varint), uncut) // response_code
 	b = shut(b, overrides)
 	b = appendText(b, 11, r.Method())
 	b = appendText(b, 12, r.URI())
@@ -99,7 +97,7 @@ func appendFirstValues(b []byte, number uint64, fields []sdk.Field) []byte {
 		f := &fields[i]
 		name, value := valid(f.Name), valid(f.Value)
 		b = appendKey(b, number, length)
-		b = protowire.AppendVarint(b, uint64(2+sizeBytes(len(name))+sizeBytes(len(value))))
+		b = appendVarint(b, uint64(2+sizeBytes(len(name))+sizeBytes(len(value))))
 		b = appendBytes(b, 1, name)
 		canonical(b[len(b)-len(name):])
 		b = appendBytes(b, 2, value)
@@ -144,7 +142,7 @@ func appendURL(b []byte, number uint64, path, query string) []byte {
 	if n == 0 {
 		return b
 	}
-	b = protowire.AppendVarint(appendKey(b, number, length), uint64(n))
+	b = appendVarint(appendKey(b, number, length), uint64(n))
 	b = append(b, path...)
 	if query != "" {
 		b = append(append(b, '?'), query...)

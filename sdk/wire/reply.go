@@ -6,8 +6,6 @@ import (
 	"log/slog"
 	"time"
 
-	"google.golang.org/protobuf/encoding/protowire"
-
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
@@ -159,7 +157,7 @@ func (e *effects) append(b []byte) []byte {
 		b = appendBytes(b, 9, e.answer)
 	}
 	if e.changed&sdk.ChangedStatus != 0 {
-		b = protowire.AppendVarint(appendKey(b, 10, varint), uint64(e.status))
+		b = appendVarint(appendKey(b, 10, varint), uint64(e.status))
 	}
 	b = appendHeaderOps(b, 11, e.response)
 	if e.changed&sdk.ChangedResponseBody != 0 {
@@ -176,7 +174,7 @@ func appendHeaderOps(b []byte, number uint64, ops []sdk.HeaderOp) []byte {
 		if op.Kind != sdk.HeaderDel {
 			size += 1 + sizeBytes(len(op.Value))
 		}
-		b = protowire.AppendVarint(appendKey(b, number, length), uint64(size))
+		b = appendVarint(appendKey(b, number, length), uint64(size))
 		b = append(b, byte(1<<3|varint), byte(op.Kind))
 		b = appendBytes(b, 2, name)
 		if op.Kind != sdk.HeaderDel {

@@ -81,7 +81,7 @@ func appendTriggers(b []byte, limits []float64) []byte {
 	}
 	b, at := open(b, 21, 0)
 	if len(limits) > 0 {
-		b = protowire.AppendVarint(appendKey(b, 1, length), uint64(8*len(limits)))
+		b = appendVarint(appendKey(b, 1, length), uint64(8*len(limits)))
 		for _, v := range limits {
 			b = protowire.AppendFixed64(b, math.Float64bits(v))
 		}
