@@ -13,8 +13,8 @@ import (
 
 // conn is what net/http's HTTP/1 server reads from and writes to: a socket, or TLS over one. It has the guard read
 // along, bounds stalls, and makes deadlines cheap: net/http moves the read deadline seven times a request, and every
-// move is a visit to the runtime's poller. Here they are only noted; the poller's stays where it is as long as it comes
-// early enough, and when it comes too early the read goes on with the one that counts by then.
+// move is a visit to the runtime's poller. Here they are only noted until a read begins; the poller's stays where it is
+// as long as it comes early enough, and when it comes too early the read goes on with the one that counts by then.
 //
 // Reads never overlap, nor do writes: net/http sees to it. Deadlines may be moved by anybody at any time.
 type conn struct {
@@ -26,13 +26,14 @@ type conn struct {
 	held  []byte      // bytes read behind it
 	ended atomic.Bool // there is a verdict
 
-	mu     sync.Mutex
-	want   time.Time // the read deadline as asked for; zero: none
-	armed  time.Time // the poller's; zero: none
-	raw    bool      // no longer HTTP/1: neither guard nor bound on a body's stall
-	stall  time.Time // the write deadline, moved in steps
-	toSend time.Duration
-	toRead time.Duration
+	mu      sync.Mutex
+	want    time.Time // the read deadline as asked for; zero: none
+	armed   time.Time // the poller's; zero: none
+	reading bool
+	raw     bool      // no longer HTTP/1: neither guard nor bound on a body's stall
+	stall   time.Time // the write deadline, moved in steps
+	toSend  time.Duration
+	toRead  time.Duration
 }
 
 // secureConn is a conn over TLS: net/http takes a request's TLS state from it.
@@ -89,33 +90,45 @@ func (c *conn) readHeld(p []byte) (int, error) {
 	return 0, c.bad
 }
 
-// read reads under the deadline asked for. Without one, more than a byte is asked for only when a body is waited for.
+// read reads under the deadline asked for.
 func (c *conn) read(p []byte) (int, error) {
-	var limit time.Time
-	if len(p) > 1 && c.toRead > 0 {
-		limit = c.limit()
+	limit, err := c.begin(len(p))
+	if err != nil {
+		return 0, err
 	}
 	for {
 		n, err := c.Conn.Read(p)
 		if err == nil || n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) || !c.rearm(limit) {
+			c.mu.Lock()
+			c.reading = false
+			c.mu.Unlock()
 			return n, err
 		}
 	}
 }
 
-// limit returns when the read of a body that starts now has stalled, zero when it is no such read.
-func (c *conn) limit() time.Time {
+// begin sees to it that the poller's deadline comes early enough for a read of up to n bytes. Without a deadline asked
+// for, more than a byte is read only when a body is waited for: limit is when that has stalled.
+func (c *conn) begin(n int) (limit time.Time, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.raw || !c.want.IsZero() {
-		return time.Time{}
+	if longAgo(c.want) { // the read was called off before it began
+		return limit, os.ErrDeadlineExceeded
 	}
-	limit := time.Now().Add(c.toRead)
-	if c.armed.IsZero() || c.armed.After(limit) {
-		c.arm(limit)
+	next := c.want
+	if next.IsZero() && n > 1 && c.toRead > 0 && !c.raw {
+		limit = time.Now().Add(c.toRead)
+		next = limit
 	}
-	return limit
+	c.reading = true
+	if longAgo(c.armed) || !next.IsZero() && (c.armed.IsZero() || c.armed.After(next)) {
+		err = c.arm(next)
+	}
+	return limit, err
 }
+
+// longAgo reports whether a deadline calls off a read: net/http uses a moment of 1970 for it.
+func longAgo(t time.Time) bool { return !t.IsZero() && t.Unix() < 1<<20 }
 
 // rearm moves the poller's deadline to the one that counts and reports whether that is still to come.
 func (c *conn) rearm(limit time.Time) bool {
@@ -141,7 +154,7 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.want = t
-	if t.IsZero() || !c.armed.IsZero() && !c.armed.After(t) {
+	if !c.reading || t.IsZero() || !c.armed.IsZero() && !c.armed.After(t) {
 		return nil
 	}
 	return c.arm(t)
