@@ -110,7 +110,7 @@ func RunEach(ctx context.Context, d Dispatcher, b *Binding, x *sdk.Exchange) err
 			r.Error = err.Error()
 		}
 		x.HookDone(i, r)
-		if err != nil || x.Changes()&sdk.ChangedAnswer != 0 {
+		if err != nil || x.Changes()&sdk.ChangedAnswer != 0 && b.Phase != sdk.ResponsePhase {
 			return err
 		}
 	}

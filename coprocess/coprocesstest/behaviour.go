@@ -169,8 +169,8 @@ func testConcurrent(t *testing.T, open Open) {
 	}))}
 	x, _ := NewExchange()
 	h := server.hook(x, "Mark", sdk.Pre, nil)
-	atOnce(64, func(i int) {
-		for j := range 50 {
+	atOnce(48, func(i int) {
+		for j := range 20 {
 			x, _ := NewExchange()
 			path, body := fmt.Sprintf("/orders/%d/%d", i, j), make([]byte, i*j*8)
 			for k := range body {

@@ -600,6 +600,49 @@ func TestAddressesComeAndGo(t *testing.T) {
 	addresses("10.0.0.1:80", "10.0.0.2:80")
 }
 
+// TestAddressGoesMidCall: what an instance is doing when its address goes, it finishes.
+func TestAddressGoesMidCall(t *testing.T) {
+	for _, protocol := range []rpc.Protocol{rpc.Native, rpc.Tyk} {
+		t.Run(string(protocol), func(t *testing.T) {
+			noLeaks(t)
+			begun, release := make(chan struct{}), make(chan struct{})
+			p := markPlugin()
+			p.Hooks[0].Hook = sdk.HookFunc(func(context.Context, *sdk.Exchange) error {
+				close(begun)
+				<-release
+				return nil
+			})
+			l := listen(t)
+			startPlugin(t, p, l, serve.Options{})
+			var names atomic.Pointer[[]string]
+			names.Store(&[]string{"10.0.0.1"})
+			s := open(t, rpc.Options{
+				Address: "dns:///plugins.test:80", Protocol: protocol, ResolveEvery: 5 * time.Millisecond,
+				Resolve: func(context.Context, string) ([]string, error) { return *names.Load(), nil },
+				Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+					return new(net.Dialer).DialContext(ctx, "unix", l.Addr().String())
+				},
+			})
+			await(t, s)
+			result := make(chan error, 1)
+			go func() {
+				_, err := call(t.Context(), t, s, "Mark")
+				result <- err
+			}()
+			<-begun
+			names.Store(&[]string{"10.0.0.2"})
+			until(t, "the change", func() bool {
+				st := s.Status()
+				return len(st) == 1 && st[0].Address == "10.0.0.2:80" && st[0].State == rpc.StateReady
+			})
+			close(release)
+			if err := <-result; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 func TestAddresses(t *testing.T) {
 	for _, bad := range []string{"", "unix:", "unix://relative", "http://x:1", "dns://server/x:1", "dns:///x", "host", ":", "tcp://", "dns:///:1"} {
 		if s, err := rpc.Open(t.Context(), rpc.Options{Address: bad}); err == nil {

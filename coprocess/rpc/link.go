@@ -230,7 +230,7 @@ func (l *link) watchHealth(ctx context.Context, report chan<- bool) {
 // retire ends a link that is out of rotation: its calls get their replies, within DrainTimeout.
 func (l *link) retire() {
 	defer l.cancel()
-	ctx, cancel := context.WithTimeout(l.i.ctx, l.i.s.o.DrainTimeout)
+	ctx, cancel := context.WithTimeout(l.i.s.ctx, l.i.s.o.DrainTimeout)
 	defer cancel()
 	var all sync.WaitGroup
 	for _, s := range l.sessions {
@@ -240,4 +240,12 @@ func (l *link) retire() {
 		})
 	}
 	all.Wait()
+	poll := time.NewTicker(watchEvery)
+	defer poll.Stop()
+	for l.unary.Load() > 0 && ctx.Err() == nil {
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+		}
+	}
 }

@@ -175,7 +175,7 @@ func (s *Session) fill(now int64) {
 }
 
 // take returns the pending frame when it may be sent now, for the caller to send; else nil. It wants the lock.
-func (s *Session) take() *frame {
+func (s *Session) take(now int64) *frame {
 	if s.sending || s.err != nil || s.closeSent || s.seq-s.acked >= uint64(s.limits.Window) {
 		return nil
 	}
@@ -199,7 +199,6 @@ func (s *Session) take() *frame {
 		s.attachBatch(f)
 	}
 	f.finish()
-	now := s.Now()
 	sent := 0
 	for _, c := range f.calls {
 		if c != nil {
@@ -243,12 +242,13 @@ func (s *Session) transmit(f *frame) *frame {
 	for _, c := range f.done {
 		close(c)
 	}
+	now := s.Now()
 	s.mu.Lock()
 	f.reset()
 	s.spare, s.sending = f, false
 	var next *frame
 	if err == nil {
-		next = s.take()
+		next = s.take(now)
 	}
 	s.mu.Unlock()
 	switch {

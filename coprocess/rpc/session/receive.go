@@ -107,7 +107,7 @@ func (s *Session) deliver(in *incoming) error {
 		in.calls = append(in.calls, s.drain()...)
 	}
 	s.fill(now)
-	f := s.take()
+	f := s.take(now)
 	s.load.Store(int64(s.outstanding + s.waiting.len()))
 	s.mu.Unlock()
 

@@ -182,7 +182,7 @@ func (s *Session) Do(ctx context.Context, c *Call) error {
 		c.ctx = nil
 		return err
 	}
-	f := s.take()
+	f := s.take(c.Times.Begun)
 	wake := s.idle
 	s.idle = false
 	s.load.Store(int64(s.outstanding + s.waiting.len()))
@@ -205,7 +205,7 @@ func (s *Session) Do(ctx context.Context, c *Call) error {
 func (s *Session) Drain(ctx context.Context) {
 	s.mu.Lock()
 	unsent := s.drain()
-	f := s.take()
+	f := s.take(s.Now())
 	s.mu.Unlock()
 	settle(unsent)
 	if f != nil {

@@ -377,7 +377,7 @@ func TestNoDeadlock(t *testing.T) {
 // TestHammer: many callers, some of which leave or run out of time, on a server that answers in any order, some calls
 // twice. Nobody gets another's reply, and all credit comes back.
 func TestHammer(t *testing.T) {
-	const callers, each, credit = 32, 100, 20
+	const callers, each, credit = 32, 40, 20
 	s, p := connect(t, Limits{Window: 2, FrameCalls: 7})
 	p.send(&pluginv1.PluginFrame{Credit: credit})
 	<-s.Ready()

@@ -77,7 +77,7 @@ func (s *Session) expire(seen uint64) (bool, uint64) {
 	s.idle = waiting == 0 && s.entered == seen
 	busy, seen := !s.idle, s.entered
 	s.load.Store(int64(s.outstanding + s.waiting.len()))
-	f := s.take()
+	f := s.take(now)
 	s.mu.Unlock()
 	settle(given)
 	if f != nil {
@@ -116,7 +116,7 @@ func (s *Session) Post(ctx context.Context, fields []byte) error {
 		return fmt.Errorf("%w: session takes no more", sdk.ErrUnavailable)
 	}
 	s.batches = append(s.batches, b)
-	f := s.take()
+	f := s.take(s.Now())
 	s.mu.Unlock()
 	if f != nil {
 		s.send(f)
