@@ -11,8 +11,8 @@ import (
 // binding is a binding of a stream with the hooks it names.
 type binding struct {
 	wire.Binding
-	hooks []*sdk.HookSpec
-	err   error // why its calls cannot be run
+	hooks []*sdk.HookSpec // those before the first that the plugin does not have
+	err   error           // what comes behind them, when nothing ended the call before
 }
 
 // bindings are those of one stream. They are read and changed by whoever receives frames, one at a time.
@@ -45,20 +45,20 @@ func resolve(p *sdk.Plugin, v *wire.Binding) *binding {
 		spec, ok := p.Find(use.Name, v.Phase)
 		if !ok {
 			out.err = fmt.Errorf("%w: plugin %q, hook %q, phase %v", sdk.ErrUnimplemented, p.Name, use.Name, v.Phase)
-			return out
+			break
 		}
 		out.hooks = append(out.hooks, spec)
 	}
-	if len(out.hooks) == 0 {
+	if len(v.Hooks) == 0 {
 		out.err = fmt.Errorf("%w: binding %d names no hook", sdk.ErrProtocol, v.ID)
 	}
 	return out
 }
 
-// of returns the binding of that id, or why its calls cannot be run.
+// of returns the binding of that id.
 func (b *bindings) of(id uint32) (*binding, error) {
 	if v := b.byID[id]; v != nil {
-		return v, v.err
+		return v, nil
 	}
 	return nil, fmt.Errorf("%w: binding %d was not sent on this stream", sdk.ErrProtocol, id)
 }

@@ -45,7 +45,8 @@ type session struct {
 	received  uint64 // highest seq taken
 	out       outbox
 	draining  bool  // the host has been, or is to be, told to send no more
-	closed    bool  // nothing more will be received
+	drained   bool  // the host will send no more calls
+	closed    bool  // the host will send nothing more
 	err       error // why the stream fails: what waits is dropped
 	ended     bool  // nothing more will be done
 }
@@ -108,16 +109,16 @@ func (w *worker) loop() {
 	defer e.mu.Unlock()
 	for !e.ended {
 		switch {
-		case e.err != nil && !e.sending && !e.receiving:
+		case e.err != nil && !e.sending:
 			e.end()
 		case e.err == nil && e.queue.len() > 0:
 			w.runNext()
 		case e.err == nil && e.dirty() && !e.sending:
 			e.send(lingers)
+		case e.drained && e.calls == 0 && !e.sending:
+			e.end()
 		case !e.receiving && !e.closed:
 			w.receive()
-		case e.err == nil && e.closed && e.calls == 0 && !e.sending:
-			e.end()
 		case !w.park():
 			return
 		}
@@ -139,15 +140,15 @@ func (w *worker) park() bool {
 	return true
 }
 
-// fail makes the stream end with err as soon as nobody sends or receives any more.
+// fail makes the stream end with err as soon as nobody sends any more.
 func (e *session) fail(err error) {
-	e.closed = true
+	e.closed, e.drained = true, true
 	if e.err == nil {
 		e.err = err
 	}
 }
 
-// end ends the stream. What still runs finishes unheard.
+// end ends the stream. What still runs finishes unheard; who still receives is woken by gRPC.
 func (e *session) end() {
 	e.ended = true
 	e.queue.clear()
@@ -234,10 +235,11 @@ func (w *worker) receive() {
 	e.mu.Lock()
 	e.receiving = false
 	switch {
+	case e.ended:
 	case err == nil:
 		w.take(f)
-	case errors.Is(err, io.EOF): // the host will send no more: answer what is there
-		e.closed = true
+	case errors.Is(err, io.EOF): // answer what is there
+		e.closed, e.drained = true, true
 	default:
 		e.fail(err)
 	}
@@ -300,9 +302,7 @@ func (w *worker) take(f wire.HostFrame) {
 	for id := range f.Cancels() {
 		e.cancel(id)
 	}
-	if f.Drain {
-		e.closed = true
-	}
+	e.drained = e.drained || f.Drain
 }
 
 // cancel ends the context of a call, wherever it is; one that has been answered is unknown, which is no mistake.

@@ -155,11 +155,32 @@ func TestGroupRunsInOrderUntilOneEnds(t *testing.T) {
 	}
 }
 
+func TestGroupWithUnknownHook(t *testing.T) {
+	r := start(t, one("H", func(_ context.Context, x *sdk.Exchange) error {
+		x.Request().Header().Set("Ran", "1")
+		if string(x.Request().Path()) == "/answer" {
+			x.Answer(204, nil)
+		}
+		return nil
+	}), Options{})
+	h := r.open(t, pluginv1.Phase_PHASE_PRE, "H", "Unknown", "H")
+	answered := callOf(2)
+	answered.Path = []byte("/answer")
+	h.send(&pluginv1.HostFrame{Calls: []*pluginv1.Call{callOf(1), answered}})
+	got := h.reply(1)
+	if got.Failure.GetCode() != pluginv1.FailureCode_FAILURE_CODE_UNIMPLEMENTED || len(got.Effects.GetHeaders()) != 1 {
+		t.Errorf("got %v", got)
+	}
+	if got := h.reply(2); got.Failure != nil || got.Effects.GetAnswer().GetStatus() != 204 {
+		t.Errorf("a call that ended before the unknown hook got %v", got)
+	}
+}
+
 func TestCallsThatCannotRun(t *testing.T) {
 	r := start(t, one("H", func(context.Context, *sdk.Exchange) error { return nil }), Options{})
 	h := r.open(t, pluginv1.Phase_PHASE_PRE, "H")
 	h.send(&pluginv1.HostFrame{Bindings: []*pluginv1.Binding{
-		{Id: 2, Phase: pluginv1.Phase_PHASE_PRE, Hooks: []*pluginv1.HookUse{{Name: "H"}, {Name: "Unknown"}}},
+		{Id: 2, Phase: pluginv1.Phase_PHASE_PRE, Hooks: []*pluginv1.HookUse{{Name: "Unknown"}, {Name: "H"}}},
 		{Id: 3, Phase: pluginv1.Phase_PHASE_PRE},
 		{Id: 4, Phase: 77, Hooks: []*pluginv1.HookUse{{Name: "Later"}}},
 	}})
@@ -359,8 +380,12 @@ func TestHostThatDrains(t *testing.T) {
 	g := newGate()
 	r := start(t, one("H", g.Handle), Options{})
 	h := r.open(t, pluginv1.Phase_PHASE_PRE, "H")
-	h.send(&pluginv1.HostFrame{Calls: []*pluginv1.Call{held(1), callOf(2)}, Drain: true})
+	h.send(&pluginv1.HostFrame{Calls: []*pluginv1.Call{held(1), callOf(2), held(3)}, Drain: true})
 	h.reply(2)
+	h.send(&pluginv1.HostFrame{Cancels: []uint64{3}}) // cancels may follow
+	if got := h.reply(3); got.Failure.GetCode() != pluginv1.FailureCode_FAILURE_CODE_CANCELED {
+		t.Errorf("got %v", got)
+	}
 	close(g.opened)
 	h.reply(1)
 	if err := h.receive(); !errors.Is(err, io.EOF) {

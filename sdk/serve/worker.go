@@ -56,21 +56,28 @@ func (w *worker) run(j *job) {
 		return
 	}
 	w.in.Queued = w.now.Sub(j.arrived)
-	b := j.binding
+	w.runHooks(j.binding)
+	w.ctx.end()
+	w.reply = w.in.AppendReply(w.reply)
+	if limit := w.session.server.opts.MaxMessage - frameOverhead; len(w.reply) > limit {
+		w.reply = wire.AppendFailure(w.reply[:0], j.id, fmt.Errorf("%w: a reply of %d bytes, the server sends %d at most",
+			sdk.ErrProtocol, len(w.reply), limit))
+	}
+}
+
+func (w *worker) runHooks(b *binding) {
 	for i, hook := range b.hooks {
 		w.x.Begin(b.Phase, b.Hooks[i].Config, true)
 		began := w.now
 		err := w.session.server.handle(w.ctx, hook, &w.x)
 		w.now = time.Now()
 		if !w.in.Done(&w.x, w.now.Sub(began), err) {
-			break
+			return
 		}
 	}
-	w.ctx.end()
-	w.reply = w.in.AppendReply(w.reply)
-	if limit := w.session.server.opts.MaxMessage - frameOverhead; len(w.reply) > limit {
-		w.reply = wire.AppendFailure(w.reply[:0], j.id, fmt.Errorf("%w: a reply of %d bytes, the server sends %d at most",
-			sdk.ErrProtocol, len(w.reply), limit))
+	if b.err != nil {
+		w.x.Begin(b.Phase, nil, true)
+		w.in.Done(&w.x, 0, b.err)
 	}
 }
 
@@ -81,6 +88,8 @@ func (w *worker) runnable(j *job) error {
 		return context.Canceled
 	case j.err != nil:
 		return j.err
+	case len(j.binding.hooks) == 0:
+		return j.binding.err
 	case !j.deadline.IsZero() && !w.now.Before(j.deadline):
 		return fmt.Errorf("%w: it passed before the call's turn came", context.DeadlineExceeded)
 	}
