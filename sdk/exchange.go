@@ -18,6 +18,7 @@ type Exchange struct {
 	response Response
 	answered bool
 	session  *Session
+	editing  bool // session is a copy of the exchange's own, made since Begin
 	values   []Value
 	config   []byte
 	client   netip.AddrPort
@@ -95,8 +96,8 @@ func (x *Exchange) Session() *Session { return x.session }
 
 // EditSession returns the session to be changed in place, made if there was none. Later hooks see the changes.
 func (x *Exchange) EditSession() *Session {
-	if x.changed&ChangedSession == 0 {
-		x.session = x.session.Clone()
+	if !x.editing {
+		x.session, x.editing = x.session.Clone(), true
 		x.changed |= ChangedSession
 	}
 	return x.session
@@ -104,7 +105,7 @@ func (x *Exchange) EditSession() *Session {
 
 // SetSession says who calls. The exchange keeps s; nil takes the identity away.
 func (x *Exchange) SetSession(s *Session) {
-	x.session = s
+	x.session, x.editing = s, false
 	x.changed |= ChangedSession
 }
 

@@ -156,3 +156,26 @@ func TestChanges(t *testing.T) {
 		t.Error("Reset left something behind")
 	}
 }
+
+func TestEditSession(t *testing.T) {
+	x := newExchange()
+	x.Begin(Auth, nil, false)
+	x.SetSession(nil)
+	x.EditSession().Alias = "made"
+	given := &Session{Alias: "given", Tags: []string{"a"}}
+	x.SetSession(given)
+	x.EditSession().Tags[0] = "b"
+	x.EditSession().Alias = "edited"
+	if given.Alias != "given" || given.Tags[0] != "a" {
+		t.Errorf("EditSession changed the session it was given: %+v", given)
+	}
+	if s := x.Session(); s.Alias != "edited" || s.Tags[0] != "b" {
+		t.Errorf("got %+v", s)
+	}
+	before := x.Session()
+	x.Begin(Post, nil, false)
+	x.EditSession().Alias = "later"
+	if before.Alias != "edited" {
+		t.Error("a later hook changed what an earlier one left to others")
+	}
+}

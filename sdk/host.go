@@ -19,7 +19,7 @@ type Init struct {
 func (x *Exchange) Reset(init Init) {
 	x.phase, x.route, x.backing = PhaseUnknown, init.Route, init.Backing
 	x.client, x.id, x.trace = init.Client, init.RequestID, init.Trace
-	x.answered, x.session, x.config, x.changed, x.record = false, nil, nil, 0, false
+	x.answered, x.session, x.editing, x.config, x.changed, x.record = false, nil, false, nil, 0, false
 	clear(x.values)
 	x.values = x.values[:0]
 	x.request.Fill(RequestInit{})
@@ -38,7 +38,7 @@ func (x *Exchange) SetTrace(t Trace) { x.trace = t }
 // Begin prepares the exchange for a hook of phase with its own configuration (nil: the route's). Changes noted before
 // are forgotten; with record, header changes are also listed one by one for [Exchange.Changes].
 func (x *Exchange) Begin(phase Phase, config []byte, record bool) {
-	x.phase, x.config, x.changed, x.record = phase, config, 0, record
+	x.phase, x.config, x.changed, x.record, x.editing = phase, config, 0, record, false
 	x.request.begin(record)
 	x.response.begin(record)
 	for i := range x.values {
@@ -52,7 +52,7 @@ func (x *Exchange) BeginValue(name string, data []byte) {
 }
 
 // BeginSession sets the session that an earlier hook left. For hosts and decoders; it is no change.
-func (x *Exchange) BeginSession(s *Session) { x.session = s }
+func (x *Exchange) BeginSession(s *Session) { x.session, x.editing = s, false }
 
 // Retract takes an answer back: the exchange goes on as if no hook had answered. For hosts.
 func (x *Exchange) Retract() {
