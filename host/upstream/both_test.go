@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -275,12 +276,6 @@ func TestFaultsEveryWay(t *testing.T) {
 		case "/refuses":
 			rc.EnableFullDuplex() // else net/http reads the body first
 			w.WriteHeader(413)
-		case "/huge":
-			w.Header().Set("X-Huge", strings.Repeat("x", 2<<20))
-		case "/many":
-			for i := range 2000 {
-				w.Header().Set(fmt.Sprint("X-", i), "1")
-			}
 		}
 	}
 	eachWay(t, upstream.Options{Timeouts: upstream.Timeouts{Header: 4 * soon, Body: 4 * soon}}, handler, func(t *testing.T, w way, u *upstream.Upstream) {
@@ -354,19 +349,35 @@ func TestFaultsEveryWay(t *testing.T) {
 			f.Out.Path = "/silent"
 			refused(t, u.RoundTrip(t.Context(), f), 400)
 		})
-		for _, path := range []string{"/huge", "/many"} {
-			t.Run(path, func(t *testing.T) { refused(t, u.RoundTrip(t.Context(), request("GET", path)), 502) })
-		}
 		if got := u.Targets()[0].InFlight; got != 0 {
 			t.Errorf("got %d in flight, want 0", got)
 		}
 	})
 }
 
+func TestHeaderLimitsEveryWay(t *testing.T) {
+	handler := func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/huge":
+			w.Header().Set("X-Huge", strings.Repeat("x", 2<<20))
+		case "/many":
+			for i := range 2000 {
+				w.Header().Set(fmt.Sprint("X-", i), "1")
+			}
+		}
+	}
+	eachWay(t, upstream.Options{}, handler, func(t *testing.T, w way, u *upstream.Upstream) {
+		for _, path := range []string{"/huge", "/many"} {
+			t.Run(path, func(t *testing.T) { refused(t, u.RoundTrip(t.Context(), request("GET", path)), 502) })
+		}
+	})
+}
+
 func TestUntrustedCertificate(t *testing.T) {
-	s := httptest.NewTLSServer(nil)
+	s := httptest.NewUnstartedServer(nil)
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.StartTLS()
 	defer s.Close()
-	s.Config.ErrorLog = nil
 	for _, p := range []upstream.Protocol{upstream.HTTP1, upstream.Auto} {
 		u := open(t, upstream.Options{Targets: targets(s.URL), Protocol: p})
 		refused(t, u.RoundTrip(t.Context(), request("GET", "/")), 502)

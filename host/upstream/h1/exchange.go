@@ -245,16 +245,30 @@ func (x *exchange) fill(length int64) {
 	c.head.fields, c.head.upgrade = c.head.fields[:0], ""
 }
 
-// accept settles how the final reply's body is framed (RFC 9112 §6.3) and hands it over.
+// accept hands the final reply over.
 func (x *exchange) accept() error {
-	c, h := x.c, x.c.head
-	if x.expect { // the target refused the body: it is never sent, and the connection of no more use
+	c := x.c
+	if x.expect { // the target refused the body: it is never sent, and the connection is of no more use
 		c.patience(time.Time{})
 	}
-	b := &body{t: c.t, c: c, in: c.in, r: c.r, w: c.w, left: h.length, sender: x.sender, clean: !h.close && !x.expect}
+	b, length := c.take(x.call.Flow.X.Request().Method(), x.sender, !x.expect)
+	x.fill(length)
+	x.call.Flow.Reply.Body = b
+	if x.sender == nil && !b.chunked && b.left >= 0 && b.left <= int64(b.w-b.r) {
+		b.settle() // all of it has come
+	}
+	return nil
+}
+
+// take settles how the body behind c.head is framed (RFC 9112 §6.3). It returns the length to tell as well, which is not
+// always that of what follows.
+func (c *conn) take(method string, s *sender, clean bool) (*body, int64) {
+	h := &c.head
+	b := &body{t: c.t, c: c, in: c.in, r: c.r, w: c.w, left: h.length, sender: s, clean: clean && !h.close}
+	c.in = nil
 	length := h.length
 	switch {
-	case x.call.Flow.X.Request().Method() == "HEAD" || h.status == 304:
+	case method == "HEAD" || h.status == 304:
 		b.left = 0
 	case h.status == 204:
 		b.left, length = 0, 0
@@ -263,13 +277,7 @@ func (x *exchange) accept() error {
 	case h.length < 0:
 		b.clean = false // until the connection ends
 	}
-	x.fill(length)
-	c.in = nil
-	x.call.Flow.Reply.Body = b
-	if !b.chunked && b.left >= 0 && b.left <= int64(b.w-b.r) && x.sender == nil {
-		b.settle()
-	}
-	return nil
+	return b, length
 }
 
 // switched hands the connection over after a 101 (RFC 9110 §15.2.2).
