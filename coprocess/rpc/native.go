@@ -68,49 +68,17 @@ func (l *link) idlest() *session.Session {
 	return best
 }
 
-// apply makes the changes of the reply, and passes on what the hooks logged and counted.
+// apply makes the changes of the reply. A server that refused the call while draining did not run it.
 func (n *nativeCall) apply(b *coprocess.Binding, x *sdk.Exchange) error {
-	r := &n.result
-	err := wire.ApplyReply(n.call.Reply, x, r)
-	if err == nil && len(b.Hooks) == 1 && len(r.Logs) == 0 && len(r.Counters) == 0 {
+	err := coprocess.ApplyReply(n.call.Reply, b, x, &n.result)
+	if err == nil {
 		return nil
 	}
-	logs, counters := r.Logs, r.Counters
-	for i := range r.Outcomes {
-		for ; len(logs) > 0 && logs[0].Hook <= r.Outcomes[i].Hook; logs = logs[1:] {
-			x.Log(logs[0].Level, logs[0].Message)
-		}
-		for ; len(counters) > 0 && counters[0].Hook <= r.Outcomes[i].Hook; counters = counters[1:] {
-			x.Count(counters[0].Name, counters[0].Delta)
-		}
-		if len(b.Hooks) > 1 && int(r.Outcomes[i].Hook) < len(b.Hooks) {
-			x.HookDone(int(r.Outcomes[i].Hook), record(b, x, r.Outcomes, i, err))
-		}
-	}
-	for _, log := range logs {
-		x.Log(log.Level, log.Message)
-	}
-	for _, c := range counters {
-		x.Count(c.Name, c.Delta)
-	}
 	var failure *wire.Failure
-	if errors.As(err, &failure) && failure.Code == wire.FailureUnavailable && len(r.Outcomes) == 0 {
-		return fmt.Errorf("%w: %w", session.ErrNotSent, err) // refused while draining: as good as not sent
+	if errors.As(err, &failure) && failure.Code == wire.FailureUnavailable && len(n.result.Outcomes) == 0 {
+		return fmt.Errorf("%w: %w", session.ErrNotSent, err)
 	}
 	return err
-}
-
-// record is the outcome of one hook of a group. Only the last that ran can have ended the call.
-func record(b *coprocess.Binding, x *sdk.Exchange, outcomes []wire.HookOutcome, i int, err error) sdk.HookRecord {
-	o := &outcomes[i]
-	r := sdk.HookRecord{Name: b.Hooks[o.Hook].Name, Phase: b.Phase, Changed: o.Changed, Duration: o.Duration}
-	switch {
-	case i == len(outcomes)-1 && err != nil:
-		r.Outcome, r.Error = coprocess.OutcomeOf(err, x), err.Error()
-	case o.Changed&sdk.ChangedAnswer != 0:
-		r.Outcome = sdk.OutcomeAnswered
-	}
-	return r
 }
 
 // prepare derives what calls of the binding need, once for each manner of the server.
@@ -125,17 +93,7 @@ func (s *Server) prepare(b *coprocess.Binding, m *manner) *prepared {
 	} else {
 		p.binding = s.bind(b)
 	}
-	for i, u := range b.Hooks {
-		var n sdk.Needs
-		if h, ok := m.about.Find(u.Name, u.Phase); ok {
-			n = h.Needs
-		}
-		if i == 0 {
-			p.needs = n
-		} else {
-			p.needs = wire.Union(p.needs, n)
-		}
-	}
+	p.needs = coprocess.NeedsOf(b, m.about)
 	b.Cache.Store(p)
 	return p
 }
@@ -143,10 +101,7 @@ func (s *Server) prepare(b *coprocess.Binding, m *manner) *prepared {
 // bind numbers the binding. Equal ones have one number, whatever table of the host they come from, so that a session
 // is told of each only once.
 func (s *Server) bind(b *coprocess.Binding) *session.Binding {
-	v := wire.Binding{Phase: b.Phase, Route: b.Route}
-	for _, u := range b.Hooks {
-		v.Hooks = append(v.Hooks, wire.HookUse{Name: u.Name, Config: u.Config})
-	}
+	v := coprocess.WireBinding(b)
 	key := string(wire.AppendBinding(nil, &v))
 	s.mu.Lock()
 	defer s.mu.Unlock()
