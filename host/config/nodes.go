@@ -86,14 +86,14 @@ func (h *HeaderNeeds) UnmarshalNode(n *document.Node, d *document.Decoder) {
 func (t *Target) SetDefaults() { t.Weight = 1 }
 
 // SetDefaults gives a plugin server the defaults its fields promise.
-func (s *PluginServer) SetDefaults() {
-	s.Protocol = ServerAuto
-	s.MaxRecv, s.MaxSend = DefaultMaxMessage, DefaultMaxMessage
-	s.ConnectTimeout = DefaultConnectTimeout
+func (p *PluginServer) SetDefaults() {
+	p.Protocol = ServerAuto
+	p.MaxRecv, p.MaxSend = DefaultMaxMessage, DefaultMaxMessage
+	p.ConnectTimeout = DefaultConnectTimeout
 }
 
 // RefusedKey refuses what plugin servers will have later.
-func (s *PluginServer) RefusedKey(key string) (string, bool) {
+func (p *PluginServer) RefusedKey(key string) (string, bool) {
 	if key == "command" {
 		return "a server that the gateway starts is not supported yet: " +
 			"start it yourself and give its address", true

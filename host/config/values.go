@@ -17,7 +17,7 @@ type Size int64
 // UnmarshalText accepts "1048576", "1MiB" and "1 MiB".
 func (s *Size) UnmarshalText(text []byte) error {
 	t := strings.TrimSpace(string(text))
-	number := strings.TrimRight(t, "BKMGiB ")
+	number := strings.TrimRight(t, "BKMGi ")
 	unit, ok := sizeUnits()[strings.TrimSpace(t[len(number):])]
 	n, err := strconv.ParseFloat(number, 64)
 	if !ok || err != nil || strings.ContainsAny(number, "xXpPnNeE_+") {

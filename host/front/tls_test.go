@@ -301,8 +301,10 @@ func TestCertificateReload(t *testing.T) {
 	}
 	cert, key := ca.pair("a.example")
 	writeFile(t, o.CertFiles[0], cert) // the key is still the old one
-	if look() != first || look() != first {
-		t.Error("a half-written pair is used")
+	for range 2 { // the second look meets the failure that the first one noted
+		if look() != first {
+			t.Error("a half-written pair is used")
+		}
 	}
 	if n := strings.Count(log.String(), "cannot be used"); n != 1 {
 		t.Errorf("reported %d times, want once:\n%s", n, log.String())
