@@ -42,7 +42,8 @@ func (e *events) tap(k tapKey, o sdk.Observer) *observe.Tap {
 	defer e.mu.Unlock()
 	s := e.taps[k]
 	if s == nil {
-		s = &sharedTap{tap: observe.NewTap(e.ctx, k.server+"/"+k.observer, o, func(name string, err error) {
+		name := k.server + "/" + k.observer
+		s = &sharedTap{tap: observe.NewTap(e.ctx, name, o, e.metrics.Tap(name), func(name string, err error) {
 			e.log.Warn("observer failed", "observer", name, "error", err.Error())
 		})}
 		e.taps[k] = s

@@ -153,7 +153,7 @@ func compileAll(s *config.Settings, d *definitions) config.Problems {
 		return config.Problems{{Severity: config.SeverityError, Message: err.Error()}}
 	}
 	log := slog.New(slog.DiscardHandler)
-	open := &dry{opener{ctx: ctx, defs: d, notify: func(*config.Definition, upstream.Event) {}}}
+	open := &dry{opener{ctx: ctx, targets: newTargets(), defs: d, notify: func(*config.Definition, upstream.Event) {}}}
 	o := host.Options{Log: log, Metrics: observe.NewMetrics(), Replies: replies, Match: s.Routing.Match, MaxBody: s.Listen.MaxBody, Hooks: s.Hooks, Errors: s.Errors}
 	for _, def := range d.set.Definitions {
 		if err := host.Check(ctx, o, open, def); err != nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc"
 	"github.com/turnbuckle-gateway/turnbuckle/host"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
+	"github.com/turnbuckle-gateway/turnbuckle/host/observe"
 	"github.com/turnbuckle-gateway/turnbuckle/host/upstream"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
@@ -123,10 +124,28 @@ func (s *servers) status() any {
 	return list
 }
 
+// instances is what metrics say of the plugin servers.
+func (s *servers) instances() []observe.PluginInstance {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []observe.PluginInstance
+	for _, o := range s.open {
+		for _, i := range o.Server.Status() {
+			list = append(list, observe.PluginInstance{
+				Server: o.key.name, Address: i.Address, State: string(i.State), Up: i.State == rpc.StateReady,
+				Calls: i.Stats.Calls, Frames: i.Stats.CallFrames, LateReplies: i.Stats.LateReplies,
+				UnknownReplies: i.Stats.Unknown, Waiting: i.Stats.Waiting, InFlight: i.InFlight,
+			})
+		}
+	}
+	return list
+}
+
 // opener gives a table's compilation what lies outside the host.
 type opener struct {
 	ctx     context.Context
 	servers *servers
+	targets *targets
 	defs    *definitions
 	notify  func(d *config.Definition, e upstream.Event)
 }
@@ -187,45 +206,18 @@ func (o *opener) Upstream(d *config.Definition, target string) (host.Upstream, e
 	if target != "" {
 		opts.Targets = []upstream.Target{{URL: target}}
 	}
-	t, err := upstreamTLS(&c.TLS)
+	secured, err := upstreamTLS(&c.TLS)
 	if err != nil {
 		return nil, err
 	}
-	opts.TLS = t
+	opts.TLS = secured
 	u, err := upstream.New(context.WithoutCancel(o.ctx), opts)
 	if err != nil {
 		return nil, err
 	}
-	return targeted{u}, nil
-}
-
-// targeted shows the state of the targets on the control listener.
-type targeted struct{ *upstream.Upstream }
-
-// Status lists the targets.
-func (t targeted) Status() any {
-	type target struct {
-		Target       string     `json:"target"`
-		Weight       int        `json:"weight"`
-		Up           bool       `json:"up"`
-		EjectedUntil *time.Time `json:"ejected_until,omitempty"`
-		InFlight     int        `json:"in_flight"`
-		LastError    string     `json:"last_error,omitempty"`
-		LastErrorAt  *time.Time `json:"last_error_at,omitempty"`
-	}
-	var list []target
-	for _, s := range t.Targets() {
-		list = append(list, target{s.Target, s.Weight, s.Up, instant(s.EjectedUntil), s.InFlight, s.LastError, instant(s.LastErrorAt)})
-	}
-	return list
-}
-
-// instant leaves out the time of what did not happen.
-func instant(t time.Time) *time.Time {
-	if t.IsZero() {
-		return nil
-	}
-	return &t
+	t := &targeted{Upstream: u, route: d.ID, all: o.targets}
+	o.targets.add(t)
+	return t, nil
 }
 
 func upstreamTLS(c *config.ClientTLS) (*tls.Config, error) {

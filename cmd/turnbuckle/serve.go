@@ -49,6 +49,7 @@ type gateway struct {
 	s       *config.Settings
 	sight   *sight
 	servers *servers
+	targets *targets
 	host    *host.Gateway
 	front   *front.Front
 	admin   *http.Server
@@ -66,7 +67,8 @@ func serve(ctx context.Context, e *env, s *config.Settings, warnings config.Prob
 	for _, p := range warnings {
 		log.Warn("settings: " + p.Error())
 	}
-	g.servers = newServers(log)
+	g.servers, g.targets = newServers(log), newTargets()
+	g.sight.watch(g.servers, g.targets)
 	if err := g.build(ctx); err != nil {
 		return errors.Join(err, g.sight.close(s.DrainTimeout))
 	}
@@ -172,7 +174,7 @@ func (g *gateway) load(ctx context.Context) error {
 		g.sight.log.Log(ctx, level, "definition", "severity", p.Severity.String(), "problem", p.Error())
 	}
 	fresh := g.loaded != nil && !sameOutside(g.loaded, d)
-	open := &opener{ctx: ctx, servers: g.servers, defs: d, notify: g.targetEvent}
+	open := &opener{ctx: ctx, servers: g.servers, targets: g.targets, defs: d, notify: g.targetEvent}
 	loadErr := g.host.Load(ctx, d.set, open, fresh)
 	g.loaded = d
 	return errors.Join(err, loadErr)

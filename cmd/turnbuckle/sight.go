@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/observe"
 	"github.com/turnbuckle-gateway/turnbuckle/host/reply"
@@ -40,18 +41,31 @@ func newSight(ctx context.Context, e *env, s *config.Settings) (*sight, error) {
 		if err != nil {
 			return nil, hinted{err, "see access_log.fields in the settings"}
 		}
+		v.registry.MustRegister(observe.NewAccessLogCollector(v.access))
 	}
 	if t := s.Tracing; t.Endpoint != "" {
 		tracer, err := observe.NewTracer(ctx, observe.TraceOptions{
 			Endpoint: t.Endpoint, HTTP: t.Protocol == config.OTLPHTTP, Insecure: t.Insecure, Headers: t.Headers,
 			Ratio: t.SampleRatio, Service: t.ServiceName, Version: version,
+			Fail: func(err error) { v.log.Warn(err.Error()) },
 		})
 		if err != nil {
 			return nil, errors.Join(err, v.close(time.Second))
 		}
 		v.tracer = tracer
+		v.registry.MustRegister(observe.NewTracerCollector(tracer))
 	}
 	return v, nil
+}
+
+// watch exports what lies outside the host: plugin servers and the targets of upstreams.
+func (v *sight) watch(s *servers, t *targets) {
+	states := []rpc.State{rpc.StateConnecting, rpc.StateReady, rpc.StateNotServing, rpc.StateDown}
+	var names []string
+	for _, state := range states {
+		names = append(names, string(state))
+	}
+	v.registry.MustRegister(observe.NewPluginCollector(names, s.instances), observe.NewTargetCollector(t.list))
 }
 
 // close writes out what is buffered.

@@ -4,17 +4,19 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math/bits"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/flow"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
-// Entry is what an access log line says beside its flow.
+// Entry is what an access log line says beside its flow. Route is nil when none was found.
 type Entry struct {
 	Route      *sdk.Route
 	Status     int
@@ -59,44 +61,57 @@ var fieldNames = [fieldEnd]string{
 func AccessFields() []string { return slices.Clone(fieldNames[:]) }
 
 // AccessLog writes a line per exchange. Lines are gathered in memory and written by one goroutine, at the latest
-// flushEvery after they came; when the writer cannot keep up, lines are dropped and counted, no request waits. The
-// query is left out: it is where secrets travel. Safe for concurrent use.
+// flushEvery after they came; when the writer fails or cannot keep up, lines are dropped and counted, no request waits.
+// The query is left out: it is where secrets travel. Safe for concurrent use.
 type AccessLog struct {
-	w      io.Writer
-	fields []int
-	json   bool
-	fail   func(error)
-	shards [Shards]logShard
-	wake   chan struct{}
-	done   chan struct{}
-	ended  chan struct{}
-	once   sync.Once
+	fields  []int
+	json    bool
+	changes [32]string // the name of each bit of sdk.Change
+	scratch sync.Pool  // *[]byte: lines are built before the shard's lock is taken
+	shards  [Shards]logShard
+	dropped atomic.Uint64
+	out     logWriter
+	wake    chan struct{}
+	done    chan struct{}
+	ended   chan struct{}
+	once    sync.Once
 }
 
 type logShard struct {
-	mu      sync.Mutex
-	buf     []byte
-	dropped uint64
-	_       [64]byte
+	mu     sync.Mutex
+	buf    []byte
+	lines  uint64 // in buf
+	closed bool
+	_      [64]byte // the next shard is another core's
 }
 
 const (
 	flushEvery = 500 * time.Millisecond
 	flushAt    = 32 << 10
 	logBound   = 1 << 20 // of a shard, when the writer is stuck
+	maxText    = 8 << 10 // of a value; what is longer is cut
 )
 
 // NewAccessLog returns a log that writes JSON or logfmt lines with the fields of those names, all when there are none,
-// to w. fail is told once when writing begins to fail, and again after it recovered. Close ends it.
+// to w. fail is told when lines are lost: at once the first time, then at most every 10 s, and at the end. Close ends it.
 func NewAccessLog(w io.Writer, json bool, fields []string, fail func(error)) (*AccessLog, error) {
 	l := &AccessLog{
-		w: w, json: json, fail: fail,
+		json: json, out: logWriter{w: w, fail: fail},
 		wake: make(chan struct{}, 1), done: make(chan struct{}), ended: make(chan struct{}),
+	}
+	l.scratch.New = func() any { return new([]byte) }
+	for i := range l.changes {
+		if names := sdk.Change(1 << i).Names(); len(names) == 1 {
+			l.changes[i] = names[0]
+		}
 	}
 	for _, name := range fields {
 		i := slices.Index(fieldNames[:], name)
-		if i < 0 {
+		switch {
+		case i < 0:
 			return nil, fmt.Errorf("access log: unknown field %q: want one of %v", name, fieldNames)
+		case slices.Contains(l.fields, i):
+			return nil, fmt.Errorf("access log: field %q is named twice", name)
 		}
 		l.fields = append(l.fields, i)
 	}
@@ -107,29 +122,39 @@ func NewAccessLog(w io.Writer, json bool, fields []string, fail func(error)) (*A
 	return l, nil
 }
 
-// Close writes what is left and ends the log. The writer stays open.
+// Dropped returns how many lines were lost so far.
+func (l *AccessLog) Dropped() uint64 { return l.dropped.Load() }
+
+// Close writes what is left and ends the log: lines that come later are dropped. The writer stays open. An error says
+// that it was still writing when ctx ended.
 func (l *AccessLog) Close(ctx context.Context) error {
 	l.once.Do(func() { close(l.done) })
 	select {
 	case <-l.ended:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("access log: %w", ctx.Err())
+		return fmt.Errorf("access log: the writer is stuck: %w", ctx.Err())
 	}
 }
 
-// Write adds the line of an exchange that ended.
+// Write adds the line of an exchange that ended; shard is below Shards. It never waits for the writer.
 func (l *AccessLog) Write(shard int, f *flow.Flow, e *Entry) {
+	scratch := l.scratch.Get().(*[]byte)
+	line := l.line((*scratch)[:0], f, e)
 	s := &l.shards[shard]
 	s.mu.Lock()
-	if len(s.buf) > logBound {
-		s.dropped++
-		s.mu.Unlock()
-		return
+	fits := !s.closed && len(s.buf)+len(line) <= logBound
+	if fits {
+		s.buf = append(s.buf, line...)
+		s.lines++
 	}
-	s.buf = l.line(s.buf, f, e)
 	full := len(s.buf) > flushAt
 	s.mu.Unlock()
+	*scratch = line
+	l.scratch.Put(scratch)
+	if !fits {
+		l.dropped.Add(1)
+	}
 	if full {
 		select {
 		case l.wake <- struct{}{}:
@@ -143,7 +168,6 @@ func (l *AccessLog) run() {
 	tick := time.NewTicker(flushEvery)
 	defer tick.Stop()
 	var spare []byte
-	failing := false
 	for last := false; !last; {
 		select {
 		case <-tick.C:
@@ -154,27 +178,18 @@ func (l *AccessLog) run() {
 		for i := range l.shards {
 			s := &l.shards[i]
 			s.mu.Lock()
-			full, dropped := s.buf, s.dropped
-			s.buf, s.dropped = spare[:0], 0
+			full, lines := s.buf, s.lines
+			s.buf, s.lines, s.closed = spare[:0], 0, last
 			s.mu.Unlock()
-			var err error
 			if len(full) > 0 {
-				_, err = l.w.Write(full)
-			}
-			if dropped > 0 && err == nil {
-				err = fmt.Errorf("%d lines dropped: the writer is too slow", dropped)
-			}
-			if err != nil && !failing && l.fail != nil {
-				l.fail(fmt.Errorf("access log: %w", err))
-			}
-			if len(full) > 0 || dropped > 0 {
-				failing = err != nil
+				l.dropped.Add(l.out.write(full, lines))
 			}
 			spare = full
 			if cap(spare) > 4*flushAt {
-				spare = nil
+				spare = nil // grown while the writer was slow
 			}
 		}
+		l.out.tell(l.dropped.Load(), last)
 	}
 }
 
@@ -216,11 +231,13 @@ func (l *AccessLog) value(b []byte, field int, f *flow.Flow, e *Entry) ([]byte, 
 	r := f.X.Request()
 	switch field {
 	case fieldTime:
-		b = append(b, '"')
-		b = f.Start.UTC().AppendFormat(b, "2006-01-02T15:04:05.000000Z")
-		return append(b, '"'), true
+		return append(instant(append(b, '"'), f.Start), '"'), true
 	case fieldClient:
-		if a := f.X.ClientAddr(); a.IsValid() {
+		a := f.X.ClientAddr()
+		if a.Addr().Zone() != "" { // which may hold anything
+			return text(b, a.String(), true)
+		}
+		if a.IsValid() {
 			b = append(b, '"')
 			return append(a.AppendTo(b), '"'), true
 		}
@@ -230,7 +247,7 @@ func (l *AccessLog) value(b []byte, field int, f *flow.Flow, e *Entry) ([]byte, 
 	case fieldDuration:
 		return strconv.AppendInt(b, e.Took.Microseconds(), 10), true
 	case fieldUpstream:
-		if f.Times.Header.IsZero() {
+		if f.Times.Header.IsZero() || f.Times.Sent.IsZero() {
 			return b, false
 		}
 		return strconv.AppendInt(b, f.Times.Header.Sub(f.Times.Sent).Microseconds(), 10), true
@@ -254,21 +271,19 @@ func (l *AccessLog) value(b []byte, field int, f *flow.Flow, e *Entry) ([]byte, 
 	case fieldRequestID:
 		v = f.X.RequestID()
 	case fieldAPI:
-		v = e.Route.ID
+		if e.Route != nil {
+			v = e.Route.ID
+		}
 	case fieldOrg:
-		v = e.Route.Org
+		if e.Route != nil {
+			v = e.Route.Org
+		}
 	case fieldMethod:
 		v = r.Method()
 	case fieldHost:
 		v = r.Host()
 	case fieldPath:
-		v = r.URI()
-		for i := range len(v) {
-			if v[i] == '?' {
-				v = v[:i]
-				break
-			}
-		}
+		v, _, _ = strings.Cut(r.URI(), "?")
 	case fieldProto:
 		v = r.Proto()
 	case fieldTarget:
@@ -294,51 +309,16 @@ func (l *AccessLog) hooks(b []byte, hooks []sdk.HookRecord) ([]byte, bool) {
 		if i > 0 {
 			b = append(b, ' ')
 		}
-		b = quote(b, h.Name)
+		b = quote(b, cut(h.Name))
 		b = append(b, ':')
 		b = append(b, h.Outcome.String()...)
 		b = append(b, ':')
 		b = strconv.AppendInt(b, h.Duration.Microseconds(), 10)
-		for _, n := range h.Changed.Names() {
-			b = append(b, '+')
-			b = append(b, n...)
+		for left := h.Changed; left != 0; left &= left - 1 {
+			if n := l.changes[bits.TrailingZeros32(uint32(left))]; n != "" {
+				b = append(append(b, '+'), n...)
+			}
 		}
 	}
 	return append(b, '"'), true
-}
-
-func text(b []byte, s string, present bool) ([]byte, bool) {
-	if !present {
-		return b, false
-	}
-	b = append(b, '"')
-	return append(quote(b, s), '"'), true
-}
-
-const hexDigits = "0123456789abcdef"
-
-// quote appends s as the inside of a JSON string; bytes that are not UTF-8 become U+FFFD.
-func quote(b []byte, s string) []byte {
-	start := 0
-	for i := 0; i < len(s); {
-		c := s[i]
-		if c >= ' ' && c != '"' && c != '\\' && c < utf8.RuneSelf && c != 0x7f {
-			i++
-			continue
-		}
-		if c >= utf8.RuneSelf {
-			if r, n := utf8.DecodeRuneInString(s[i:]); r != utf8.RuneError || n > 1 {
-				i += n
-				continue
-			}
-			b = append(append(b, s[start:i]...), "\ufffd"...)
-		} else if c == '"' || c == '\\' {
-			b = append(append(b, s[start:i]...), '\\', c)
-		} else {
-			b = append(append(b, s[start:i]...), '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
-		}
-		i++
-		start = i
-	}
-	return append(b, s[start:]...)
 }

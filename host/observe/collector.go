@@ -10,29 +10,41 @@ import (
 
 type descs struct {
 	requests, duration, upstream, in, out, inFlight *prometheus.Desc
-	calls, callTime, own                            *prometheus.Desc
+	calls, callTime, stageTime, own                 *prometheus.Desc
+	dropped, failed                                 *prometheus.Desc
 	events, routes, refused, reloads                *prometheus.Desc
 }
 
-func describe() descs {
-	d := func(name, help string, labels ...string) *prometheus.Desc {
-		return prometheus.NewDesc("turnbuckle_"+name, help, labels, nil)
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("turnbuckle_"+name, help, labels, nil)
+}
+
+func (d *descs) all() []*prometheus.Desc {
+	return []*prometheus.Desc{
+		d.requests, d.duration, d.upstream, d.in, d.out, d.inFlight, d.calls, d.callTime, d.stageTime, d.own,
+		d.dropped, d.failed, d.events, d.routes, d.refused, d.reloads,
 	}
-	hook := []string{"route", "phase", "server", "hook"}
+}
+
+func describe() descs {
+	hook := func(more ...string) []string { return append([]string{"route", "phase", "server", "hook"}, more...) }
 	return descs{
-		requests: d("requests_total", "Exchanges that ended, by route and status; 499: the client left.", "route", "code"),
-		duration: d("request_duration_seconds", "From the request's header to the end of the reply.", "route"),
-		upstream: d("upstream_duration_seconds", "From sending a request upstream to its reply's header.", "route"),
-		in:       d("request_bytes_total", "Body bytes received from clients.", "route"),
-		out:      d("reply_bytes_total", "Body bytes sent to clients.", "route"),
-		inFlight: d("requests_in_flight", "Exchanges that have begun and not ended.", "route"),
-		calls:    d("hook_calls_total", "Calls of hooks, by outcome.", append(hook, "outcome")...),
-		callTime: d("hook_duration_seconds", "Time of hook calls; stage total is all of it, the others are its parts.", append(hook, "stage")...),
-		own:      d("hook_counter", "Counters that hooks keep themselves.", append(hook, "name")...),
-		events:   d("events_total", "Events, by type.", "type", "route"),
-		routes:   d("routes", "Routes that serve."),
-		refused:  d("routes_refused", "Routes whose definition is refused."),
-		reloads:  d("reloads_total", "Loads of the definitions, by result.", "result"),
+		requests:  desc("requests_total", "Exchanges that ended, by route and status; 499: the client left.", "route", "code"),
+		duration:  desc("request_duration_seconds", "From the request's header to the end of the reply.", "route"),
+		upstream:  desc("upstream_duration_seconds", "From sending a request upstream to its reply's header.", "route"),
+		in:        desc("request_bytes_total", "Body bytes received from clients.", "route"),
+		out:       desc("reply_bytes_total", "Body bytes sent to clients.", "route"),
+		inFlight:  desc("requests_in_flight", "Exchanges that have begun and not ended.", "route"),
+		calls:     desc("hook_calls_total", "Calls of hooks, by outcome.", hook("outcome")...),
+		callTime:  desc("hook_duration_seconds", "Time of hook calls as requests feel it.", hook()...),
+		stageTime: desc("hook_stage_duration_seconds", "Time of hook calls by stage: encode, queue, wire, apply.", hook("stage")...),
+		own:       desc("hook_counted", "What hooks count themselves, by the names they give; they may count down.", hook("name")...),
+		dropped:   desc("observer_dropped_total", "Records and events that did not reach an observer.", "observer"),
+		failed:    desc("observer_failed_total", "Batches of records and events that an observer failed to take.", "observer"),
+		events:    desc("events_total", "Events, by type; route is empty for the gateway's own.", "type", "route"),
+		routes:    desc("routes", "Routes that serve."),
+		refused:   desc("routes_refused", "Routes whose definition is refused."),
+		reloads:   desc("reloads_total", "Loads of the definitions, by result.", "result"),
 	}
 }
 
@@ -45,29 +57,30 @@ type Collector struct {
 // NewCollector returns a collector of m.
 func NewCollector(m *Metrics) *Collector { return &Collector{m, describe()} }
 
-// Describe sends nothing: labels come and go with definitions, which makes the collector unchecked.
-func (c *Collector) Describe(chan<- *prometheus.Desc) {}
+// Describe sends what Collect can send.
+func (c *Collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range c.d.all() {
+		ch <- d
+	}
+}
 
-// Collect sends the counters as they stand.
+// Collect sends the counters as they stand. Requests never wait for a slow scrape: no lock is held while sending.
 func (c *Collector) Collect(ch chan<- prometheus.Metric) {
-	c.m.mu.Lock()
-	routes := make([]*Route, 0, len(c.m.routes))
-	for _, r := range c.m.routes {
-		routes = append(routes, r)
+	m := c.m
+	m.mu.RLock()
+	routes, hooks, taps, events := values(m.routes), values(m.hooks), pairs(m.taps), pairs(m.events)
+	m.mu.RUnlock()
+	gauge(ch, c.d.routes, float64(m.loaded.routes.Load()))
+	gauge(ch, c.d.refused, float64(m.loaded.refused.Load()))
+	counter(ch, c.d.reloads, float64(m.reload[0].Load()), "ok")
+	counter(ch, c.d.reloads, float64(m.reload[1].Load()), "failed")
+	for _, e := range events {
+		counter(ch, c.d.events, float64(e.v.Load()), e.k.kind, e.k.route)
 	}
-	hooks := make([]*Hook, 0, len(c.m.hooks))
-	for _, h := range c.m.hooks {
-		hooks = append(hooks, h)
+	for _, t := range taps {
+		counter(ch, c.d.dropped, float64(t.v.dropped.Load()), t.k)
+		counter(ch, c.d.failed, float64(t.v.failed.Load()), t.k)
 	}
-	for k, n := range c.m.events {
-		counter(ch, c.d.events, float64(n.Load()), k[0], k[1])
-	}
-	c.m.mu.Unlock()
-	g := c.m.sizes.Load()
-	gauge(ch, c.d.routes, float64(g.routes))
-	gauge(ch, c.d.refused, float64(g.refused))
-	counter(ch, c.d.reloads, float64(c.m.reload[0].Load()), "ok")
-	counter(ch, c.d.reloads, float64(c.m.reload[1].Load()), "failed")
 	for _, r := range routes {
 		c.route(ch, r)
 	}
@@ -76,31 +89,51 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
+func values[K comparable, V any](m map[K]V) []V {
+	all := make([]V, 0, len(m))
+	for _, v := range m {
+		all = append(all, v)
+	}
+	return all
+}
+
+type pair[K comparable, V any] struct {
+	k K
+	v V
+}
+
+func pairs[K comparable, V any](m map[K]V) []pair[K, V] {
+	all := make([]pair[K, V], 0, len(m))
+	for k, v := range m {
+		all = append(all, pair[K, V]{k, v})
+	}
+	return all
+}
+
 func (c *Collector) route(ch chan<- prometheus.Metric, r *Route) {
 	codes := map[int32]uint64{}
 	var duration, upstream []*Histogram
 	var in, out, inFlight int64
+	var others uint64
 	for i := range r.shards {
 		s := r.shards[i].Load()
 		if s == nil {
 			continue
 		}
 		for j := range s.statuses {
-			if code := s.statuses[j].code.Load(); code != 0 && j < statusSlots-1 {
+			if code := s.statuses[j].code.Load(); code != 0 {
 				codes[code] += s.statuses[j].count.Load()
-			} else if code != 0 {
-				codes[0] += s.statuses[j].count.Load()
 			}
 		}
+		others += s.others.Load()
 		duration, upstream = append(duration, &s.duration), append(upstream, &s.upstream)
 		in, out, inFlight = in+s.in.Load(), out+s.out.Load(), inFlight+s.inFlight.Load()
 	}
 	for code, n := range codes {
-		label := "other"
-		if code != 0 {
-			label = strconv.Itoa(int(code))
-		}
-		counter(ch, c.d.requests, float64(n), r.id, label)
+		counter(ch, c.d.requests, float64(n), r.id, strconv.Itoa(int(code)))
+	}
+	if others > 0 {
+		counter(ch, c.d.requests, float64(others), r.id, "other")
 	}
 	histogram(ch, c.d.duration, duration, r.id)
 	histogram(ch, c.d.upstream, upstream, r.id)
@@ -110,7 +143,9 @@ func (c *Collector) route(ch chan<- prometheus.Metric, r *Route) {
 }
 
 func (c *Collector) hook(ch chan<- prometheus.Metric, h *Hook) {
-	labels := []string{h.key.Route, h.key.Phase.String(), h.key.Server, h.key.Name}
+	labels := func(more ...string) []string {
+		return append([]string{h.key.Route, h.key.Phase.String(), h.key.Server, h.key.Name}, more...)
+	}
 	var outcomes [sdk.Outcomes]uint64
 	var stages [stageEnd][]*Histogram
 	for i := range h.shards {
@@ -126,17 +161,18 @@ func (c *Collector) hook(ch chan<- prometheus.Metric, h *Hook) {
 		}
 	}
 	for o, n := range outcomes {
-		if n > 0 || o == 0 {
-			counter(ch, c.d.calls, float64(n), append(labels, sdk.Outcome(o).String())...)
+		if n > 0 || sdk.Outcome(o) == sdk.OutcomeOK {
+			counter(ch, c.d.calls, float64(n), labels(sdk.Outcome(o).String())...)
 		}
 	}
-	for g, hs := range stages {
-		histogram(ch, c.d.callTime, hs, append(labels, stageNames[g])...)
+	histogram(ch, c.d.callTime, stages[stageTotal], labels()...)
+	for g := stageTotal + 1; g < stageEnd; g++ {
+		histogram(ch, c.d.stageTime, stages[g], labels(stageNames[g])...)
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for name, n := range h.counts {
-		counter(ch, c.d.own, float64(n.Load()), append(labels, name)...)
+	if own := h.counts.Load(); own != nil {
+		for name, n := range *own {
+			gauge(ch, c.d.own, float64(n.Load()), labels(name)...)
+		}
 	}
 }
 
@@ -151,7 +187,7 @@ func gauge(ch chan<- prometheus.Metric, d *prometheus.Desc, v float64, labels ..
 func send(ch chan<- prometheus.Metric, d *prometheus.Desc, t prometheus.ValueType, v float64, labels []string) {
 	m, err := prometheus.NewConstMetric(d, t, v, labels...)
 	if err != nil {
-		m = prometheus.NewInvalidMetric(d, err) // a label that is not UTF-8: told at scrape, the rest stands
+		m = prometheus.NewInvalidMetric(d, err)
 	}
 	ch <- m
 }

@@ -1,7 +1,9 @@
 package observe
 
 import (
+	"maps"
 	"math/bits"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,33 +14,52 @@ import (
 // Metrics holds what the gateway counts. Routes and hooks come and go with reloads; their counters live as long as the
 // Metrics, so that totals never fall. Safe for concurrent use.
 type Metrics struct {
-	mu     sync.Mutex
+	mu     sync.RWMutex
 	routes map[string]*Route
 	hooks  map[HookKey]*Hook
-	events map[[2]string]*atomic.Uint64 // type, route
-	sizes  atomic.Pointer[gauges]
+	taps   map[string]*TapCounters
+	events map[eventKey]*atomic.Uint64
+	loaded loaded
 	reload [2]atomic.Uint64 // good, bad
 }
 
-type gauges struct{ routes, refused int }
+type eventKey struct{ kind, route string }
+
+type loaded struct{ routes, refused atomic.Int64 }
 
 // NewMetrics returns empty counters.
 func NewMetrics() *Metrics {
-	m := &Metrics{routes: map[string]*Route{}, hooks: map[HookKey]*Hook{}, events: map[[2]string]*atomic.Uint64{}}
-	m.sizes.Store(&gauges{})
-	return m
+	return &Metrics{
+		routes: map[string]*Route{}, hooks: map[HookKey]*Hook{}, taps: map[string]*TapCounters{},
+		events: map[eventKey]*atomic.Uint64{},
+	}
 }
+
+// found returns the value of a key, made when it is not there yet. Those that are there are found side by side.
+func found[K comparable, V any](mu *sync.RWMutex, in map[K]*V, k K, make func() *V) *V {
+	mu.RLock()
+	v := in[k]
+	mu.RUnlock()
+	if v != nil {
+		return v
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if v = in[k]; v == nil {
+		v = make()
+		in[k] = v
+	}
+	return v
+}
+
+// Prometheus takes UTF-8 only (names of plugins and definitions are anybody's), and a label that is not would cost the
+// whole scrape.
+func label(s string) string { return strings.ToValidUTF8(s, "\ufffd") }
 
 // Route returns the counters of the route with that ID.
 func (m *Metrics) Route(id string) *Route {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	r := m.routes[id]
-	if r == nil {
-		r = &Route{id: id}
-		m.routes[id] = r
-	}
-	return r
+	id = label(id)
+	return found(&m.mu, m.routes, id, func() *Route { return &Route{id: id} })
 }
 
 // HookKey names a hook at its place in a route.
@@ -51,31 +72,26 @@ type HookKey struct {
 
 // Hook returns the counters of a hook.
 func (m *Metrics) Hook(k HookKey) *Hook {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	h := m.hooks[k]
-	if h == nil {
-		h = &Hook{key: k, counts: map[string]*atomic.Int64{}}
-		m.hooks[k] = h
-	}
-	return h
+	k.Route, k.Server, k.Name = label(k.Route), label(k.Server), label(k.Name)
+	return found(&m.mu, m.hooks, k, func() *Hook { return &Hook{key: k} })
+}
+
+// Tap returns the counters of the observer of that name, server/observer.
+func (m *Metrics) Tap(name string) *TapCounters {
+	name = label(name)
+	return found(&m.mu, m.taps, name, func() *TapCounters { return &TapCounters{} })
 }
 
 // Event counts an event.
 func (m *Metrics) Event(kind, route string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	c := m.events[[2]string{kind, route}]
-	if c == nil {
-		c = &atomic.Uint64{}
-		m.events[[2]string{kind, route}] = c
-	}
-	c.Add(1)
+	k := eventKey{label(kind), label(route)}
+	found(&m.mu, m.events, k, func() *atomic.Uint64 { return &atomic.Uint64{} }).Add(1)
 }
 
 // Loaded notes the outcome of a load or reload: how many routes serve, how many are refused.
 func (m *Metrics) Loaded(routes, refused int, ok bool) {
-	m.sizes.Store(&gauges{routes, refused})
+	m.loaded.routes.Store(int64(routes))
+	m.loaded.refused.Store(int64(refused))
 	if ok {
 		m.reload[0].Add(1)
 	} else {
@@ -92,6 +108,7 @@ type Route struct {
 // RouteShard is one shard of a route's counters.
 type RouteShard struct {
 	statuses [statusSlots]statusCount
+	others   atomic.Uint64 // exchanges whose status has no slot, or that have none
 	duration Histogram
 	upstream Histogram
 	in, out  atomic.Int64
@@ -130,40 +147,38 @@ func (s *RouteShard) End(status int, took, upstream time.Duration, in, out int64
 }
 
 // Statuses are counted in a small table, first come first served: an API answers with few different ones. What finds no
-// room is counted under 0.
-const statusSlots = 24
+// room in it is counted together.
+const statusSlots = 23
 
 type statusCount struct {
-	code  atomic.Int32
+	code  atomic.Int32 // 0: free
 	count atomic.Uint64
 }
 
 func (s *RouteShard) status(code int) {
-	for i := range s.statuses {
-		slot := &s.statuses[i]
-		have := slot.code.Load()
-		if have == 0 && !slot.code.CompareAndSwap(0, int32(code)) {
-			have = slot.code.Load()
-		} else if have == 0 {
-			have = int32(code)
-		}
-		if have == int32(code) || i == statusSlots-1 {
-			slot.count.Add(1)
-			return
+	if code > 0 {
+		for i := range s.statuses {
+			slot := &s.statuses[i]
+			have := slot.code.Load()
+			if have == 0 && !slot.code.CompareAndSwap(0, int32(code)) {
+				have = slot.code.Load()
+			}
+			if have == 0 || have == int32(code) {
+				slot.count.Add(1)
+				return
+			}
 		}
 	}
+	s.others.Add(1)
 }
 
-// Stage is a part of the time of a hook's call.
-type Stage uint8
-
-// The stages of a call. Total is the whole of it as the chain sees it, policy included.
+// The stages of a hook's call. The total is the whole of it as the chain sees it, policy included.
 const (
-	StageTotal Stage = iota
-	StageEncode
-	StageQueue
-	StageWire
-	StageApply
+	stageTotal = iota
+	stageEncode
+	stageQueue
+	stageWire
+	stageApply
 	stageEnd
 )
 
@@ -175,7 +190,7 @@ type Hook struct {
 	shards [Shards]atomic.Pointer[HookShard]
 
 	mu     sync.Mutex
-	counts map[string]*atomic.Int64 // the hook's own counters
+	counts atomic.Pointer[map[string]*atomic.Int64] // the hook's own; replaced by a larger one under mu
 }
 
 // HookShard is one shard of a hook's counters.
@@ -190,36 +205,63 @@ func (h *Hook) Shard(i int) *HookShard { return lazily(&h.shards[i]) }
 // Key returns what the hook was made for.
 func (h *Hook) Key() HookKey { return h.key }
 
-// maxOwnCounters bounds how many counters of its own a hook can make: names come from plugins.
-const maxOwnCounters = 64
+// Names of counters come from plugins: how many a hook can make, and how long they are, is bounded.
+const (
+	maxOwnCounters = 64
+	maxCounterName = 128 // bytes
+)
 
-// Count adds to a counter of the hook's own; past maxOwnCounters names it is dropped.
+// Count adds to a counter of the hook's own; a hook may count down. Beyond maxOwnCounters names, and for a name longer
+// than maxCounterName, nothing is counted.
 func (h *Hook) Count(name string, delta int64) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	c := h.counts[name]
-	if c == nil {
-		if len(h.counts) >= maxOwnCounters {
-			return
-		}
-		c = &atomic.Int64{}
-		h.counts[name] = c
+	if c := h.own(name); c != nil {
+		c.Add(delta)
 	}
-	c.Add(delta)
 }
 
-// Done counts a call that ended.
+func (h *Hook) own(name string) *atomic.Int64 {
+	if m := h.counts.Load(); m != nil {
+		if c := (*m)[name]; c != nil {
+			return c
+		}
+	}
+	if len(name) > maxCounterName {
+		return nil
+	}
+	name = label(name)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	next := map[string]*atomic.Int64{}
+	if m := h.counts.Load(); m != nil {
+		if c := (*m)[name]; c != nil {
+			return c
+		}
+		if len(*m) >= maxOwnCounters {
+			return nil
+		}
+		next = maps.Clone(*m)
+	}
+	c := &atomic.Int64{}
+	next[name] = c
+	h.counts.Store(&next)
+	return c
+}
+
+// Done counts a call that ended; an outcome that there is not, which only a server can have told, as garbage.
 func (s *HookShard) Done(o sdk.Outcome, took time.Duration) {
+	if int(o) >= sdk.Outcomes {
+		o = sdk.OutcomeGarbage
+	}
 	s.outcomes[o].Add(1)
-	s.stages[StageTotal].Observe(took)
+	s.stages[stageTotal].Observe(took)
 }
 
 // Timings counts where the time of a call went.
 func (s *HookShard) Timings(t sdk.CallTimings) {
-	s.stages[StageEncode].Observe(t.Encode)
-	s.stages[StageQueue].Observe(t.Queue)
-	s.stages[StageWire].Observe(t.Wire)
-	s.stages[StageApply].Observe(t.Apply)
+	s.stages[stageEncode].Observe(t.Encode)
+	s.stages[stageQueue].Observe(t.Queue)
+	s.stages[stageWire].Observe(t.Wire)
+	s.stages[stageApply].Observe(t.Apply)
 }
 
 // Histogram counts durations in buckets whose upper bounds are powers of four microseconds up to 16.8 s, enough to tell
@@ -231,9 +273,10 @@ type Histogram struct {
 
 const histogramBuckets = 13 // 1 µs, 4 µs, … 4^12 µs = 16.8 s
 
-// Observe counts d.
+// Observe counts d; a negative one as 0.
 func (h *Histogram) Observe(d time.Duration) {
-	us := uint64(max(d, 0)+time.Microsecond-1) / uint64(time.Microsecond)
+	d = max(d, 0) // the sum of a histogram never falls
+	us := (uint64(d) + uint64(time.Microsecond) - 1) / uint64(time.Microsecond)
 	i := 0
 	if us > 1 {
 		i = (bits.Len64(us-1) + 1) / 2

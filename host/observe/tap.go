@@ -4,35 +4,48 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
+// TapCounters count what did not reach one observer, over all its taps.
+type TapCounters struct{ dropped, failed atomic.Uint64 }
+
 // Tap feeds one observer. Records and events wait in a bounded queue while the observer is busy, so that batches form by
-// themselves under load; what finds the queue full is dropped and counted. Safe for concurrent use.
+// themselves under load; what finds the queue full, and what the observer failed to take, is dropped and counted. Safe
+// for concurrent use.
 type Tap struct {
 	name     string
 	observer sdk.Observer
+	counters *TapCounters
 	fail     func(name string, err error)
 
-	mu      sync.Mutex
-	next    sdk.Batch
-	dropped uint64 // in all
-	errors  uint64
-	closed  bool
+	mu     sync.Mutex
+	next   sdk.Batch
+	closed bool
 
 	wake  chan struct{}
 	ended chan struct{}
 	stop  context.CancelFunc
+
+	told   time.Time // when fail was last told
+	untold uint64    // batches that failed since
 }
 
-const tapBound = 8192 // records and events that wait
+const (
+	tapBound  = 8192             // records and events that wait
+	tellEvery = 10 * time.Second // while something goes on failing
+	tapGrace  = time.Second      // for an observer to notice that its context has ended
+)
 
-// NewTap starts feeding o. ctx bounds its calls; fail, which may be nil, is told of each error. Close ends it.
-func NewTap(ctx context.Context, name string, o sdk.Observer, fail func(name string, err error)) *Tap {
+// NewTap starts feeding o, which is called name in errors and whose counters c are. ctx bounds its calls. fail, which
+// may be nil, is told of errors: of the first at once, of more at most every 10 s. Close ends it.
+func NewTap(ctx context.Context, name string, o sdk.Observer, c *TapCounters, fail func(name string, err error)) *Tap {
 	ctx, stop := context.WithCancel(ctx)
 	t := &Tap{
-		name: name, observer: o, fail: fail,
+		name: name, observer: o, counters: c, fail: fail,
 		wake: make(chan struct{}, 1), ended: make(chan struct{}), stop: stop,
 	}
 	go t.run(ctx)
@@ -59,14 +72,8 @@ func (t *Tap) Event(e sdk.Event) {
 	t.poke()
 }
 
-// Stats returns how many records and events were dropped, and how many batches failed, so far.
-func (t *Tap) Stats() (dropped, failed uint64) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.dropped, t.errors
-}
-
-// Close hands over what waits and ends the tap; when ctx ends first, what is left is dropped.
+// Close hands over what waits and ends the tap; when ctx ends first, what is left is dropped. An observer that goes on
+// although its context has ended is left behind, and the error says so.
 func (t *Tap) Close(ctx context.Context) error {
 	t.mu.Lock()
 	t.closed = true
@@ -77,19 +84,30 @@ func (t *Tap) Close(ctx context.Context) error {
 	case <-t.ended:
 		return nil
 	case <-ctx.Done():
-		t.stop()
-		<-t.ended
+	}
+	t.stop()
+	grace := time.NewTimer(tapGrace)
+	defer grace.Stop()
+	select {
+	case <-t.ended:
 		return fmt.Errorf("observer %s: %w", t.name, ctx.Err())
+	case <-grace.C:
+		return fmt.Errorf("observer %s ignores its context and still runs: %w", t.name, ctx.Err())
 	}
 }
 
 func (t *Tap) admit() bool {
 	if t.closed || len(t.next.Records)+len(t.next.Events) >= tapBound {
-		t.next.Dropped++
-		t.dropped++
+		t.lose(1)
 		return false
 	}
 	return true
+}
+
+// lose counts n records and events as dropped; t.mu is held.
+func (t *Tap) lose(n uint64) {
+	t.next.Dropped += n
+	t.counters.dropped.Add(n)
 }
 
 func (t *Tap) poke() {
@@ -105,26 +123,46 @@ func (t *Tap) run(ctx context.Context) {
 		select {
 		case <-t.wake:
 		case <-ctx.Done():
-			return
 		}
 		t.mu.Lock()
 		b, closed := t.next, t.closed
+		n := uint64(len(b.Records) + len(b.Events))
+		if ctx.Err() != nil { // nobody reads on
+			t.closed = true
+			t.lose(n)
+			t.mu.Unlock()
+			return
+		}
 		t.next = sdk.Batch{}
 		t.mu.Unlock()
-		if len(b.Records)+len(b.Events) > 0 {
+		if n > 0 {
 			if err := t.observe(ctx, b); err != nil {
-				t.mu.Lock()
-				t.errors++
-				t.mu.Unlock()
-				if t.fail != nil {
-					t.fail(t.name, err)
-				}
+				t.failed(err, n, b.Dropped)
 			}
 		}
 		if closed {
 			return
 		}
 	}
+}
+
+// failed counts a batch of n that was not taken; the next one says so, and what this one would have said.
+func (t *Tap) failed(err error, n, dropped uint64) {
+	t.mu.Lock()
+	t.lose(n)
+	t.next.Dropped += dropped
+	t.mu.Unlock()
+	t.counters.failed.Add(1)
+	t.untold++
+	now := time.Now()
+	if t.fail == nil || !t.told.IsZero() && now.Sub(t.told) < tellEvery {
+		return
+	}
+	if t.untold > 1 {
+		err = fmt.Errorf("%d batches, the last: %w", t.untold, err)
+	}
+	t.told, t.untold = now, 0
+	t.fail(t.name, err)
 }
 
 func (t *Tap) observe(ctx context.Context, b sdk.Batch) (err error) {

@@ -2,8 +2,9 @@ package observe
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"strconv"
+	"net/url"
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/flow"
@@ -20,26 +21,35 @@ import (
 
 // TraceOptions says where spans go.
 type TraceOptions struct {
-	Endpoint string // host:port (gRPC) or URL (HTTP)
+	Endpoint string // host:port (gRPC) or URL (HTTP); a URL without a path gets OTLP's, /v1/traces
 	HTTP     bool   // OTLP over HTTP instead of gRPC
 	Insecure bool   // without TLS (gRPC)
 	Headers  map[string]string
 	Ratio    float64 // of traces begun here; a caller's decision is followed
 	Service  string
 	Version  string
+	Fail     func(error) // told when spans are lost, at most every 10 s; may be nil
 }
 
-// Tracer makes spans for requests, hooks and upstream calls and exports them over OTLP.
+// Tracer makes spans for requests, hooks and upstream calls and exports them over OTLP. Safe for concurrent use.
 type Tracer struct {
 	provider *sdktrace.TracerProvider
 	tracer   trace.Tracer
+	export   *export
 }
 
 // NewTracer connects lazily: an exporter that is away costs spans, never requests.
 func NewTracer(ctx context.Context, o TraceOptions) (*Tracer, error) {
-	client := otlptrace.Client(nil)
+	var client otlptrace.Client
 	if o.HTTP {
-		client = otlptracehttp.NewClient(otlptracehttp.WithEndpointURL(o.Endpoint), otlptracehttp.WithHeaders(o.Headers))
+		endpoint, err := url.Parse(o.Endpoint)
+		if err != nil {
+			return nil, fmt.Errorf("tracing: %w", err)
+		}
+		if endpoint.Path == "" || endpoint.Path == "/" {
+			endpoint.Path = "/v1/traces"
+		}
+		client = otlptracehttp.NewClient(otlptracehttp.WithEndpointURL(endpoint.String()), otlptracehttp.WithHeaders(o.Headers))
 	} else {
 		opts := []otlptracegrpc.Option{otlptracegrpc.WithEndpoint(o.Endpoint), otlptracegrpc.WithHeaders(o.Headers)}
 		if o.Insecure {
@@ -55,14 +65,19 @@ func NewTracer(ctx context.Context, o TraceOptions) (*Tracer, error) {
 }
 
 func newTracer(exporter sdktrace.SpanExporter, o TraceOptions) *Tracer {
+	e := &export{exporter: exporter, fail: o.Fail}
+	e.queue = sdktrace.NewBatchSpanProcessor(e.exports(), sdktrace.WithMaxQueueSize(spanBound))
 	p := sdktrace.NewTracerProvider(
-		sdktrace.WithBatcher(exporter),
+		sdktrace.WithSpanProcessor(e),
 		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(o.Ratio))),
 		sdktrace.WithResource(resource.NewSchemaless(
 			attribute.String("service.name", o.Service), attribute.String("service.version", o.Version))),
 	)
-	return &Tracer{p, p.Tracer("turnbuckle")}
+	return &Tracer{p, p.Tracer("turnbuckle"), e}
 }
+
+// Dropped returns how many spans were lost so far.
+func (t *Tracer) Dropped() uint64 { return t.export.dropped.Load() }
 
 // Close exports what is left.
 func (t *Tracer) Close(ctx context.Context) error {
@@ -78,98 +93,104 @@ type Span struct {
 	ctx    context.Context
 	span   trace.Span
 	state  string
+	start  time.Time
 }
 
 // Begin starts the span of an exchange, a child of the caller's if it named one, and makes it the exchange's trace.
 func (t *Tracer) Begin(f *flow.Flow, route *sdk.Route) *Span {
 	x := &f.X
-	h := x.Request().Header()
-	s := &Span{tracer: t.tracer, ctx: f.Ctx, state: h.Get("Tracestate")}
-	if parent, ok := ParseTraceparent(h.Get("Traceparent")); ok {
-		if state, err := trace.ParseTraceState(s.state); err == nil {
-			parent = parent.WithTraceState(state)
-		} else {
-			s.state = ""
-		}
-		s.ctx = trace.ContextWithRemoteSpanContext(s.ctx, parent)
+	q := x.Request()
+	s := &Span{tracer: t.tracer, ctx: f.Ctx, start: f.Start}
+	if parent, ok := remote(q.Header()); ok {
+		s.ctx, s.state = trace.ContextWithRemoteSpanContext(s.ctx, parent), parent.TraceState().String()
 	}
-	s.ctx, s.span = t.tracer.Start(s.ctx, x.Request().Method()+" "+route.ListenPath,
-		trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(f.Start),
-		trace.WithAttributes(
-			attribute.String("http.request.method", x.Request().Method()),
-			attribute.String("url.path", x.Request().Path()),
+	method := knownMethod(q.Method())
+	name := method
+	if method == otherMethod {
+		name = "HTTP"
+	}
+	s.ctx, s.span = t.tracer.Start(s.ctx, name+" "+route.ListenPath,
+		trace.WithSpanKind(trace.SpanKindServer), trace.WithTimestamp(f.Start))
+	if s.span.IsRecording() {
+		s.span.SetAttributes(
+			attribute.String("http.request.method", method),
+			attribute.String("url.scheme", q.Scheme()),
+			attribute.String("url.path", q.Path()),
 			attribute.String("http.route", route.ListenPath),
+			attribute.String("client.address", x.ClientAddr().Addr().String()),
 			attribute.String("turnbuckle.api", route.ID),
 			attribute.String("turnbuckle.request_id", x.RequestID()),
-		))
+		)
+		if method == otherMethod {
+			s.span.SetAttributes(attribute.String("http.request.method_original", q.Method()))
+		}
+	}
 	x.SetTrace(sdk.Trace{Parent: Traceparent(s.span.SpanContext()), State: s.state})
 	return s
 }
 
+// otherMethod stands for methods that HTTP does not define: they are the client's words, and names of spans are to be
+// few.
+const otherMethod = "_OTHER"
+
+func knownMethod(m string) string {
+	switch m {
+	case "GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH":
+		return m
+	}
+	return otherMethod
+}
+
 // Child starts a span for a hook or the upstream and makes it the exchange's trace until the returned function ends it
-// with an error or nil.
+// with an error or nil. client says that the work is done elsewhere; attrs are names and values in turn.
 func (s *Span) Child(x *sdk.Exchange, name string, client bool, attrs ...string) func(error) {
 	kind := trace.SpanKindInternal
 	if client {
 		kind = trace.SpanKindClient
 	}
 	_, child := s.tracer.Start(s.ctx, name, trace.WithSpanKind(kind))
-	for i := 0; i+1 < len(attrs); i += 2 {
+	for i := 0; i+1 < len(attrs) && child.IsRecording(); i += 2 {
 		child.SetAttributes(attribute.String(attrs[i], attrs[i+1]))
 	}
 	before := x.Trace()
 	x.SetTrace(sdk.Trace{Parent: Traceparent(child.SpanContext()), State: s.state})
 	return func(err error) {
-		if err != nil {
-			child.RecordError(err)
-			child.SetStatus(codes.Error, "")
+		if child.IsRecording() {
+			finish(child, x, err)
 		}
 		child.End()
 		x.SetTrace(before)
 	}
 }
 
-// End ends the span of the exchange.
+// finish notes how the work of a child ended. A refusal is a hook's good right, no fault of its.
+func finish(child trace.Span, x *sdk.Exchange, err error) {
+	status := x.Response().Status()
+	var answer *sdk.Error
+	if errors.As(err, &answer) {
+		status = answer.Status
+	}
+	if status != 0 {
+		child.SetAttributes(attribute.Int("http.response.status_code", status))
+	}
+	if err != nil {
+		child.RecordError(err)
+		if answer == nil || answer.Status >= 500 {
+			child.SetStatus(codes.Error, "")
+		}
+	}
+}
+
+// End ends the span of the exchange, which took that long.
 func (s *Span) End(status int, failure string, took time.Duration) {
-	s.span.SetAttributes(attribute.Int("http.response.status_code", status))
-	if status >= 500 {
-		s.span.SetStatus(codes.Error, failure)
+	if s.span.IsRecording() {
+		s.span.SetAttributes(attribute.Int("http.response.status_code", status))
+		if status >= 500 {
+			s.span.SetStatus(codes.Error, failure)
+		}
+		if failure != "" {
+			s.span.SetAttributes(attribute.String("error.message", failure))
+		}
 	}
-	if failure != "" {
-		s.span.SetAttributes(attribute.String("error.message", failure))
-	}
-	s.span.SetAttributes(attribute.String("turnbuckle.duration_us", strconv.FormatInt(took.Microseconds(), 10)))
-	s.span.End()
-}
-
-// Traceparent writes a span context as a traceparent value (W3C Trace Context §3.2).
-func Traceparent(c trace.SpanContext) string {
-	if !c.IsValid() {
-		return ""
-	}
-	return "00-" + c.TraceID().String() + "-" + c.SpanID().String() + "-" + c.TraceFlags().String()
-}
-
-// ParseTraceparent reads a traceparent value (W3C Trace Context §3.2). Versions after 00 are read as far as 00 goes, as
-// the specification asks.
-func ParseTraceparent(s string) (trace.SpanContext, bool) {
-	if len(s) < 55 || s[2] != '-' || s[35] != '-' || s[52] != '-' || s[:2] == "ff" || len(s) > 55 && (s[:2] == "00" || s[55] != '-') {
-		return trace.SpanContext{}, false
-	}
-	id, err := trace.TraceIDFromHex(s[3:35])
-	if err != nil {
-		return trace.SpanContext{}, false
-	}
-	span, err := trace.SpanIDFromHex(s[36:52])
-	if err != nil {
-		return trace.SpanContext{}, false
-	}
-	version, err1 := strconv.ParseUint(s[:2], 16, 8)
-	flags, err2 := strconv.ParseUint(s[53:55], 16, 8)
-	if err1 != nil || err2 != nil || version == 0xff {
-		return trace.SpanContext{}, false
-	}
-	return trace.NewSpanContext(trace.SpanContextConfig{
-		TraceID: id, SpanID: span, TraceFlags: trace.TraceFlags(flags) & trace.FlagsSampled, Remote: true,
-	}), true
+	s.span.End(trace.WithTimestamp(s.start.Add(took)))
 }
