@@ -68,14 +68,15 @@ func (l *link) idlest() *session.Session {
 	return best
 }
 
-// apply makes the changes of the reply. A server that refused the call while draining did not run it.
+// apply makes the changes of the reply. A server that refused the call, because it drains or is full, did not run it.
 func (n *nativeCall) apply(b *coprocess.Binding, x *sdk.Exchange) error {
 	err := coprocess.ApplyReply(n.call.Reply, b, x, &n.result)
 	if err == nil {
 		return nil
 	}
 	var failure *wire.Failure
-	if errors.As(err, &failure) && failure.Code == wire.FailureUnavailable && len(n.result.Outcomes) == 0 {
+	if errors.As(err, &failure) && len(n.result.Outcomes) == 0 &&
+		(failure.Code == wire.FailureUnavailable || failure.Code == wire.FailureOverloaded) {
 		return fmt.Errorf("%w: %w", session.ErrNotSent, err)
 	}
 	return err

@@ -148,6 +148,9 @@ func (s *Session) bind(id uint32) {
 		s.bound = append(s.bound, 0)
 	}
 	s.bound[id/64] |= 1 << (id % 64)
+	if s.known++; s.known == maxBindings {
+		s.quit()
+	}
 }
 
 // enter gives the call an id.

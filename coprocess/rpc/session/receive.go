@@ -44,7 +44,7 @@ func (s *Session) receive() {
 		if err = in.decode(m.Data); err != nil {
 			break
 		}
-		err = s.deliver(&in)
+		s.deliver(&in)
 		if first {
 			close(s.ready)
 			first = false
@@ -83,14 +83,10 @@ func (in *incoming) decode(b []byte) error {
 }
 
 // deliver acts on a frame: it settles the calls that were answered and sends what may be sent now.
-func (s *Session) deliver(in *incoming) error {
+func (s *Session) deliver(in *incoming) {
 	now := s.Now()
 	s.mu.Lock()
-	if in.frame.Ack > s.seq {
-		s.mu.Unlock()
-		return fmt.Errorf("%w: frame %d was acknowledged before it was sent", sdk.ErrProtocol, in.frame.Ack)
-	}
-	for s.acked < in.frame.Ack {
+	for s.acked < in.frame.Ack && in.frame.Ack <= s.seq { // one above what was sent has no meaning
 		s.acked++
 		s.inFlight -= s.sizes[s.acked%uint64(len(s.sizes))]
 	}
@@ -120,7 +116,6 @@ func (s *Session) deliver(in *incoming) error {
 	if in.frame.Drain || len(in.replies) > 0 {
 		s.endIfDrained()
 	}
-	return nil
 }
 
 // answered releases the credit of the call that r answers and returns the call, nil when nobody waits for it.
@@ -163,10 +158,18 @@ func (s *Session) drain() []*Call {
 		return nil
 	}
 	s.draining = true
-	close(s.leave)
+	s.quit()
 	unsent := s.unsent(fmt.Errorf("%w: %w: session is draining", ErrNotSent, sdk.ErrUnavailable))
 	s.load.Store(int64(s.outstanding))
 	return unsent
+}
+
+// quit tells the owner that the session is to be replaced. It wants the lock.
+func (s *Session) quit() {
+	if !s.left {
+		s.left = true
+		close(s.leave)
+	}
 }
 
 // unsent takes every call that is not in a frame that left off the session's lists, with err as its result.
@@ -216,9 +219,7 @@ func (s *Session) fail(err error) {
 	if s.closeSent && s.outstanding == 0 {
 		err = errDrained
 	}
-	if !s.draining {
-		close(s.leave)
-	}
+	s.quit()
 	calls := s.unsent(fmt.Errorf("%w: %w", ErrNotSent, err))
 	for at := range s.table {
 		if e := &s.table[at]; e.live {

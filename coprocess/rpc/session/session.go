@@ -50,6 +50,7 @@ const (
 	defaultQueue      = 4096
 	defaultReplyBytes = 4 << 20
 	maxWindow         = 8
+	maxBindings       = 60_000 // of one stream; servers take 65,536 at least, and some more calls may come
 )
 
 func (l Limits) withDefaults() Limits {
@@ -74,7 +75,7 @@ type Session struct {
 	stream grpc.ClientStream
 	cancel context.CancelCauseFunc
 	ready  chan struct{} // closed with the server's first frame
-	leave  chan struct{} // closed when the session takes no more calls
+	leave  chan struct{} // closed when the session is to be replaced
 	done   chan struct{} // closed when the stream has ended and every call has its result
 	wake   chan struct{} // tells the sweeper that there are calls again
 	owned  sync.WaitGroup
@@ -92,6 +93,8 @@ type Session struct {
 	cancels     []uint64
 	batches     []*batch
 	bound       []uint64 // bit set of bindings the server knows
+	known       int      // their number
+	left        bool     // leave is closed
 	seq, acked  uint64
 	sizes       [2 * maxWindow]int // of unacknowledged frames in bytes, by seq
 	inFlight    int                // their sum
@@ -141,7 +144,8 @@ func Open(ctx context.Context, conn grpc.ClientConnInterface, limits Limits, opt
 // Ready is closed when the server's first frame has come.
 func (s *Session) Ready() <-chan struct{} { return s.ready }
 
-// Leaving is closed when the session takes no more calls: the server drains it, or it ended.
+// Leaving is closed when the session is to be replaced: the server drains it, it ended, or it knows as many bindings as
+// servers must be able to remember.
 func (s *Session) Leaving() <-chan struct{} { return s.leave }
 
 // Done is closed when the session has ended and all its calls have their results.

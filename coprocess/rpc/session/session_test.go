@@ -180,7 +180,8 @@ func TestDeadlineNeedsNoTimer(t *testing.T) {
 
 func TestStrangeReplies(t *testing.T) {
 	s, p := connect(t, Limits{ReplyBytes: 100})
-	p.sendBytes(nil) // an empty frame is nothing
+	p.sendBytes(nil)                       // an empty frame is nothing
+	p.send(&pluginv1.PluginFrame{Ack: 99}) // nor is an acknowledgement of what was never sent
 	p.send(&pluginv1.PluginFrame{Credit: 10})
 	<-s.Ready()
 	r := start(t.Context(), s, "/0", nil)
@@ -208,12 +209,27 @@ func TestStrangeReplies(t *testing.T) {
 	}
 }
 
+// TestManyBindings: a session that has told its server of very many bindings asks to be replaced, and serves until it is.
+func TestManyBindings(t *testing.T) {
+	s, p := connect(t, Limits{})
+	p.send(&pluginv1.PluginFrame{Credit: 1})
+	<-s.Ready()
+	s.mu.Lock()
+	s.known = maxBindings - 1
+	s.mu.Unlock()
+	r := start(t.Context(), s, "/", nil)
+	<-s.Leaving()
+	p.send(answer(p.receive()))
+	if got := finish(t, r); got.path != "/" {
+		t.Errorf("got %+v", got)
+	}
+}
+
 func TestGarbage(t *testing.T) {
 	for name, b := range map[string][]byte{
-		"undecodable":         {0xff, 0xff, 0xff},
-		"another message":     []byte("GET / HTTP/1.1\r\n"),
-		"truncated":           {3<<3 | 2, 100, 1, 2},
-		"a frame of tomorrow": {1 << 3, 99}, // acknowledges what was never sent
+		"undecodable":     {0xff, 0xff, 0xff},
+		"another message": []byte("GET / HTTP/1.1\r\n"),
+		"truncated":       {3<<3 | 2, 100, 1, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, p := connect(t, Limits{})
