@@ -52,7 +52,7 @@ func startGRPC(t *testing.T, l net.Listener, register func(g *grpc.Server), opts
 	go func() { done <- g.Serve(l) }()
 	t.Cleanup(func() {
 		g.Stop()
-		if err := <-done; err != nil {
+		if err := <-done; err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			t.Errorf("grpc server: %v", err)
 		}
 	})
@@ -333,6 +333,7 @@ func TestDiesMidCall(t *testing.T) {
 			if err := <-result; !errors.Is(err, sdk.ErrUnavailable) {
 				t.Errorf("got %v, want unavailable", err)
 			}
+			until(t, "noticing", func() bool { return stateOf(s)[0] != rpc.StateReady })
 			start()
 			await(t, s)
 			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -640,6 +641,36 @@ func TestAddressGoesMidCall(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// TestManyRoutes: a session that has told its server of as many bindings as it may is replaced without a failed call.
+func TestManyRoutes(t *testing.T) {
+	noLeaks(t)
+	l := listen(t)
+	startPlugin(t, markPlugin(), l, serve.Options{})
+	s := open(t, rpc.Options{Address: "unix:" + l.Addr().String(), Bindings: 3})
+	await(t, s)
+	var all sync.WaitGroup
+	for i := range 4 {
+		all.Go(func() {
+			for j := range 25 {
+				x, _ := coprocesstest.NewExchange()
+				h, err := s.Hook(sdk.HookUse{Name: "Mark", Phase: sdk.Pre, Route: x.Route(), Config: fmt.Appendf(nil, "%d", 100*i+j)})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				x.Begin(sdk.Pre, nil, false)
+				if err := h.Handle(t.Context(), x); err != nil {
+					t.Errorf("route %d of %d: %v", j, i, err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if calls := s.Stats().Calls; calls > 90 {
+		t.Errorf("the last session had %d calls: it was not replaced", calls)
 	}
 }
 

@@ -150,10 +150,12 @@ func (i *instance) run() {
 	defer links.Wait()
 	for failures := 0; i.ctx.Err() == nil; {
 		l, err := i.connect()
-		if err == nil {
+		for err == nil && l != nil {
 			failures = 0
-			err = i.serve(l)
+			var next *link
+			next, err = i.serve(l)
 			links.Go(l.retire)
+			l = next
 		}
 		if i.ctx.Err() != nil {
 			return
@@ -216,6 +218,7 @@ func (i *instance) note(state State, err error) {
 	if !changed {
 		return
 	}
+	i.s.announce()
 	log := i.s.o.Log.With("server", i.s.o.Address, "address", i.address, "state", string(state))
 	if err != nil {
 		log.Warn("plugin server changed", "error", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -103,7 +104,7 @@ func (i *instance) describe(ctx context.Context) (*manner, error) {
 func (l *link) openSessions(ctx context.Context) error {
 	o := &l.i.s.o
 	wish := l.manner.about.Limits
-	limits := session.Limits{Window: o.Window, FrameBytes: o.MaxSend - 64<<10, ReplyBytes: o.MaxRecv}
+	limits := session.Limits{Window: o.Window, FrameBytes: o.MaxSend - 64<<10, ReplyBytes: o.MaxRecv, Bindings: o.Bindings}
 	limits.FrameBytes = max(limits.FrameBytes, o.MaxSend/2)
 	if wish.Window > 0 {
 		limits.Window = min(limits.Window, int(wish.Window))
@@ -132,8 +133,9 @@ func (l *link) openSessions(ctx context.Context) error {
 	return nil
 }
 
-// serve keeps the link in rotation while it is fit for calls, and returns why it no longer is.
-func (i *instance) serve(l *link) error {
+// serve keeps the link in rotation while it is fit for calls, and returns why it no longer is. A link that has to be
+// replaced and still serves goes when its successor is there.
+func (i *instance) serve(l *link) (next *link, why error) {
 	i.mu.Lock()
 	i.link = l
 	i.mu.Unlock()
@@ -172,13 +174,24 @@ func (i *instance) serve(l *link) error {
 			i.s.enlist(l)
 			i.note(StateReady, nil)
 		case <-leaving:
-			return fmt.Errorf("%w: server ended or drains its session", sdk.ErrUnavailable)
+			if l.full() {
+				if next, err := i.ask(); err == nil {
+					i.s.enlist(next)
+					return next, nil
+				}
+			}
+			return nil, fmt.Errorf("%w: server ended or drains its session", sdk.ErrUnavailable)
 		case <-lost:
-			return fmt.Errorf("%w: %w", sdk.ErrUnavailable, errLost)
+			return nil, fmt.Errorf("%w: %w", sdk.ErrUnavailable, errLost)
 		case <-i.ctx.Done():
-			return i.ctx.Err()
+			return nil, i.ctx.Err()
 		}
 	}
+}
+
+// full reports whether all that is wrong with the link is the number of bindings its server knows.
+func (l *link) full() bool {
+	return slices.ContainsFunc(l.sessions, (*session.Session).Full)
 }
 
 // healthPatience is how long a new link waits for the first word of the health service before it serves without.

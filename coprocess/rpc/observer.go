@@ -46,6 +46,9 @@ func (o *observer) Observe(ctx context.Context, b sdk.Batch) error {
 
 func (l *link) post(ctx context.Context, name string, b sdk.Batch) error {
 	limit := min(batchBytes, l.i.s.o.MaxSend/2)
+	if wish := int(l.manner.about.Limits.FrameBytes); wish > 0 {
+		limit = min(limit, wish/2)
+	}
 	begin := func() []byte { return wire.AppendObserver(nil, name) }
 	fields := wire.AppendDropped(begin(), b.Dropped)
 	empty := b.Dropped == 0

@@ -27,6 +27,7 @@ func (s *Server) resolve() {
 		s.lastErr = err
 		none := len(s.instances) == 0
 		s.mu.Unlock()
+		s.announce()
 		if err != nil && s.ctx.Err() == nil {
 			s.o.Log.Warn("looking up plugin server failed", "server", s.o.Address, "error", err)
 		}

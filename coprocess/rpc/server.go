@@ -49,6 +49,7 @@ type Server struct {
 	instances map[string]*instance // by address to dial
 	bindings  map[string]*session.Binding
 	lastErr   error // of looking the name up
+	news      chan struct{} // closed and replaced when an instance's state or lastErr changes
 }
 
 // manner is how a server wants to be spoken to: its protocol and, natively, what it says of itself.
@@ -77,7 +78,7 @@ func Open(ctx context.Context, o Options) (*Server, error) {
 	}
 	s := &Server{
 		o: o.withDefaults(), target: t, look: make(chan struct{}, 1),
-		instances: map[string]*instance{}, bindings: map[string]*session.Binding{},
+		instances: map[string]*instance{}, bindings: map[string]*session.Binding{}, news: make(chan struct{}),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	s.ready.Store(new([]*link))

@@ -148,7 +148,7 @@ func (s *Session) bind(id uint32) {
 		s.bound = append(s.bound, 0)
 	}
 	s.bound[id/64] |= 1 << (id % 64)
-	if s.known++; s.known == maxBindings {
+	if s.known++; s.known == s.limits.Bindings {
 		s.quit()
 	}
 }
@@ -198,7 +198,7 @@ func (s *Session) take(now int64) *frame {
 		s.drainSent = true
 	}
 	f.keep(b)
-	if len(s.batches) > 0 {
+	if len(s.batches) > 0 && (len(f.calls) == 0 || f.size+len(s.batches[0].fields) <= s.limits.FrameBytes) {
 		s.attachBatch(f)
 	}
 	f.finish()

@@ -41,6 +41,7 @@ type Limits struct {
 	FrameCalls int // in one frame; default 512
 	Queue      int // calls waiting for credit; default 4096
 	ReplyBytes int // of one reply; default 4 MiB
+	Bindings   int // the server is told of before the session asks to be replaced; default 60,000, servers take 65,536
 }
 
 // What a frame may hold without a server saying so.
@@ -50,7 +51,7 @@ const (
 	defaultQueue      = 4096
 	defaultReplyBytes = 4 << 20
 	maxWindow         = 8
-	maxBindings       = 60_000 // of one stream; servers take 65,536 at least, and some more calls may come
+	defaultBindings   = 60_000
 )
 
 func (l Limits) withDefaults() Limits {
@@ -65,6 +66,7 @@ func (l Limits) withDefaults() Limits {
 	set(&l.FrameCalls, defaultFrameCalls)
 	set(&l.Queue, defaultQueue)
 	set(&l.ReplyBytes, defaultReplyBytes)
+	set(&l.Bindings, defaultBindings)
 	return l
 }
 
@@ -147,6 +149,13 @@ func (s *Session) Ready() <-chan struct{} { return s.ready }
 // Leaving is closed when the session is to be replaced: the server drains it, it ended, or it knows as many bindings as
 // servers must be able to remember.
 func (s *Session) Leaving() <-chan struct{} { return s.leave }
+
+// Full reports whether the session asks to be replaced because of its bindings; until then it serves.
+func (s *Session) Full() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.known >= s.limits.Bindings && !s.draining && s.err == nil
+}
 
 // Done is closed when the session has ended and all its calls have their results.
 func (s *Session) Done() <-chan struct{} { return s.done }

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	pluginv1 "github.com/turnbuckle-gateway/turnbuckle/proto/plugin/v1"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
@@ -211,14 +213,14 @@ func TestStrangeReplies(t *testing.T) {
 
 // TestManyBindings: a session that has told its server of very many bindings asks to be replaced, and serves until it is.
 func TestManyBindings(t *testing.T) {
-	s, p := connect(t, Limits{})
+	s, p := connect(t, Limits{Bindings: 1})
 	p.send(&pluginv1.PluginFrame{Credit: 1})
 	<-s.Ready()
-	s.mu.Lock()
-	s.known = maxBindings - 1
-	s.mu.Unlock()
 	r := start(t.Context(), s, "/", nil)
 	<-s.Leaving()
+	if !s.Full() {
+		t.Error("the session is not full")
+	}
 	p.send(answer(p.receive()))
 	if got := finish(t, r); got.path != "/" {
 		t.Errorf("got %+v", got)
@@ -505,4 +507,46 @@ func TestPost(t *testing.T) {
 	if err := s.Post(t.Context(), nil); !errors.Is(err, sdk.ErrUnavailable) {
 		t.Errorf("got %v, want unavailable", err)
 	}
+}
+
+// FuzzDeliver: whatever a server sends, the session's books stay in order.
+func FuzzDeliver(f *testing.F) {
+	seed, err := proto.Marshal(&pluginv1.PluginFrame{Ack: 1, Credit: 3, Drain: true, Replies: []*pluginv1.Reply{
+		reply1(1<<indexBits, "/0"), reply1(1<<indexBits|1, "/1"), reply1(1<<indexBits, "/0"),
+	}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(seed)
+	f.Add([]byte{})
+	f.Add([]byte{3<<3 | 2, 3, 8, 0x80, 0x80})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s := &Session{limits: Limits{}.withDefaults(), leave: make(chan struct{}), pending: new(frame), spare: new(frame), credit: 10, closeSent: true, seq: 1}
+		var calls []*Call
+		for i := range 3 {
+			c := NewCall()
+			c.Times.Sent = 1
+			calls = append(calls, c)
+			s.enter(c)
+			s.table[i].seq = uint64(1 + i/2) // the last one has not left
+		}
+		var in incoming
+		if in.decode(b) != nil {
+			return
+		}
+		s.deliver(&in)
+		s.deliver(&in)
+		settled, live := 0, 0
+		for _, c := range calls {
+			settled += len(c.done)
+		}
+		for i := range s.table {
+			if s.table[i].live {
+				live++
+			}
+		}
+		if live != s.outstanding || live+settled != len(calls) || live+len(s.free) != len(s.table) || s.inFlight > 0 {
+			t.Errorf("%d live, %d outstanding, %d settled, %d free of %d", live, s.outstanding, settled, len(s.free), len(s.table))
+		}
+	})
 }
