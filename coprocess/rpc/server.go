@@ -48,7 +48,7 @@ type Server struct {
 	mu        sync.Mutex
 	instances map[string]*instance // by address to dial
 	bindings  map[string]*session.Binding
-	lastErr   error // of looking the name up
+	lastErr   error         // of looking the name up
 	news      chan struct{} // closed and replaced when an instance's state or lastErr changes
 }
 
