@@ -76,6 +76,10 @@ type Times struct {
 }
 
 // Body is a message body as it arrives. Trailer is complete once Read has returned io.EOF; it may be nil.
+//
+// A request's body may be read on another goroutine than the flow's until the reply has been closed. Its Close may then
+// be called at the same time, and makes a Read that waits for the client return: an upstream that has answered early
+// must not wait for a client that has stopped sending.
 type Body interface {
 	io.ReadCloser
 	Trailer() *sdk.Header
