@@ -461,6 +461,26 @@ func TestReload(t *testing.T) {
 			t.Errorf("a deleted definition: got %d, want 404", c.status)
 		}
 	})
+	t.Run("one that has no place is told of all the same", func(t *testing.T) {
+		set := config.Set{Definitions: []*config.Definition{b}, Refused: []config.Refused{
+			{File: "torn.yaml", Identity: config.Identity{ID: "torn"}, Problems: config.Problems{{Message: "not YAML"}}},
+			{File: "z.yaml", Identity: config.Identity{ID: "z", ListenPath: "/b"}, Problems: config.Problems{{Message: "already that of b.yaml"}}},
+		}}
+		if err := g.Load(t.Context(), set, w, false); err == nil {
+			t.Error("got no error")
+		}
+		if c := get(t, g, "/b"); c.status != 200 {
+			t.Errorf("got %d", c.status)
+		}
+		routes := g.Status().Routes
+		if len(routes) != 3 || routes[0].State != "serving" || routes[1].State != "refused" || !strings.Contains(routes[1].Reason, "not YAML") ||
+			routes[2].ID != "z" || !strings.Contains(routes[2].Reason, "already that of") {
+			t.Errorf("got %+v", routes)
+		}
+		if hello := string(g.Hello()); !strings.Contains(hello, "warn") {
+			t.Errorf("got %s", hello)
+		}
+	})
 	t.Run("one that does not compile closes what it opened", func(t *testing.T) {
 		g.retired.Wait()
 		opens, closes := w.opens, w.closes

@@ -2,6 +2,7 @@ package host
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
@@ -33,8 +34,8 @@ func (g *Gateway) Status() Status {
 	if t == nil {
 		return Status{Routes: []RouteStatus{}}
 	}
-	s := Status{Loaded: t.loaded, Routes: make([]RouteStatus, 0, len(t.routes))}
-	for _, r := range t.routes {
+	s := Status{Loaded: t.loaded, Routes: make([]RouteStatus, 0, len(t.routes)+len(t.homeless))}
+	for _, r := range slices.Concat(t.routes, t.homeless) {
 		rs := RouteStatus{
 			ID: r.info.ID, Name: r.info.Name, Host: r.listen.Host, ListenPath: r.listen.Path,
 			File: r.definition.Source.File, State: "serving", InFlight: r.inFlight(), Hooks: r.hookNames(),
@@ -72,13 +73,17 @@ func (r *Route) hookNames() []string {
 // while closing, and, when it is strict, while a route is refused.
 func (g *Gateway) Ready() (int, []byte) {
 	t := g.table.Load()
+	refused := 0
+	if t != nil {
+		_, refused = t.counts()
+	}
 	why := ""
 	switch {
 	case g.closing.Load():
 		why = "draining"
 	case t == nil:
 		why = "loading"
-	case g.options.StrictReady && t.refused() > 0:
+	case g.options.StrictReady && refused > 0:
 		why = "routes are refused"
 	}
 	if why != "" {
@@ -92,7 +97,7 @@ func (g *Gateway) Hello() []byte {
 	status := "pass"
 	if code, _ := g.Ready(); code != 200 {
 		status = "fail"
-	} else if t := g.table.Load(); t.refused() > 0 {
+	} else if _, refused := g.table.Load().counts(); refused > 0 {
 		status = "warn"
 	}
 	return body(map[string]any{"status": status, "description": "Turnbuckle", "details": map[string]any{}})
@@ -101,14 +106,17 @@ func (g *Gateway) Hello() []byte {
 // StartClosing makes the gateway not ready, so that load balancers look elsewhere; it goes on serving.
 func (g *Gateway) StartClosing() { g.closing.Store(true) }
 
-func (t *Table) refused() int {
-	n := 0
+// counts returns how many routes serve, and how many definitions are refused.
+func (t *Table) counts() (serving, refused int) {
+	refused = len(t.homeless)
 	for _, r := range t.routes {
 		if r.refused != nil {
-			n++
+			refused++
+		} else {
+			serving++
 		}
 	}
-	return n
+	return serving, refused
 }
 
 func body(v any) []byte {

@@ -13,10 +13,11 @@ import (
 
 // Table is the set of routes that serve at one time. Immutable.
 type Table struct {
-	routes []*Route
-	index  *index
-	stale  map[*Route]error // routes that went on because their newer definition is refused
-	loaded time.Time
+	routes   []*Route
+	index    *index
+	stale    map[*Route]error // routes that went on because their newer definition is refused
+	homeless []*Route         // refused ones whose listen path is not known, or another's
+	loaded   time.Time
 }
 
 // cutTime is how long flows get to notice that what they wait for was closed.
@@ -47,15 +48,10 @@ func (g *Gateway) Load(ctx context.Context, set config.Set, open Opener, fresh b
 	b.next.index = newIndex(b.next.routes, g.options.Match)
 	settle(ctx, b.opened)
 	g.table.Store(b.next)
-	refused := 0
-	for _, r := range b.next.routes {
-		if r.refused != nil {
-			refused++
-		}
-	}
+	serving, refused := b.next.counts()
 	err := errors.Join(b.errs...)
-	g.options.Metrics.Loaded(len(b.next.routes)-refused, refused, err == nil)
-	message := fmt.Sprintf("%d routes serve, %d are refused", len(b.next.routes)-refused, refused)
+	g.options.Metrics.Loaded(serving, refused, err == nil)
+	message := fmt.Sprintf("%d routes serve, %d are refused", serving, refused)
 	g.events.all(sdk.Event{Time: time.Now(), Type: sdk.EventReload, Message: message})
 	g.drain(b.left())
 	return err
@@ -93,23 +89,23 @@ func (b *builder) refuse(f *config.Refused) {
 	err := fmt.Errorf("%s: %w", f.File, f.Problems.Err())
 	b.errs = append(b.errs, err)
 	b.keep(b.before(f.ID, f.File), err, func() *Route {
-		if f.ListenPath == "" {
-			return nil
-		}
 		return refusedRoute(f.ID, f.File, config.Listen{Path: f.ListenPath, Host: f.Host}, err, &b.g.options)
 	})
 }
 
-// keep goes on with the route there was, or refuses the place, unless another definition has taken it.
+// keep goes on with the route there was, or refuses the place. One that has no place of its own is kept to be told of.
 func (b *builder) keep(before *Route, why error, refused func() *Route) {
 	if before != nil && before.refused == nil && !b.taken(before) {
 		b.add(before)
 		b.next.stale[before] = why
 		return
 	}
-	if r := refused(); r != nil && !b.taken(r) {
-		b.add(r)
+	r := refused()
+	if r.listen.Path == "" || b.taken(r) {
+		b.next.homeless = append(b.next.homeless, r)
+		return
 	}
+	b.add(r)
 }
 
 func (b *builder) add(r *Route) {
