@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,6 +18,7 @@ import (
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/coprocesstest"
@@ -641,6 +643,80 @@ func TestAddressGoesMidCall(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// TestTykTrace: the trace context travels in the metadata, unless gRPC would refuse the call for it.
+func TestTykTrace(t *testing.T) {
+	noLeaks(t)
+	got := make(chan metadata.MD, 1)
+	l := listen(t)
+	startTyk(t, l, func(ctx context.Context, o *tykpb.Object) (*tykpb.Object, error) {
+		md, _ := metadata.FromIncomingContext(ctx)
+		got <- md
+		return o, nil
+	})
+	s := open(t, rpc.Options{Address: "unix:" + l.Addr().String()})
+	await(t, s)
+	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	for _, tt := range []struct {
+		trace sdk.Trace
+		want  []string
+	}{
+		{sdk.Trace{Parent: parent, State: "a=b"}, []string{parent, "a=b"}},
+		{sdk.Trace{Parent: parent, State: "a=\xff"}, []string{parent}},
+		{sdk.Trace{}, nil},
+	} {
+		x, _ := coprocesstest.NewExchange()
+		x.SetTrace(tt.trace)
+		h, err := s.Hook(sdk.HookUse{Name: "Mark", Phase: sdk.Pre, Route: x.Route()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.Begin(sdk.Pre, nil, false)
+		if err := h.Handle(t.Context(), x); err != nil {
+			t.Error(err)
+		}
+		md := <-got
+		if all := append(md.Get("traceparent"), md.Get("tracestate")...); !slices.Equal(all, tt.want) {
+			t.Errorf("got %q, want %q", all, tt.want)
+		}
+	}
+}
+
+// TestObserve: large batches travel in pieces, and an observer of a server that is down says so.
+func TestObserve(t *testing.T) {
+	noLeaks(t)
+	const records = 3000
+	var seen, dropped atomic.Int64
+	p := markPlugin()
+	p.Observers = []sdk.ObserverSpec{{Name: "Watch", Observer: sdk.ObserverFunc(func(_ context.Context, b sdk.Batch) error {
+		seen.Add(int64(len(b.Records)))
+		dropped.Add(int64(b.Dropped))
+		return nil
+	})}}
+	path := filepath.Join(t.TempDir(), "s")
+	s := open(t, rpc.Options{Address: "unix:" + path, RetryEvery: 20 * time.Millisecond})
+	batch := sdk.Batch{Records: make([]sdk.Record, records), Dropped: 5}
+	for i := range batch.Records {
+		batch.Records[i] = sdk.Record{RequestID: fmt.Sprint(i), Path: strings.Repeat("x", 300)}
+	}
+	watch := s.Observer("Watch")
+	if err := watch.Observe(t.Context(), batch); !errors.Is(err, sdk.ErrUnavailable) {
+		t.Errorf("got %v, want unavailable", err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	startPlugin(t, p, l, serve.Options{})
+	await(t, s)
+	if err := watch.Observe(t.Context(), batch); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "all records", func() bool { return seen.Load()+dropped.Load() >= records+5 })
+	if frames := s.Stats().Frames; frames < 3 {
+		t.Errorf("%d records travelled in %d frames", records, frames)
 	}
 }
 

@@ -110,6 +110,6 @@ func (l *link) dispatchEvent(ctx context.Context, name string, e *sdk.Event) err
 	}
 	message := protowire.AppendTag(nil, 1, protowire.BytesType)
 	message = protowire.AppendBytes(message, payload)
-	_, err = l.invoke(ctx, tykpb.Dispatcher_DispatchEvent_FullMethodName, mem.SliceBuffer(message))
+	_, err = l.invoke(ctx, nil, tykpb.Dispatcher_DispatchEvent_FullMethodName, mem.SliceBuffer(message))
 	return err
 }

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess"
@@ -41,7 +42,7 @@ func (l *link) tyk(ctx context.Context, b *coprocess.Binding, x *sdk.Exchange) e
 	if timed {
 		encoded = time.Now()
 	}
-	reply, err := l.invoke(ctx, tykpb.Dispatcher_Dispatch_FullMethodName, mem.NewBuffer(buf, pool))
+	reply, err := l.invoke(ctx, traced(ctx, x.Trace()), tykpb.Dispatcher_Dispatch_FullMethodName, mem.NewBuffer(buf, pool))
 	if timed {
 		replied = time.Now()
 	}
@@ -65,8 +66,31 @@ func (d linkDispatcher) Protocol() string { return string(Tyk) }
 
 func (d linkDispatcher) Needs(b *coprocess.Binding) sdk.Needs { return d.l.i.s.Needs(b) }
 
-// invoke is a unary call of ready bytes.
-func (l *link) invoke(ctx context.Context, method string, message mem.Buffer) ([]byte, error) {
+// traced returns a context whose values carry the trace context in the call's metadata; nil without one. Like Tyk's, the
+// object has no place for it.
+func traced(ctx context.Context, t sdk.Trace) context.Context {
+	if t.Parent == "" || !printable(t.Parent) {
+		return nil
+	}
+	pairs := []string{"traceparent", t.Parent}
+	if t.State != "" && printable(t.State) {
+		pairs = append(pairs, "tracestate", t.State)
+	}
+	return metadata.AppendToOutgoingContext(context.WithoutCancel(ctx), pairs...)
+}
+
+// printable reports whether s may be the value of metadata: gRPC fails calls over others.
+func printable(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// invoke is a unary call of ready bytes. values may be nil.
+func (l *link) invoke(ctx, values context.Context, method string, message mem.Buffer) ([]byte, error) {
 	if n := message.Len(); n > l.i.s.o.MaxSend {
 		message.Free()
 		return nil, fmt.Errorf("%w: message of %d bytes is over the limit of %d: buffer less of bodies or raise the limit",
@@ -76,7 +100,7 @@ func (l *link) invoke(ctx context.Context, method string, message mem.Buffer) ([
 	l.calls.Add(1)
 	var (
 		u   = &unaryCall{one: [1]mem.Buffer{message}}
-		c   = l.i.s.watch.begin(ctx)
+		c   = l.i.s.watch.begin(ctx, values)
 		err error
 	)
 	u.out.Buffers = u.one[:]

@@ -28,9 +28,10 @@ func newWatch() *watch {
 	return w
 }
 
-// begin returns the context for a call that parent bounds. end must be called when the call has returned.
-func (w *watch) begin(parent context.Context) *callContext {
-	c := &callContext{parent: parent, never: w.never}
+// begin returns the context for a call that parent bounds, with the values of another or none. end must be called when
+// the call has returned.
+func (w *watch) begin(parent, values context.Context) *callContext {
+	c := &callContext{parent: parent, values: values, never: w.never}
 	c.deadline, c.bounded = parent.Deadline()
 	c.err = parent.Err()
 	w.mu.Lock()
@@ -101,6 +102,7 @@ func (w *watch) look(seen uint64) (bool, uint64) {
 // derives a context before it waits.
 type callContext struct {
 	parent   context.Context
+	values   context.Context // may be nil
 	deadline time.Time
 	bounded  bool
 	never    chan struct{}
@@ -126,8 +128,13 @@ func (c *callContext) Err() error {
 	return c.err
 }
 
-// Value implements [context.Context]. What the host's context holds is none of gRPC's business.
-func (*callContext) Value(any) any { return nil }
+// Value implements [context.Context]. What else the host's context holds is none of gRPC's business.
+func (c *callContext) Value(key any) any {
+	if c.values == nil {
+		return nil
+	}
+	return c.values.Value(key)
+}
 
 // AfterFunc is what package context looks for in contexts that are not its own.
 func (c *callContext) AfterFunc(f func()) func() bool {
