@@ -47,11 +47,12 @@ const (
 	H2C   Protocol = "h2c"   // HTTP/2 in the clear by prior knowledge (RFC 9113 §3.3)
 )
 
-// Timeouts bound the steps of one request; 0 is no bound. All but Dial may strike up to 50 ms late.
+// Timeouts bound the steps of one request; 0 is no bound. All but Dial may strike late:
+// by up to 50 ms, or 150 ms when no other request is younger than a second.
 type Timeouts struct {
 	Dial   time.Duration // connecting, TLS handshake included
 	Header time.Duration // from the request's last byte to the reply's header
-	Body   time.Duration // a pause between body bytes that the target is to blame for
+	Body   time.Duration // a pause between body bytes that the target is to blame for; in HTTP/2, those of the reply
 	Total  time.Duration // request and reply together, streams included; flow.Outbound.Timeout replaces it
 }
 

@@ -51,3 +51,15 @@ func TestRing(t *testing.T) {
 		}
 	})
 }
+
+func BenchmarkPick(b *testing.B) {
+	u := &Upstream{targets: []*target{{}, {}, {}}, ring: newRing([]int{5, 3, 1}, 8)}
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if u.pick(nil) == nil {
+				b.Error("no target")
+			}
+		}
+	})
+}

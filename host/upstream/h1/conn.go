@@ -32,6 +32,7 @@ type conn struct {
 	ctx      context.Context
 	total    int64 // deadline of the whole exchange on the sweeper's clock, 0 none
 	cause    error // why it was cut
+	young    bool  // the sweeper has not seen it yet
 	busy     atomic.Bool
 	deadline atomic.Int64 // of the step under way on the sweeper's clock, 0 none, sending while the body leaves
 	reading  gauge        // body bytes from the target
@@ -90,7 +91,7 @@ func newConn(t *Transport, nc net.Conn) (*conn, error) {
 // begin leases the connection to a call.
 func (c *conn) begin(call *outbound.Call) {
 	c.mu.Lock()
-	c.ctx, c.cause, c.total = call.Ctx, nil, 0
+	c.ctx, c.cause, c.total, c.young = call.Ctx, nil, 0, true
 	if !call.Deadline.IsZero() {
 		c.total = c.t.sweeper.at(call.Deadline)
 	}
@@ -115,12 +116,14 @@ func (c *conn) end(clean bool) {
 	}
 }
 
-// check cuts the connection when its request is overdue or its client has left. The sweeper's.
-func (c *conn) check(now int64) {
+// check cuts the connection when its request is overdue or its client has left, and reports whether it is the first
+// look at that request. The sweeper's.
+func (c *conn) check(now int64) (young bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	young, c.young = c.young, false
 	if !c.busy.Load() || c.cause != nil {
-		return
+		return young
 	}
 	d, stall := c.deadline.Load(), c.t.o.Stall
 	switch err := c.ctx.Err(); {
@@ -135,6 +138,7 @@ func (c *conn) check(now int64) {
 	case stall > 0 && (c.reading.stalled(now, stall) || c.writing.stalled(now, stall)):
 		c.cutLocked(fmt.Errorf("no body byte for %v: %w", stall, os.ErrDeadlineExceeded))
 	}
+	return young
 }
 
 // cut makes the lease's reads and writes fail with cause, which is kept for failed.

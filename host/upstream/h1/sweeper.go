@@ -6,13 +6,14 @@ import (
 )
 
 const (
-	tick    = 25 * time.Millisecond // how late a deadline or a client's leaving may be noticed
-	resting = 20                    // ticks without a request in flight after which the sweeper sleeps
+	tick     = 25 * time.Millisecond  // how late a deadline or a client's leaving may be noticed
+	slowTick = 100 * time.Millisecond // the same when every request in flight is older than that
+	resting  = 20                     // ticks without a new request after which the sweeper slows down
 )
 
 // A sweeper is the one goroutine of a transport. While requests are in flight it looks at every connection once a tick
-// and cuts those that are overdue, so that a request needs no timer and no watch on its context; otherwise it sleeps
-// until a request wakes it or a connection has been unused for too long.
+// and cuts those that are overdue, so that a request needs no timer and no watch on its context. With nothing but long
+// streams it looks less often, without any it sleeps; a new request wakes it.
 type sweeper struct {
 	epoch  time.Time
 	asleep atomic.Bool
@@ -68,11 +69,11 @@ func (s *sweeper) run(t *Transport) {
 		case <-timer.C:
 		}
 		now := s.at(time.Now())
-		busy, open := t.sweep(now)
+		young, _, _ := t.sweep(now)
 		for _, c := range t.pool.expired(now - int64(t.o.IdleTimeout)) {
 			t.discard(c)
 		}
-		if quiet++; busy {
+		if quiet++; young {
 			quiet = 0
 		}
 		if quiet < resting {
@@ -80,11 +81,13 @@ func (s *sweeper) run(t *Transport) {
 			continue
 		}
 		s.asleep.Store(true)
-		switch busy, _ = t.sweep(now); {
-		case busy:
+		switch young, busy, open := t.sweep(now); {
+		case young:
 			quiet = 0
 			s.asleep.Store(false)
 			timer.Reset(tick)
+		case busy:
+			timer.Reset(slowTick)
 		case open:
 			timer.Reset(max(t.o.IdleTimeout/4, tick))
 		default:
@@ -93,15 +96,16 @@ func (s *sweeper) run(t *Transport) {
 	}
 }
 
-// sweep looks at every connection; it reports whether one is in use and whether there is any.
-func (t *Transport) sweep(now int64) (busy, open bool) {
+// sweep looks at every connection. It reports whether one serves a request that was not seen before, whether one serves
+// any, and whether there is one.
+func (t *Transport) sweep(now int64) (young, busy, open bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, c := range t.conns {
 		if c.busy.Load() {
 			busy = true
-			c.check(now)
+			young = c.check(now) || young
 		}
 	}
-	return busy, len(t.conns) > 0
+	return young, busy, len(t.conns) > 0
 }
