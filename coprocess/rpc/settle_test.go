@@ -13,6 +13,7 @@ import (
 
 // TestSettle: after Settle the first call meets a server that is known to be up or down, not one being dialled.
 func TestSettle(t *testing.T) {
+	noLeaks(t)
 	l := listen(t)
 	startPlugin(t, markPlugin(), l, serve.Options{})
 	fails := func(context.Context, string) ([]string, error) { return nil, errors.New("no such host") }
@@ -29,7 +30,6 @@ func TestSettle(t *testing.T) {
 		{"never known", rpc.Options{Address: "dns:///nowhere.example:1", Resolve: hangs}, false, 10 * time.Millisecond},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			noLeaks(t)
 			s := open(t, tt.o)
 			ctx, cancel := context.WithTimeout(t.Context(), tt.timeout)
 			defer cancel()
