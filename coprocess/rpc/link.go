@@ -35,7 +35,6 @@ type link struct {
 
 	unary    atomic.Int64 // calls of Tyk's protocol under way
 	calls    atomic.Uint64
-	turn     atomic.Uint32
 	watchers sync.WaitGroup
 }
 

@@ -66,8 +66,8 @@ func (d linkDispatcher) Protocol() string { return string(Tyk) }
 
 func (d linkDispatcher) Needs(b *coprocess.Binding) sdk.Needs { return d.l.i.s.Needs(b) }
 
-// traced returns a context whose values carry the trace context in the call's metadata; nil without one. Like Tyk's, the
-// object has no place for it.
+// traced returns a context whose values carry the trace context in the call's metadata; nil without one. The object
+// has no place for it.
 func traced(ctx context.Context, t sdk.Trace) context.Context {
 	if t.Parent == "" || !printable(t.Parent) {
 		return nil
