@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"path/filepath"
 	"slices"
@@ -17,6 +18,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -717,6 +719,75 @@ func TestObserve(t *testing.T) {
 	until(t, "all records", func() bool { return seen.Load()+dropped.Load() >= records+5 })
 	if frames := s.Stats().Frames; frames < 3 {
 		t.Errorf("%d records travelled in %d frames", records, frames)
+	}
+}
+
+// TestConnectionAge: a server that has its only connection renewed every now and then loses no call.
+func TestConnectionAge(t *testing.T) {
+	for _, protocol := range []rpc.Protocol{rpc.Native, rpc.Tyk} {
+		t.Run(string(protocol), func(t *testing.T) {
+			noLeaks(t)
+			l := listen(t)
+			var dials atomic.Int32
+			startGRPC(t, l, func(g *grpc.Server) {
+				tykpb.RegisterDispatcherServer(g, tykServer{dispatch: markTyk})
+				if protocol == rpc.Native {
+					pluginv1.RegisterPluginServer(g, prompt{})
+				}
+			}, grpc.KeepaliveParams(keepalive.ServerParameters{MaxConnectionAge: 50 * time.Millisecond, MaxConnectionAgeGrace: 10 * time.Second}))
+			s := open(t, rpc.Options{Address: "unix:" + l.Addr().String(), Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+				dials.Add(1)
+				return new(net.Dialer).DialContext(ctx, network, address)
+			}})
+			await(t, s)
+			var all sync.WaitGroup
+			for range 4 {
+				all.Go(func() {
+					for dials.Load() < 5 {
+						ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+						if _, err := call(ctx, t, s, "Mark"); err != nil {
+							t.Errorf("on connection %d: %v", dials.Load(), err)
+						}
+						cancel()
+					}
+				})
+			}
+			all.Wait()
+			if s.Protocol() != string(protocol) {
+				t.Errorf("got protocol %q", s.Protocol())
+			}
+		})
+	}
+}
+
+// prompt is a native server, written with generated code, that answers everything with nothing.
+type prompt struct {
+	pluginv1.UnimplementedPluginServer
+}
+
+func (prompt) Describe(context.Context, *pluginv1.DescribeRequest) (*pluginv1.DescribeReply, error) {
+	return &pluginv1.DescribeReply{Name: "prompt", Version: "1"}, nil
+}
+
+func (prompt) Session(stream pluginv1.Plugin_SessionServer) error {
+	if err := stream.Send(&pluginv1.PluginFrame{Credit: 10}); err != nil {
+		return err
+	}
+	for {
+		f, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		out := &pluginv1.PluginFrame{Ack: f.Seq}
+		for _, c := range f.Calls {
+			out.Replies = append(out.Replies, &pluginv1.Reply{Id: c.Id})
+		}
+		if err := stream.Send(out); err != nil {
+			return err
+		}
 	}
 }
 

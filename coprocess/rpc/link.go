@@ -181,8 +181,34 @@ func (i *instance) serve(l *link) (next *link, why error) {
 			}
 			return nil, fmt.Errorf("%w: server ended or drains its session", sdk.ErrUnavailable)
 		case <-lost:
-			return nil, fmt.Errorf("%w: %w", sdk.ErrUnavailable, errLost)
+			if i.s.others(l) {
+				i.s.delist(l)
+			}
+			next, err := i.reconnect()
+			if err == nil {
+				i.s.enlist(next)
+			}
+			return next, err
 		case <-i.ctx.Done():
+			return nil, i.ctx.Err()
+		}
+	}
+}
+
+// reconnect makes the successor of a link whose server wants the connection renewed, as servers do that bound a
+// connection's age: it goes on answering what comes on the old one meanwhile. It gives up when the server is not there.
+func (i *instance) reconnect() (*link, error) {
+	for {
+		state := i.conn.GetState()
+		switch state {
+		case connectivity.Ready:
+			return i.ask()
+		case connectivity.Idle:
+			i.conn.Connect()
+		case connectivity.TransientFailure, connectivity.Shutdown:
+			return nil, fmt.Errorf("%w: %w", errLost, i.whyNot())
+		}
+		if !i.conn.WaitForStateChange(i.ctx, state) {
 			return nil, i.ctx.Err()
 		}
 	}

@@ -222,6 +222,11 @@ func (s *Server) delist(l *link) {
 	s.ready.Store(&links)
 }
 
+// others reports whether a link other than l takes calls.
+func (s *Server) others(l *link) bool {
+	return slices.ContainsFunc(*s.ready.Load(), func(other *link) bool { return other != l })
+}
+
 // meet notes how an instance wants to be spoken to. Equal descriptions become one value, so that what is derived from
 // them is derived once.
 func (s *Server) meet(m *manner) *manner {
