@@ -308,7 +308,7 @@ func serverName(name string) string {
 // observers connects the route to its observers and event handlers.
 func (c *compiler) observers() error {
 	for _, ref := range c.d.Observers {
-		t, err := c.tap(ref.Server, ref.Name)
+		t, err := c.tap(tapKey{server: ref.Server, observer: ref.Name})
 		if err != nil {
 			return err
 		}
@@ -318,7 +318,7 @@ func (c *compiler) observers() error {
 	for _, e := range c.d.Events {
 		h := handler{log: e.Name}
 		if !e.Log {
-			t, err := c.tap("", e.Name)
+			t, err := c.tap(tapKey{observer: e.Name, handler: true})
 			if err != nil {
 				return err
 			}
@@ -329,13 +329,13 @@ func (c *compiler) observers() error {
 	return nil
 }
 
-func (c *compiler) tap(server, name string) (*observe.Tap, error) {
-	s, err := c.server(server)
+func (c *compiler) tap(key tapKey) (*observe.Tap, error) {
+	s, err := c.server(key.server)
 	if err != nil {
 		return nil, err
 	}
-	key := tapKey{serverName(server), name}
-	t := c.events.tap(key, s.Observer(name))
+	key.server = serverName(key.server)
+	t := c.events.tap(key, s.Observer(key.observer))
 	c.r.closers = append(c.r.closers, func(ctx context.Context) error { return c.events.untap(ctx, key) })
 	return t, nil
 }

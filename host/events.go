@@ -25,7 +25,10 @@ type events struct {
 	taps map[tapKey]*sharedTap
 }
 
-type tapKey struct{ server, observer string }
+type tapKey struct {
+	server, observer string
+	handler          bool // of one kind of event, and told of nothing else
+}
 
 type sharedTap struct {
 	tap   *observe.Tap
@@ -83,13 +86,15 @@ func (e *events) publish(r *Route, ev sdk.Event) {
 	}
 }
 
-// all hands an event of the gateway's own to every observer.
+// all hands an event of the gateway's own to every observer; handlers asked for events of their route.
 func (e *events) all(ev sdk.Event) {
 	e.metrics.Event(ev.Type, ev.Route)
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for _, s := range e.taps {
-		s.tap.Event(ev)
+	for k, s := range e.taps {
+		if !k.handler {
+			s.tap.Event(ev)
+		}
 	}
 }
 
