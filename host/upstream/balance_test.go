@@ -294,7 +294,7 @@ func TestAllUnhealthy(t *testing.T) {
 	u := open(t, upstream.Options{Targets: targets(s.URL, s.URL+"/b"), Health: upstream.Health{Interval: 10 * time.Millisecond, Path: "/health", Unhealthy: 1}, Notify: seen.notify})
 	<-seen.c
 	<-seen.c
-	if got := answered(t, u, 4); got[s.URL] != 4 {
+	if got := answered(t, u, 4); got[s.URL]+got[s.URL+"/b"] != 4 {
 		t.Errorf("got %v", got)
 	}
 }

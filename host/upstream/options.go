@@ -41,7 +41,7 @@ type Protocol string
 
 // The protocols. Requests to switch protocols always travel in HTTP/1.1, over connections of their own.
 const (
-	Auto  Protocol = "auto"  // HTTP/1.1 in the clear, what ALPN agrees on over TLS
+	Auto  Protocol = "auto"  // HTTP/1.1 in the clear, what ALPN agrees on over TLS (RFC 7301)
 	HTTP1 Protocol = "http1" // HTTP/1.1
 	HTTP2 Protocol = "http2" // HTTP/2: by ALPN over TLS, by prior knowledge in the clear
 	H2C   Protocol = "h2c"   // HTTP/2 in the clear by prior knowledge (RFC 9113 §3.3)

@@ -140,3 +140,40 @@ func TestMutualTLS(t *testing.T) {
 		t.Errorf("got %d connections, %d requests with a certificate; want 1 and 20", opened.Load(), seen.Load())
 	}
 }
+
+// A target that comes back with another protocol is found out, without a failed request.
+func TestTargetChangesProtocol(t *testing.T) {
+	address := "127.0.0.1:0"
+	var u *upstream.Upstream
+	for i, proto := range []string{"HTTP/2.0", "HTTP/1.1", "HTTP/2.0"} {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.Proto) }))
+		s.Listener.Close()
+		s.Listener, s.EnableHTTP2 = l, proto == "HTTP/2.0"
+		s.Config.ErrorLog = log.New(io.Discard, "", 0)
+		if !s.EnableHTTP2 {
+			s.TLS = &tls.Config{NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS12}
+		}
+		s.StartTLS()
+		if u == nil {
+			address = l.Addr().String()
+			roots := x509.NewCertPool()
+			roots.AddCert(s.Certificate())
+			u = open(t, upstream.Options{Targets: targets(s.URL), TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}})
+		}
+		for range 2 {
+			f := request("GET", "/")
+			if err := u.RoundTrip(t.Context(), f); err != nil {
+				t.Fatalf("server %d: %v", i, err)
+			}
+			// A target that offers more than before is not noticed as long as it still offers that.
+			if got, err := read(f); err != nil || i < 2 && got.body != proto {
+				t.Errorf("server %d: got %q, %v, want %s", i, got.body, err, proto)
+			}
+		}
+		s.Close()
+	}
+}

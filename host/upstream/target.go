@@ -40,7 +40,10 @@ func (u *Upstream) Targets() []Status {
 	all := make([]Status, len(u.targets))
 	for i, t := range u.targets {
 		now := int64(0)
-		s := Status{Target: t.Name + t.Base, Weight: or(u.o.Targets[i].Weight, 1), Up: t.available(&now), Unhealthy: t.sick.Load(), InFlight: t.transport.InFlight()}
+		s := Status{
+			Target: t.Name, Weight: or(u.o.Targets[i].Weight, 1), Up: t.available(&now), Unhealthy: t.sick.Load(),
+			InFlight: t.transport.InFlight(),
+		}
 		if until := t.until.Load(); until != 0 {
 			s.EjectedUntil = time.Unix(0, until)
 		}

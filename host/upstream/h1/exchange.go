@@ -19,8 +19,8 @@ const (
 	sending   = -1       // conn.deadline while the body leaves
 )
 
-// RoundTrip sends the call's request and fills in the flow's reply (see [outbound.Transport]). Errors are
-// [*outbound.Failure]. A connection that turns out dead is replaced by another when nothing was sent, or when nothing
+// RoundTrip sends the call's request and fills in the flow's response, its Reply.Body or Reply.Upgraded, and its Times.
+// Errors are [*outbound.Failure], and then nothing of the request runs on. A connection that turns out dead is replaced by another when nothing was sent, or when nothing
 // of a reply came to an idempotent request that is at hand whole (RFC 9112 §9.3.1, RFC 9110 §9.2.2).
 func (t *Transport) RoundTrip(call *outbound.Call) error {
 	out := t.out.Get().(*buffer)

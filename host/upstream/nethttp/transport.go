@@ -1,5 +1,5 @@
-// Package nethttp sends requests to one target through net/http's Transport: HTTP/2 over TLS and by prior knowledge,
-// and whatever ALPN agrees on. It keeps the promises of package h1, at net/http's price.
+// Package nethttp sends requests to one target through net/http's Transport in HTTP/2: over TLS, or in the clear by
+// prior knowledge (RFC 9113 §3.3). It keeps the promises of package h1, at net/http's price.
 package nethttp
 
 import (
@@ -19,7 +19,6 @@ import (
 // Options are the settings of a [Transport].
 type Options struct {
 	Dialer *outbound.Dialer
-	HTTP1  bool // over TLS, HTTP/1.1 is offered too
 	// Header bounds the wait for the reply's header once the request was sent; 0: no bound.
 	Header time.Duration
 	// Stall bounds a pause between two bytes of the reply's body; 0: no bound.
@@ -40,7 +39,6 @@ type Transport struct {
 	o      Options
 	http   *http.Transport
 	flight atomic.Int64
-	major  atomic.Int32
 
 	mu      sync.Mutex // guards what follows
 	closing bool
@@ -61,16 +59,11 @@ func New(o Options) *Transport {
 		drained: make(chan struct{}), closed: make(chan struct{})}
 	var protocols http.Protocols
 	var config *tls.Config
-	switch {
-	case !o.Dialer.Target.TLS:
-		protocols.SetUnencryptedHTTP2(true)
-	case o.HTTP1:
-		protocols.SetHTTP1(true)
-		protocols.SetHTTP2(true)
-		config = o.Dialer.Config("h2", "http/1.1")
-	default:
+	if o.Dialer.Target.TLS {
 		protocols.SetHTTP2(true)
 		config = o.Dialer.Config("h2")
+	} else {
+		protocols.SetUnencryptedHTTP2(true)
 	}
 	t.http = &http.Transport{
 		DialContext:            t.dial,
@@ -95,9 +88,6 @@ func or[T comparable](v, otherwise T) T {
 	}
 	return v
 }
-
-// Major returns the major HTTP version of the latest reply, 0 before the first.
-func (t *Transport) Major() int { return int(t.major.Load()) }
 
 // InFlight returns how many requests are under way, reply bodies included.
 func (t *Transport) InFlight() int { return int(t.flight.Load()) }

@@ -31,6 +31,7 @@ type trip struct {
 	client context.Context
 	gate   *gate
 	got    atomic.Bool // a connection: from here on something may have been sent
+	used   atomic.Bool // that connection had served before, and nothing of the reply has come
 
 	mu       sync.Mutex // net/http's goroutines call the hooks, also late
 	timer    *time.Timer
@@ -40,8 +41,20 @@ type trip struct {
 	infoErr  error
 }
 
-// RoundTrip sends the call's request and fills in the flow's reply. Errors are [*outbound.Failure].
+// RoundTrip sends the call's request and fills in the flow's reply. Errors are [*outbound.Failure]. When a used
+// connection ends with nothing of a reply, an idempotent request that is at hand whole is sent once more, as package h1
+// does (RFC 9110 §9.2.2); requests that the target says it has not processed net/http sends again itself.
 func (t *Transport) RoundTrip(call *outbound.Call) error {
+	r, err := t.try(call)
+	var failure *outbound.Failure
+	if r.used.Load() && errors.As(err, &failure) && failure.Kind == outbound.Reset &&
+		call.Whole && outbound.Idempotent(call.Flow.X.Request().Method()) {
+		_, err = t.try(call)
+	}
+	return err
+}
+
+func (t *Transport) try(call *outbound.Call) (*trip, error) {
 	r := &trip{t: t, client: call.Ctx, stop: func() {}}
 	ctx := call.Ctx
 	if !call.Deadline.IsZero() {
@@ -51,13 +64,13 @@ func (t *Transport) RoundTrip(call *outbound.Call) error {
 	if !t.enter(r) {
 		r.cancel(nil)
 		r.stop()
-		return &outbound.Failure{Kind: outbound.Closed, Err: errClosed}
+		return r, &outbound.Failure{Kind: outbound.Closed, Err: errClosed}
 	}
 	r.client1x, _ = call.Flow.Client.(flow.Informer)
 	req, gate, err := newRequest(httptrace.WithClientTrace(r.ctx, r.trace()), t.o.Dialer.Target, call)
 	if err != nil {
 		r.end()
-		return &outbound.Failure{Kind: outbound.Request, Err: err}
+		return r, &outbound.Failure{Kind: outbound.Request, Err: err}
 	}
 	r.gate = gate
 	reply, err := t.http.RoundTrip(req)
@@ -68,16 +81,17 @@ func (t *Transport) RoundTrip(call *outbound.Call) error {
 	if err != nil {
 		failure := r.failed(err)
 		r.end()
-		return failure
+		return r, failure
 	}
-	return nil
+	return r, nil
 }
 
 // trace is what net/http tells about the request on its way.
 func (r *trip) trace() *httptrace.ClientTrace {
 	return &httptrace.ClientTrace{
-		GotConn: func(httptrace.GotConnInfo) {
+		GotConn: func(info httptrace.GotConnInfo) {
 			r.got.Store(true)
+			r.used.Store(info.Reused)
 			r.noteSent()
 		},
 		WroteHeaders: r.noteSent, // in HTTP/2 possibly later than the reply
@@ -107,6 +121,7 @@ func (r *trip) inform(status int, header textproto.MIMEHeader) error {
 	if r.answered || status == 100 || status == 101 || r.client1x == nil {
 		return nil
 	}
+	r.used.Store(false)
 	var h sdk.Header
 	forward(&h, http.Header(header))
 	r.infoErr = r.client1x.WriteInfo(status, &h)
@@ -138,7 +153,6 @@ func (r *trip) accept(f *flow.Flow, reply *http.Response) error {
 		reply.Body.Close()
 		return &outbound.Failure{Kind: outbound.Garbage, Err: fmt.Errorf("invalid reply: status %d, %d fields", reply.StatusCode, count)}
 	}
-	r.t.major.Store(int32(reply.ProtoMajor))
 	r.mu.Lock()
 	f.Times.Sent = r.sent
 	r.mu.Unlock()

@@ -11,7 +11,7 @@ import (
 
 // Target is one address that requests are sent to. It is immutable.
 type Target struct {
-	Name    string // as logs and [flow.Reply] name it: http://127.0.0.1:9000, unix:/run/app.sock
+	Name    string // as logs and [flow.Reply] name it: http://127.0.0.1:9000/base, unix:/run/app.sock
 	Network string // tcp or unix
 	Address string // what is dialled
 	Host    string // the Host field when the request brings none of its own; the port only when it is not the default
@@ -51,7 +51,7 @@ func Parse(raw string) (Target, error) {
 	if port == standard {
 		t.Host = strings.TrimSuffix(t.Address, ":"+port)
 	}
-	t.Name = u.Scheme + "://" + t.Host
+	t.Name = u.Scheme + "://" + t.Host + t.Base
 	return t, nil
 }
 
