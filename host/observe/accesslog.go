@@ -65,6 +65,7 @@ func AccessFields() []string { return slices.Clone(fieldNames[:]) }
 // The query is left out: it is where secrets travel. Safe for concurrent use.
 type AccessLog struct {
 	fields  []int
+	keys    []string // of fields
 	json    bool
 	changes [32]string // the name of each bit of sdk.Change
 	scratch sync.Pool  // *[]byte: lines are built before the shard's lock is taken
@@ -117,6 +118,9 @@ func NewAccessLog(w io.Writer, json bool, fields []string, fail func(error)) (*A
 	}
 	for i := 0; len(fields) == 0 && i < fieldEnd; i++ {
 		l.fields = append(l.fields, i)
+	}
+	for _, field := range l.fields {
+		l.keys = append(l.keys, l.key(field))
 	}
 	go l.run()
 	return l, nil
@@ -197,26 +201,15 @@ func (l *AccessLog) line(b []byte, f *flow.Flow, e *Entry) []byte {
 	if l.json {
 		b = append(b, '{')
 	}
-	n := len(b)
-	for _, field := range l.fields {
+	begin := len(b)
+	for i, field := range l.fields {
 		mark := len(b)
-		if len(b) > n {
-			if l.json {
-				b = append(b, ',')
-			} else {
-				b = append(b, ' ')
-			}
-		}
-		if l.json {
-			b = append(b, '"')
-			b = append(b, fieldNames[field]...)
-			b = append(b, '"', ':')
-		} else {
-			b = append(b, fieldNames[field]...)
-			b = append(b, '=')
+		key := l.keys[i]
+		if mark == begin {
+			key = key[1:] // nothing to part it from
 		}
 		var wrote bool
-		if b, wrote = l.value(b, field, f, e); !wrote {
+		if b, wrote = l.value(append(b, key...), field, f, e); !wrote {
 			b = b[:mark]
 		}
 	}
@@ -224,6 +217,14 @@ func (l *AccessLog) line(b []byte, f *flow.Flow, e *Entry) []byte {
 		b = append(b, '}')
 	}
 	return append(b, '\n')
+}
+
+// key is what stands before the value of a field, what parts it from the field before included.
+func (l *AccessLog) key(field int) string {
+	if l.json {
+		return `,"` + fieldNames[field] + `":`
+	}
+	return " " + fieldNames[field] + "="
 }
 
 // value appends the value of a field, or reports that the line has none.

@@ -22,6 +22,10 @@ type export struct {
 	waiting atomic.Int64 // spans in the queue
 	dropped atomic.Uint64
 
+	ctx   context.Context // of exports; cut ends it
+	cut   func()
+	ended chan struct{} // closed when the exporter has been shut down
+
 	told  time.Time // the rest is the exporting goroutine's
 	known uint64
 }
@@ -57,6 +61,9 @@ type exporting struct{ *export }
 
 // ExportSpans implements [sdktrace.SpanExporter]. An error has been dealt with here.
 func (e exporting) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(e.ctx, cancel)()
 	err := e.exporter.ExportSpans(ctx, spans)
 	e.waiting.Add(-int64(len(spans)))
 	if err == nil {
@@ -70,5 +77,8 @@ func (e exporting) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 	return nil
 }
 
-// Shutdown implements [sdktrace.SpanExporter].
-func (e exporting) Shutdown(ctx context.Context) error { return e.exporter.Shutdown(ctx) }
+// Shutdown implements [sdktrace.SpanExporter]; it is called once, after the last export.
+func (e exporting) Shutdown(ctx context.Context) error {
+	defer close(e.ended)
+	return e.exporter.Shutdown(ctx)
+}

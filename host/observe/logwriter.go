@@ -114,6 +114,10 @@ const hexDigits = "0123456789abcdef"
 func quote(b []byte, s string) []byte {
 	start := 0
 	for i := 0; i < len(s); {
+		if len(s)-i >= 8 && plain(s[i:i+8]) {
+			i += 8
+			continue
+		}
 		c := s[i]
 		if c >= ' ' && c != '"' && c != '\\' && c < 0x7f {
 			i++
@@ -140,4 +144,16 @@ func quote(b []byte, s string) []byte {
 		start = i
 	}
 	return append(b, s[start:]...)
+}
+
+// plain reports whether none of 8 bytes needs escaping, all at once: most values are paths and names that never do.
+func plain(s string) bool {
+	_ = s[7]
+	x := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	quotes, slashes, deletes := x^ones*'"', x^ones*'\\', x^ones*0x7f // zero where the byte is that
+	odd := (x - ones*' ') &^ x                                       // the top bit of a byte below a space
+	odd |= (quotes-ones)&^quotes | (slashes-ones)&^slashes | (deletes-ones)&^deletes
+	return (odd|x)&tops == 0
 }

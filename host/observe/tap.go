@@ -133,7 +133,9 @@ func (t *Tap) run(ctx context.Context) {
 			t.mu.Unlock()
 			return
 		}
-		t.next = sdk.Batch{}
+		if n > 0 { // else what was dropped waits for a batch to tell of it
+			t.next = sdk.Batch{}
+		}
 		t.mu.Unlock()
 		if n > 0 {
 			if err := t.observe(ctx, b); err != nil {

@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -61,11 +62,12 @@ func NewTracer(ctx context.Context, o TraceOptions) (*Tracer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("tracing to %s: %w", o.Endpoint, err)
 	}
-	return newTracer(exporter, o), nil
+	return newTracer(ctx, exporter, o), nil
 }
 
-func newTracer(exporter sdktrace.SpanExporter, o TraceOptions) *Tracer {
-	e := &export{exporter: exporter, fail: o.Fail}
+func newTracer(ctx context.Context, exporter sdktrace.SpanExporter, o TraceOptions) *Tracer {
+	e := &export{exporter: exporter, fail: o.Fail, ended: make(chan struct{})}
+	e.ctx, e.cut = context.WithCancel(context.WithoutCancel(ctx))
 	e.queue = sdktrace.NewBatchSpanProcessor(e.exports(), sdktrace.WithMaxQueueSize(spanBound))
 	p := sdktrace.NewTracerProvider(
 		sdktrace.WithSpanProcessor(e),
@@ -79,13 +81,21 @@ func newTracer(exporter sdktrace.SpanExporter, o TraceOptions) *Tracer {
 // Dropped returns how many spans were lost so far.
 func (t *Tracer) Dropped() uint64 { return t.export.dropped.Load() }
 
-// Close exports what is left.
+// Close exports what is left, until ctx ends or for 5 s: a receiver that is away must not hold up a stop for long.
 func (t *Tracer) Close(ctx context.Context) error {
-	if err := t.provider.Shutdown(ctx); err != nil {
+	ctx, cancel := context.WithTimeout(ctx, lastExport)
+	defer cancel()
+	err := t.provider.Shutdown(ctx)
+	err = cmp.Or(err, t.export.Shutdown(ctx)) // the provider leaves it out when ctx has ended already
+	t.export.cut()
+	<-t.export.ended
+	if err != nil {
 		return fmt.Errorf("tracing: %w", err)
 	}
 	return nil
 }
+
+const lastExport = 5 * time.Second
 
 // Span is the span of one exchange and maker of its children. It belongs to the exchange's goroutine.
 type Span struct {

@@ -1,0 +1,260 @@
+package observe
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/turnbuckle-gateway/turnbuckle/sdk"
+)
+
+// taker is an observer that takes batches while its gate lets it, and fails or panics when told.
+type taker struct {
+	gate chan struct{} // nil: open; one value lets one batch through
+	deaf bool          // ignores its context
+
+	mu      sync.Mutex
+	batches []sdk.Batch
+	err     error
+	panics  any
+}
+
+func (o *taker) Observe(ctx context.Context, b sdk.Batch) error {
+	if o.gate != nil {
+		if o.deaf {
+			<-o.gate
+		}
+		select {
+		case <-o.gate:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.panics != nil {
+		panic(o.panics)
+	}
+	if o.err != nil {
+		return o.err
+	}
+	o.batches = append(o.batches, b)
+	return nil
+}
+
+func (o *taker) set(err error, panics any) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.err, o.panics = err, panics
+}
+
+func (o *taker) took() (records, events int, dropped uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, b := range o.batches {
+		records, events, dropped = records+len(b.Records), events+len(b.Events), dropped+b.Dropped
+	}
+	return records, events, dropped
+}
+
+func mustClose(t *testing.T, tap *Tap) {
+	t.Helper()
+	if err := tap.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &taker{}
+		c := &TapCounters{}
+		tap := NewTap(t.Context(), "s/o", o, c, func(_ string, err error) { t.Error(err) })
+		tap.Record(&sdk.Record{Status: 200})
+		tap.Event(sdk.Event{Type: "E"})
+		synctest.Wait()
+		if records, events, dropped := o.took(); records != 1 || events != 1 || dropped != 0 {
+			t.Errorf("took %d records, %d events, %d dropped", records, events, dropped)
+		}
+		mustClose(t, tap)
+		mustClose(t, tap)
+		tap.Record(&sdk.Record{})
+		tap.Event(sdk.Event{})
+		if c.dropped.Load() != 2 || c.failed.Load() != 0 {
+			t.Errorf("dropped %d, failed %d", c.dropped.Load(), c.failed.Load())
+		}
+	})
+}
+
+// A slow observer makes batches, then drops; nobody waits, and it is told how many it missed.
+func TestTapSlowObserver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &taker{gate: make(chan struct{})}
+		c := &TapCounters{}
+		tap := NewTap(t.Context(), "s/o", o, c, nil)
+		tap.Record(&sdk.Record{})
+		synctest.Wait() // the first batch is with the observer
+		for range tapBound {
+			tap.Record(&sdk.Record{})
+		}
+		for range 5 {
+			tap.Event(sdk.Event{})
+		}
+		tap.mu.Lock()
+		waiting := len(tap.next.Records) + len(tap.next.Events)
+		tap.mu.Unlock()
+		if waiting != tapBound || c.dropped.Load() != 5 {
+			t.Errorf("%d wait, %d dropped", waiting, c.dropped.Load())
+		}
+		o.gate <- struct{}{}
+		o.gate <- struct{}{}
+		synctest.Wait()
+		o.mu.Lock()
+		if len(o.batches) != 2 || len(o.batches[1].Records) != tapBound || o.batches[1].Dropped != 5 {
+			t.Errorf("%d batches", len(o.batches))
+		}
+		o.mu.Unlock()
+		tap.Record(&sdk.Record{}) // there is room again, and nothing more to say of what was dropped
+		o.gate <- struct{}{}
+		mustClose(t, tap)
+		if records, _, dropped := o.took(); records != tapBound+2 || dropped != 5 {
+			t.Errorf("took %d, %d dropped", records, dropped)
+		}
+	})
+}
+
+// Batches that the observer failed to take are counted, the next one says how much was in them, and the log is not
+// flooded.
+func TestTapFailingObserver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		away := errors.New("away")
+		o := &taker{err: away}
+		c := &TapCounters{}
+		var told []error
+		tap := NewTap(t.Context(), "s/o", o, c, func(name string, err error) {
+			if name != "s/o" {
+				t.Error(name)
+			}
+			told = append(told, err)
+		})
+		for range 30 {
+			tap.Record(&sdk.Record{})
+			tap.Event(sdk.Event{})
+			<-time.After(time.Second)
+		}
+		if len(told) != 3 || !errors.Is(told[0], away) || !strings.Contains(told[1].Error(), "10 batches") {
+			t.Errorf("told %v", told)
+		}
+		if c.failed.Load() != 30 || c.dropped.Load() != 60 {
+			t.Errorf("failed %d, dropped %d", c.failed.Load(), c.dropped.Load())
+		}
+		<-time.After(tellEvery)
+		o.set(nil, "oops")
+		tap.Record(&sdk.Record{})
+		synctest.Wait()
+		if last := told[len(told)-1]; len(told) != 4 || !errors.Is(last, sdk.ErrPanic) || !strings.Contains(last.Error(), "oops") {
+			t.Errorf("told %v", told)
+		}
+		o.set(nil, nil)
+		tap.Record(&sdk.Record{})
+		mustClose(t, tap)
+		if records, _, dropped := o.took(); records != 1 || dropped != 61 {
+			t.Errorf("took %d, told of %d dropped, want 1 and 61", records, dropped)
+		}
+	})
+}
+
+func TestTapClose(t *testing.T) {
+	t.Run("hands over what waits", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			o := &taker{gate: make(chan struct{})}
+			tap := NewTap(t.Context(), "s/o", o, &TapCounters{}, nil)
+			for range 10 {
+				tap.Record(&sdk.Record{})
+				synctest.Wait()
+			}
+			go func() {
+				for range 2 {
+					o.gate <- struct{}{}
+				}
+			}()
+			mustClose(t, tap)
+			if records, _, _ := o.took(); records != 10 {
+				t.Errorf("took %d of 10", records)
+			}
+		})
+	})
+	t.Run("is bounded", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			o := &taker{gate: make(chan struct{})}
+			c := &TapCounters{}
+			tap := NewTap(t.Context(), "s/o", o, c, nil)
+			tap.Record(&sdk.Record{})
+			synctest.Wait()
+			tap.Record(&sdk.Record{})
+			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+			defer cancel()
+			start := time.Now()
+			if err := tap.Close(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 3*time.Second {
+				t.Errorf("%v after %v", err, time.Since(start))
+			}
+			if c.dropped.Load() != 2 {
+				t.Errorf("%d dropped, want both", c.dropped.Load())
+			}
+		})
+	})
+	t.Run("leaves a deaf observer behind", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			o := &taker{gate: make(chan struct{}), deaf: true}
+			tap := NewTap(t.Context(), "s/o", o, &TapCounters{}, nil)
+			tap.Record(&sdk.Record{})
+			synctest.Wait()
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			if err := tap.Close(ctx); err == nil || !strings.Contains(err.Error(), "ignores its context") {
+				t.Errorf("got %v", err)
+			}
+			close(o.gate)
+			<-tap.ended
+		})
+	})
+	t.Run("with its context", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			c := &TapCounters{}
+			tap := NewTap(ctx, "s/o", &taker{}, c, nil)
+			cancel()
+			<-tap.ended
+			tap.Record(&sdk.Record{})
+			mustClose(t, tap)
+			if c.dropped.Load() != 1 {
+				t.Errorf("%d dropped", c.dropped.Load())
+			}
+		})
+	})
+}
+
+// Every record is taken or counted as dropped, none twice.
+func TestTapConcurrent(t *testing.T) {
+	const workers, each = 8, 5_000
+	o := &taker{}
+	c := &TapCounters{}
+	tap := NewTap(t.Context(), "s/o", o, c, nil)
+	var all sync.WaitGroup
+	for range workers {
+		all.Go(func() {
+			for range each {
+				tap.Record(&sdk.Record{})
+			}
+		})
+	}
+	all.Wait()
+	mustClose(t, tap)
+	records, _, dropped := o.took()
+	if uint64(records)+c.dropped.Load() != workers*each || dropped > c.dropped.Load() {
+		t.Errorf("took %d, dropped %d (told of %d), of %d", records, c.dropped.Load(), dropped, workers*each)
+	}
+}
