@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io/fs"
 	"os"
@@ -20,8 +21,12 @@ func protoCommand(e *env) *cobra.Command {
 	cmd.AddCommand(&cobra.Command{
 		Use:   "export DIR",
 		Short: "Write the .proto files and PROTOCOL.md, for authors of plugins in other languages",
+		Long: `Export writes PROTOCOL.md, plugin/v1/*.proto (the native protocol, which import each other from DIR) and
+coprocess/*.proto (Tyk's protocol, which import each other from their own folder, so that the generated modules have
+the names that servers written for Tyk use).`,
 		Example: `  turnbuckle proto export ./proto
-  python3 -m grpc_tools.protoc -I proto --python_out=. --grpc_python_out=. proto/coprocess/*.proto`,
+  python3 -m grpc_tools.protoc -I proto --python_out=. --grpc_python_out=. proto/plugin/v1/*.proto
+  python3 -m grpc_tools.protoc -I proto/coprocess --python_out=. --grpc_python_out=. proto/coprocess/*.proto`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error { return exportProto(e, args[0]) },
 	})
@@ -41,6 +46,7 @@ func exportProto(e *env, dir string) error {
 		if err != nil {
 			return err
 		}
+		data = bytes.ReplaceAll(data, []byte(`import "coprocess/`), []byte(`import "`)) // they lie flat in a server for Tyk
 		if err := os.WriteFile(path, data, 0o644); err != nil {
 			return fmt.Errorf("export: %w", err)
 		}
