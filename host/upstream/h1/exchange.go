@@ -23,8 +23,8 @@ const (
 // Errors are [*outbound.Failure], and then nothing of the request runs on. A connection that turns out dead is replaced by another when nothing was sent, or when nothing
 // of a reply came to an idempotent request that is at hand whole (RFC 9112 §9.3.1, RFC 9110 §9.2.2).
 func (t *Transport) RoundTrip(call *outbound.Call) error {
-	out := t.out.Get().(*buffer)
-	defer t.keep(&t.out, out)
+	out := t.heads.Get().(*buffer)
+	defer t.keep(&t.heads, out)
 	expect := call.Flow.Expect && !call.Whole
 	var err error
 	if out.b, err = appendHead(out.b[:0], t.o.Dialer.Target, call, expect); err != nil {
@@ -96,8 +96,7 @@ type exchange struct {
 func (x *exchange) run(out []byte) *outbound.Failure {
 	c, f := x.c, x.call.Flow
 	c.begin(x.call)
-	c.in = c.t.in.Get().(*buffer)
-	c.r, c.w, c.sent, c.heard, c.fault = 0, 0, 0, false, nil
+	c.in, c.r, c.w, c.sent, c.heard, c.fault = nil, 0, 0, 0, false, nil
 	f.Times.Sent = time.Now()
 	if h := c.t.o.Header; h > 0 && !x.behind {
 		c.deadline.Store(c.t.sweeper.at(f.Times.Sent.Add(h)))
@@ -300,6 +299,7 @@ func (x *exchange) switched() error {
 // readHead reads one head into c.head.
 func (c *conn) readHead() error {
 	s := scan{}
+	c.receive()
 	for {
 		n, err := s.find(c.in.b[c.r:c.w], c.t.o.MaxHeaderFields)
 		switch {

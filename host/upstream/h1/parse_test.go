@@ -38,7 +38,6 @@ type reply struct {
 	body    string
 	trailer http.Header
 	end     error // of the body; nil after its end
-	left    int   // bytes behind it
 }
 
 // readReply runs bytes through the transport's own reading, past interim replies.

@@ -36,6 +36,7 @@ func (c *conn) socketStep(fd uintptr) bool {
 		c.fault = errStale
 		return true
 	default: // a server that speaks first, on a new connection: it may be refusing
+		c.receive()
 		c.in.b[0], c.w, c.heard = one[0], 1, true
 	}
 	if c.stage == looking {
@@ -55,7 +56,15 @@ func (c *conn) socketStep(fd uintptr) bool {
 	return false
 }
 
+// receive makes sure that there is a buffer. A request that waits has none.
+func (c *conn) receive() {
+	if c.in == nil {
+		c.in = c.t.in.Get().(*buffer)
+	}
+}
+
 func (c *conn) socketRead(fd int) bool {
+	c.receive()
 	n, err := read(fd, c.in.b[c.w:])
 	switch {
 	case err == syscall.EAGAIN:

@@ -40,7 +40,9 @@ type Transport struct {
 	tls  *tls.Config
 	pool pool
 
-	in, out sync.Pool // *buffer
+	heads sync.Pool // *buffer: requests' headers, small because a request holds one while it waits
+	in    sync.Pool // *buffer: what comes, from the first byte on
+	out   sync.Pool // *buffer: bodies on their way out
 
 	mu      sync.Mutex // guards what follows
 	conns   []*conn    // every open connection
@@ -60,6 +62,7 @@ func New(o Options) *Transport {
 	o.MaxHeaderFields = or(o.MaxHeaderFields, 1000)
 	o.MaxInterim = or(o.MaxInterim, 16)
 	t := &Transport{o: o, tls: o.Dialer.Config("http/1.1"), drained: make(chan struct{})}
+	t.heads.New = func() any { return &buffer{b: make([]byte, 2<<10)} }
 	t.in.New = func() any { return &buffer{b: make([]byte, 8<<10)} }
 	t.out.New = func() any { return &buffer{b: make([]byte, 32<<10)} }
 	t.pool.init(o.MaxIdle)
