@@ -4,32 +4,30 @@ package main
 
 import (
 	"context"
-	_ "embed"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
-
-	"github.com/turnbuckle-gateway/turnbuckle/cmd/bench/proc"
 )
-
-//go:embed shop.yaml
-var definition string
 
 func main() {
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run is main without the process: 0 is fine, 1 failed, 2 misused.
+// Exit codes.
+const (
+	exitFine        = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitInterrupted = 130 // as shells have it
+)
+
+// run is main without the process.
 func run(args []string, stdout, stderr io.Writer) int {
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
@@ -40,158 +38,134 @@ func run(args []string, stdout, stderr io.Writer) int {
 	flags.StringVar(&d.plugin, "plugin", "bin/demo-plugin", "the plugin server's `binary`, built from examples/go-grpc")
 	flags.StringVar(&d.listen, "listen", "127.0.0.1:8080", "`address` the gateway listens on")
 	flags.BoolVar(&d.once, "once", false, "check the replies and end, with a status that is not 0 when one is wrong")
-	if err := flags.Parse(args); err != nil || flags.NArg() > 0 {
+	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
-			return 0
+			return exitFine
 		}
-		return 2
+		return exitUsage
 	}
-	d.out = stdout
-	if err := d.run(ctx); err != nil {
+	if flags.NArg() > 0 {
+		fmt.Fprintf(stderr, "demo: error: %q is no flag: see --help\n", flags.Arg(0))
+		return exitUsage
+	}
+	d.say = newPrinter(stdout)
+	err := d.run(ctx)
+	switch {
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+		return exitInterrupted
+	case err != nil:
 		fmt.Fprintf(stderr, "demo: error: %v\n", err)
-		return 1
+		return exitFailed
 	}
-	return 0
+	return exitFine
 }
 
 // demo is what the flags say.
 type demo struct {
 	gateway, plugin, listen string
 	once                    bool
-	out                     io.Writer
+	say                     *printer
 }
 
 // run starts everything, shows the steps, serves on unless it is to be done once, and stops everything.
 func (d demo) run(ctx context.Context) (err error) {
-	dir, err := os.MkdirTemp("", "turnbuckle-demo-")
+	base, err := baseURL(d.listen)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-
-	upstream, stopUpstream, err := startUpstream()
-	if err != nil {
+	s := &stage{demo: d, base: base}
+	defer func() { err = errors.Join(err, s.close()) }()
+	if err := s.open(ctx); err != nil {
 		return err
 	}
-	defer stopUpstream()
-	plugin, err := d.startPlugin(ctx, dir)
-	if err != nil {
-		return err
-	}
-	defer func() { // whichever runs by then
-		if plugin != nil {
-			plugin.Stop()
-		}
-	}()
-	gateway, err := d.startGateway(ctx, dir, upstream)
-	if err != nil {
-		return err
-	}
-	defer gateway.Stop()
-
-	base := "http://" + d.listen
-	for _, s := range steps() {
-		if err := s.show(ctx, base, d.out); err != nil {
-			return err
-		}
-	}
-	plugin.Stop()
-	if err := stopped().show(ctx, base, d.out); err != nil {
-		return err
-	}
-	if plugin, err = d.startPlugin(ctx, dir); err != nil {
-		return err
-	}
-	fmt.Fprintf(d.out, "\n# The plugin server is back, and so are the replies\n")
-	if err := recovers(ctx, steps()[0], base); err != nil {
-		return err
+	if err := s.play(ctx); err != nil {
+		return fmt.Errorf("%w%s", err, s.logged())
 	}
 	if d.once {
 		return nil
 	}
-	fmt.Fprintf(d.out, "\nServing on %s, definitions and logs in %s. Ctrl-C ends it.\n", base, dir)
-	<-ctx.Done()
+	d.say.serving(base, s.dir)
+	return s.serve(ctx)
+}
+
+// play shows every step.
+func (s *stage) play(ctx context.Context) error {
+	for i, step := range steps() {
+		if step.pluginStopped {
+			s.say.note("stopping the plugin server")
+			s.plugin.Stop()
+		}
+		err := s.say.step(ctx, i+1, step, s.base)
+		if err != nil {
+			return err
+		}
+		if step.pluginStopped {
+			if err := s.startPlugin(ctx); err != nil {
+				return err
+			}
+			s.say.note("started the plugin server again")
+		}
+	}
+	// Serving ends as it began: the gateway has found the plugin server again.
+	took, err := recovers(ctx, steps()[0], s.base)
+	if err != nil {
+		return err
+	}
+	s.say.done(len(steps()), took)
 	return nil
 }
 
-// recovers waits until the step's reply is right again, 10 s at most.
-func recovers(ctx context.Context, s step, base string) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+// recovers waits until the step's reply is right again, 10 s at most, and returns how long that took.
+func recovers(ctx context.Context, s step, base string) (time.Duration, error) {
+	waiting, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
+	start := time.Now()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		reply, body, err := s.ask(ctx, base)
+		reply, body, err := s.ask(waiting, base)
 		if err == nil {
 			if err = s.check(reply, body); err == nil {
-				return nil
+				return time.Since(start), nil
 			}
 		}
 		select {
 		case <-tick.C:
-		case <-ctx.Done():
-			return fmt.Errorf("after the plugin server came back: %w", err)
+		case <-waiting.Done():
+			if ctx.Err() != nil {
+				return 0, ctx.Err()
+			}
+			return 0, fmt.Errorf("after the plugin server came back: %w", err)
 		}
 	}
 }
 
-// startUpstream serves a JSON object that tells what of the request arrived.
-func startUpstream() (address string, stop func(), err error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", nil, err
-	}
-	server := &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(map[string]string{
-			"path":   r.URL.RequestURI(),
-			"caller": r.Header.Get("X-Shop-Caller"),
-			"from":   "the upstream",
-		})
-	})}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_ = server.Serve(listener)
-	}()
-	return "http://" + listener.Addr().String(), func() { _ = server.Close(); <-done }, nil
-}
-
-func (d demo) startPlugin(ctx context.Context, dir string) (*proc.Process, error) {
-	socket := "unix:" + filepath.Join(dir, "plugin.sock")
-	return proc.Start(ctx, proc.Spec{
-		Name:  "plugin server",
-		Args:  []string{d.plugin, "-listen", socket},
-		Log:   filepath.Join(dir, "plugin.log"),
-		Ready: proc.Accepts(socket),
-	})
-}
-
-func (d demo) startGateway(ctx context.Context, dir, upstream string) (*proc.Process, error) {
-	apis := filepath.Join(dir, "apis")
-	if err := os.Mkdir(apis, 0o755); err != nil {
-		return nil, err
-	}
-	text := strings.ReplaceAll(definition, "${UPSTREAM}", upstream)
-	if err := os.WriteFile(filepath.Join(apis, "shop.yaml"), []byte(text), 0o644); err != nil {
-		return nil, err
-	}
-	// Who answers on the address before we start would be taken for the gateway.
-	if conn, err := net.Dial("tcp", d.listen); err == nil {
-		_ = conn.Close()
-		return nil, fmt.Errorf("something listens on %s already: choose another with LISTEN=host:port", d.listen)
-	}
-	hello := step{path: "/hello", status: http.StatusOK}
-	return proc.Start(ctx, proc.Spec{
-		Name: "gateway",
-		Args: []string{d.gateway, "serve", "--listen", d.listen, "--apis", apis, "--plugin-server", "unix:" + filepath.Join(dir, "plugin.sock")},
-		Log:  filepath.Join(dir, "gateway.log"),
-		Ready: func(ctx context.Context) error {
-			reply, body, err := hello.ask(ctx, "http://"+d.listen)
-			if err != nil {
+// serve goes on until ctx ends or a process does.
+func (s *stage) serve(ctx context.Context) error {
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			s.say.note("stopping")
+			return nil
+		case <-tick.C:
+			err := errors.Join(s.gateway.Alive(), s.plugin.Alive())
+			if err != nil && ctx.Err() == nil { // Ctrl-C in a terminal reaches them, too
 				return err
 			}
-			return hello.check(reply, body)
-		},
-	})
+		}
+	}
+}
+
+// baseURL is where to send requests that go to a listener on the address.
+func baseURL(listen string) (string, error) {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return "", fmt.Errorf("cannot listen on %q: %w: say LISTEN=host:port", listen, err)
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port), nil
 }

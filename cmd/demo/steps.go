@@ -6,44 +6,45 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
+	"time"
 )
 
 // A step is one request of the demo and what its reply must show.
 type step struct {
-	title  string
-	path   string
-	token  string   // bearer token; empty: none
-	status int      // of the reply
-	header string   // "Name: value" the reply must have; empty: any
-	body   []string // parts of the reply's body
+	title, why    string
+	pluginStopped bool // while the request is sent
+	path          string
+	token         string   // bearer token; empty: none
+	status        int      // of the reply
+	header        string   // "Name: value" the reply must have; empty: any
+	body          []string // parts of the reply's body
 }
 
-// steps is the demo while the plugin server runs.
 func steps() []step {
 	return []step{
 		{
-			title: "Through every hook: welcomed, let in, tagged, rewritten; the reply signed",
-			path:  "/shop/v1/books", token: "ada-token", status: http.StatusOK,
-			header: "X-Shop-Doorman: 1.0.0", body: []string{`"path":"/books"`, `"caller":"ada"`, `"plan":"gold"`},
+			title: "A request through all the hooks",
+			why:   "pre marks it, auth knows the token, post_key_auth names the caller, post takes /v1 off, response signs the reply",
+			path:  "/shop/v1/books", token: "ada-token", status: http.StatusOK, header: "X-Shop-Doorman: 1.0.0",
+			body: []string{`"path":"/books"`, `"caller":"ada"`, `"token":false`, `"plan":"gold"`},
 		},
 		{
-			title: "Refused by the auth hook: nobody knows this token",
-			path:  "/shop/v1/books", token: "stolen", status: http.StatusForbidden, body: []string{"unknown token"},
+			title: "Refused by the auth hook",
+			why:   "nobody knows this token",
+			path:  "/shop/v1/books", token: "stolen-token", status: http.StatusForbidden, body: []string{"unknown token"},
 		},
 		{
-			title: "Answered by a hook: the upstream is not asked",
+			title: "Answered by a hook",
+			why:   "the pre hook knows the answer; the upstream is not asked",
 			path:  "/shop/healthz", status: http.StatusOK, body: []string{`{"status":"ok"}`},
 		},
-	}
-}
-
-// stopped is the demo while the plugin server is stopped: no request passes unchecked.
-func stopped() step {
-	return step{
-		title: "The plugin server is stopped: nothing passes unchecked",
-		path:  "/shop/v1/books", token: "ada-token", status: http.StatusServiceUnavailable,
+		{
+			title: "With the plugin server stopped",
+			why:   "nothing passes unchecked",
+			path:  "/shop/v1/books", token: "ada-token", status: http.StatusServiceUnavailable, body: []string{"unavailable"},
+			pluginStopped: true,
+		},
 	}
 }
 
@@ -55,8 +56,10 @@ func (s step) curl(base string) string {
 	return fmt.Sprintf("curl -i -H 'Authorization: Bearer %s' %s%s", s.token, base, s.path)
 }
 
-// ask sends the step's request.
+// ask sends the step's request, straight and on a connection of its own, as curl would.
 func (s step) ask(ctx context.Context, base string) (*http.Response, string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
+	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, base+s.path, nil)
 	if err != nil {
 		return nil, "", err
@@ -64,9 +67,10 @@ func (s step) ask(ctx context.Context, base string) (*http.Response, string, err
 	if s.token != "" {
 		request.Header.Set("Authorization", "Bearer "+s.token)
 	}
-	reply, err := http.DefaultClient.Do(request)
+	transport := &http.Transport{DisableKeepAlives: true, DisableCompression: true}
+	reply, err := transport.RoundTrip(request)
 	if err != nil {
-		return nil, "", err
+		return nil, "", fmt.Errorf("%s%s: %w", base, s.path, err)
 	}
 	body, err := io.ReadAll(reply.Body)
 	return reply, string(body), errors.Join(err, reply.Body.Close())
@@ -90,26 +94,4 @@ func (s step) check(reply *http.Response, body string) error {
 		return fmt.Errorf("wrong reply to %s: %s", s.path, strings.Join(wrong, "; "))
 	}
 	return nil
-}
-
-// show runs a step and prints it the way curl -i would.
-func (s step) show(ctx context.Context, base string, w io.Writer) error {
-	fmt.Fprintf(w, "\n# %s\n$ %s\n", s.title, s.curl(base))
-	reply, body, err := s.ask(ctx, base)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(w, "%s %s\n", reply.Proto, reply.Status)
-	var names []string
-	for name := range reply.Header {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		for _, value := range reply.Header[name] {
-			fmt.Fprintf(w, "%s: %s\n", name, value)
-		}
-	}
-	fmt.Fprintf(w, "\n%s\n", strings.TrimSpace(body))
-	return s.check(reply, body)
 }
