@@ -52,6 +52,7 @@ type Flow struct {
 type Outbound struct {
 	Path           string // without the part the route strips; a target's own path goes before it
 	Query          string // behind the "?", as it is sent
+	ForceQuery     bool   // the "?" is sent although Query is empty
 	Host           string // the Host field; "" for the target's own
 	ForwardedFor   string
 	ForwardedHost  string
@@ -81,6 +82,7 @@ type Times struct {
 // be called at the same time, and makes a Read that waits for the client return: an upstream that has answered early
 // must not wait for a client that has stopped sending.
 type Body interface {
+	// Close ends the body's use. That of a request may be closed while another goroutine reads it, whose Read then fails.
 	io.ReadCloser
 	Trailer() *sdk.Header
 }
@@ -101,6 +103,12 @@ type Client interface {
 // Informer is a [Client] that can send interim replies (RFC 9110 §15.2).
 type Informer interface {
 	WriteInfo(status int, h *sdk.Header) error
+}
+
+// Cutter is a [Client] that can be cut: Cut makes what waits for the client, a read of the body or a write, fail at once.
+// It may be called from any goroutine while Serve runs, and more than once.
+type Cutter interface {
+	Cut()
 }
 
 // Hijacker is a [Client] whose connection can be taken over for an upgrade. WriteHeader with status 101 was not called

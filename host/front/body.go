@@ -16,6 +16,7 @@ type body struct {
 	flow    *flow.Flow
 	from    io.ReadCloser
 	request *http.Request
+	client  *client
 	state   atomic.Int32
 }
 
@@ -43,8 +44,15 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Close ends reading.
-func (b *body) Close() error { return b.from.Close() }
+// Close ends reading, also a read that waits on another goroutine: net/http's own Close waits for that, and then for
+// more of the body.
+func (b *body) Close() error {
+	if b.state.Load() != bodyRead {
+		b.state.Store(bodyBroken)
+		b.client.endReading()
+	}
+	return b.from.Close()
+}
 
 // Trailer returns the trailer fields that came, nil when none did.
 func (b *body) Trailer() *sdk.Header {

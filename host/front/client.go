@@ -3,6 +3,7 @@ package front
 import (
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/flow"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
@@ -19,7 +20,8 @@ type client struct {
 	wrote    bool // the reply has begun
 	mute     bool // the reply has no body, whatever is written
 	hijacked bool
-	conn     *conn    // once hijacked
+	conn     *conn // once hijacked
+	socket   *socket
 	values   []string // what the response header's values are slices of until net/http has copied them
 }
 
@@ -167,4 +169,21 @@ func (c *client) WriteTrailer(h *sdk.Header) {
 	}
 }
 
-var _ flow.Informer = (*client)(nil)
+// Cut ends the connection, of HTTP/2 the stream (see [flow.Cutter]).
+func (c *client) Cut() {
+	if c.one {
+		_ = c.socket.Close()
+		return
+	}
+	c.endReading()
+	_ = http.NewResponseController(c.w).SetWriteDeadline(time.Unix(1, 0))
+}
+
+// endReading makes a read of the body fail, whichever goroutine it waits on. Errors come from writers that are not
+// net/http's own, which wait for nothing.
+func (c *client) endReading() { _ = http.NewResponseController(c.w).SetReadDeadline(time.Unix(1, 0)) }
+
+var (
+	_ flow.Informer = (*client)(nil)
+	_ flow.Cutter   = (*client)(nil)
+)

@@ -23,7 +23,7 @@ type exchange struct {
 
 func newExchange(f *Front) *exchange {
 	e := &exchange{front: f}
-	e.client.flow, e.client.body, e.body.flow = &e.Flow, &e.body, &e.Flow
+	e.client.flow, e.client.body, e.body.flow, e.body.client = &e.Flow, &e.body, &e.Flow, &e.client
 	e.upper.client = &e.client
 	return e
 }
@@ -61,6 +61,7 @@ func (e *exchange) begin(w http.ResponseWriter, r *http.Request) (status int) {
 	from, _ := f.Ctx.Value(socketKey{}).(*socket)
 	f.TLS, f.Major = r.TLS, r.ProtoMajor
 	f.Peer, f.Local = from.peer, from.local
+	e.client.socket = from
 
 	scheme := "http"
 	if r.TLS != nil {

@@ -93,6 +93,8 @@ func TestEveryWay(t *testing.T) {
 			w.Header().Set("Content-Length", "500")
 		case "/none":
 			w.WriteHeader(204)
+		case "/target":
+			fmt.Fprint(w, r.RequestURI)
 		case "/trailer":
 			b, _ := io.ReadAll(r.Body)
 			w.Header().Set("Trailer", "X-Sum")
@@ -135,6 +137,16 @@ func TestEveryWay(t *testing.T) {
 					continue
 				}
 				read(f)
+			}
+		})
+		t.Run("a lone question mark", func(t *testing.T) {
+			f := request("GET", "/target")
+			f.Out.ForceQuery = true
+			if err := u.RoundTrip(t.Context(), f); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := read(f); err != nil || got.body != "/target?" {
+				t.Errorf("got %q, %v", got.body, err)
 			}
 		})
 		t.Run("HEAD", func(t *testing.T) {

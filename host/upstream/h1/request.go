@@ -35,7 +35,7 @@ func appendHead(dst []byte, target *outbound.Target, call *outbound.Call, expect
 	dst = append(append(dst, method...), ' ')
 	from := len(dst)
 	dst = target.AppendPath(dst, f.Out.Path)
-	if f.Out.Query != "" {
+	if f.Out.Query != "" || f.Out.ForceQuery {
 		dst = append(append(dst, '?'), f.Out.Query...)
 	}
 	for _, c := range dst[from:] {

@@ -25,7 +25,7 @@ func newRequest(ctx context.Context, target *outbound.Target, call *outbound.Cal
 		return nil, nil, fmt.Errorf("request target %q has a blank or control character (RFC 9110 §7.1)", path)
 	}
 	req := (&http.Request{
-		Method: r.Method(), URL: address(target, path, f.Out.Query), Host: f.Out.Host, Header: make(http.Header, r.Header().Len()+4),
+		Method: r.Method(), URL: address(target, path, &f.Out), Host: f.Out.Host, Header: make(http.Header, r.Header().Len()+4),
 		ProtoMajor: 1, ProtoMinor: 1,
 	}).WithContext(ctx)
 	if req.Host == "" {
@@ -85,8 +85,8 @@ func set(h http.Header, name, value string) {
 
 // address is a URL that net/http sends as it is: the path stands in Opaque, where nothing is encoded anew. A path with
 // two slashes in front would be taken for a host there, so it goes with its own host before it, which HTTP/2 takes off.
-func address(target *outbound.Target, path, query string) *url.URL {
-	u := &url.URL{Scheme: target.Scheme(), Host: target.Host, RawQuery: query, Opaque: path}
+func address(target *outbound.Target, path string, out *flow.Outbound) *url.URL {
+	u := &url.URL{Scheme: target.Scheme(), Host: target.Host, RawQuery: out.Query, ForceQuery: out.ForceQuery, Opaque: path}
 	if strings.HasPrefix(path, "//") {
 		u.Opaque = ""
 		if decoded, err := url.PathUnescape(path); err == nil {
