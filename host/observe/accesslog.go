@@ -189,8 +189,8 @@ func (l *AccessLog) run() {
 				l.dropped.Add(l.out.write(full, lines))
 			}
 			spare = full
-			if cap(spare) > 4*flushAt {
-				spare = nil // grown while the writer was slow
+			if cap(spare) > max(4*flushAt, 4*len(full)) {
+				spare = nil // grown when the writer was slow or there was more to write
 			}
 		}
 		l.out.tell(l.dropped.Load(), last)
