@@ -13,7 +13,7 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/sdk/wire"
 )
 
-var errDrained = errors.New("session was drained")
+var errDrained = fmt.Errorf("%w: session was drained", sdk.ErrUnavailable)
 
 // incoming is a decoded plugin frame. Its memory is used again; the replies' bytes are not.
 type incoming struct {
