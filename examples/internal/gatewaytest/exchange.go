@@ -2,7 +2,9 @@ package gatewaytest
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -58,7 +60,7 @@ type Reply struct {
 // Do sends a request; header lines are "Name: value". A request that gets no whole reply fails the test.
 func (g *Gateway) Do(t testing.TB, method, path, body string, header ...string) *Reply {
 	t.Helper()
-	reply, err := g.Try(t, method, path, body, header...)
+	reply, err := g.Try(t.Context(), method, path, body, header...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,8 +68,8 @@ func (g *Gateway) Do(t testing.TB, method, path, body string, header ...string) 
 }
 
 // Try is Do for requests that may fail, and for goroutines.
-func (g *Gateway) Try(t testing.TB, method, path, body string, header ...string) (*Reply, error) {
-	req, err := http.NewRequestWithContext(t.Context(), method, g.URL+path, strings.NewReader(body))
+func (g *Gateway) Try(ctx context.Context, method, path, body string, header ...string) (*Reply, error) {
+	req, err := http.NewRequestWithContext(ctx, method, g.URL+path, strings.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
@@ -83,6 +85,14 @@ func (g *Gateway) Try(t testing.TB, method, path, body string, header ...string)
 	defer resp.Body.Close()
 	data, err := io.ReadAll(resp.Body)
 	return &Reply{resp.StatusCode, resp.Header, data}, err
+}
+
+// Check returns an error when there is a reply and its status is another.
+func (r *Reply) Check(status int) error {
+	if r == nil || r.Status == status {
+		return nil
+	}
+	return fmt.Errorf("status %d with %.200q, want %d", r.Status, r.Body, status)
 }
 
 // Seen returns the request that the upstream replied with.

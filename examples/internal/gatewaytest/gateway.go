@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -104,6 +105,8 @@ type Config struct {
 	APIs map[string]string
 	// Settings is the settings file; empty: none.
 	Settings string
+	// Wrap is a command that the gateway's stands behind, such as unshare; empty: none.
+	Wrap []string
 	// Server is the address of the default plugin server; empty: the settings name it.
 	Server string
 }
@@ -135,7 +138,7 @@ func Serve(t testing.TB, c Config) *Gateway {
 	if c.Settings != "" {
 		args = append(args, "--config", filepath.Join(write(t, dir, map[string]string{"turnbuckle.yaml": c.Settings}), "turnbuckle.yaml"))
 	}
-	p, m := Start(t, "turnbuckle", `msg=serving .*\baddress=(\S+)`, nil, args...)
+	p, m := Start(t, "turnbuckle", `msg=serving .*\baddress=(\S+)`, nil, append(slices.Clone(c.Wrap), args...)...)
 	t.Cleanup(func() {
 		if m := crashed.FindString(p.Output.String()); m != "" {
 			t.Errorf("the gateway: %s", m)

@@ -106,6 +106,9 @@ func (p *Process) Await(t testing.TB, pattern string) []string {
 	}
 }
 
+// Pid is the number of the process.
+func (p *Process) Pid() int { return p.cmd.Process.Pid }
+
 // Terminate sends SIGTERM and does not wait.
 func (p *Process) Terminate() { _ = p.cmd.Process.Signal(syscall.SIGTERM) } // it may have ended
 
