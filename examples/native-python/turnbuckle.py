@@ -166,6 +166,7 @@ class Stream:
             hook = self.plugin.find(use.name, binding.phase)
             if hook is None:
                 set_failure(reply, pb.FAILURE_CODE_UNIMPLEMENTED, "no hook %s in phase %d" % (use.name, binding.phase))
+                reply.outcomes.add(hook=index)
                 return
             x.begin(index, use.config or binding.route.config)
             began = time.monotonic()

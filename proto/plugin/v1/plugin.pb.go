@@ -1016,7 +1016,7 @@ type Call struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
 	Id               uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"` // not in use by another outstanding call of the stream
 	Binding          uint32                 `protobuf:"varint,2,opt,name=binding,proto3" json:"binding,omitempty"`
-	TimeoutUs        uint64                 `protobuf:"varint,3,opt,name=timeout_us,json=timeoutUs,proto3" json:"timeout_us,omitempty"` // from when the frame was sent; 0: none
+	TimeoutUs        uint64                 `protobuf:"varint,3,opt,name=timeout_us,json=timeoutUs,proto3" json:"timeout_us,omitempty"` // from when the frame arrived; 0: none
 	Method           []byte                 `protobuf:"bytes,4,opt,name=method,proto3" json:"method,omitempty"`
 	Path             []byte                 `protobuf:"bytes,5,opt,name=path,proto3" json:"path,omitempty"` // escapes as they came
 	Query            []byte                 `protobuf:"bytes,6,opt,name=query,proto3" json:"query,omitempty"`
