@@ -28,11 +28,15 @@ func (f *Flow) BufferRequest(limit int64) error {
 }
 
 // BufferReply reads the upstream's whole reply body into the exchange, at most limit bytes, like BufferRequest. After an
-// error the reply is as it was: what had been read comes first when its body is read again.
+// error the reply is as it was: what had been read comes first when its body is read again. The reply to HEAD, and one
+// of status 204 or 304, has no body; its length is that of another reply's (RFC 9110 §8.6) and stays.
 func (f *Flow) BufferReply(limit int64) error {
 	r := f.X.Response()
 	if r.Buffered() {
 		return within(int64(len(r.Body())), limit)
+	}
+	if f.X.Request().Method() == "HEAD" || r.Status() == 204 || r.Status() == 304 {
+		return nil
 	}
 	if f.Reply.Body == nil {
 		r.LoadBody(nil)

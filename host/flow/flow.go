@@ -73,7 +73,8 @@ type Times struct {
 	Sent   time.Time // the request's header left
 	Header time.Time // the reply's header was complete
 
-	Hooks time.Duration // spent in hooks so far, from the host
+	Hooks  time.Duration // spent in hooks so far, from the host
+	Bodies time.Duration // spent in reading bodies for hooks so far, no part of Hooks
 }
 
 // Body is a message body as it arrives. Trailer is complete once Read has returned io.EOF; it may be nil.

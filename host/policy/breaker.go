@@ -63,7 +63,7 @@ func WithBreaker(b *Breaker) Middleware {
 			switch {
 			case errors.As(err, &refusal):
 				b.Done(pass, false)
-			case errors.Is(err, context.Canceled):
+			case left(ctx, err):
 				b.Forget(pass)
 			default:
 				b.Done(pass, err != nil || x.Invalid() != nil)

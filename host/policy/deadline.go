@@ -27,6 +27,9 @@ func Deadline(timeout, budget time.Duration, now func() time.Time) Middleware {
 					}
 				}
 			}
+			if left <= 0 { // a budget alone, outside a flow
+				return next.Handle(ctx, x)
+			}
 			c := &deadlineContext{parent: ctx, deadline: now().Add(left), now: now}
 			err := next.Handle(c, x)
 			c.finish()

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
-	"github.com/turnbuckle-gateway/turnbuckle/host/flow"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
@@ -34,13 +33,14 @@ func Wrap(c Call, h sdk.Hook) sdk.Hook {
 		c.Now = time.Now
 	}
 	p := c.Policy
-	needer, _ := h.(sdk.Needer)
+	skip := p.OnError == config.OnErrorSkip && c.Phase != sdk.Auth
 	rules := []Middleware{
-		when(p.OnError == config.OnErrorSkip && c.Phase != sdk.Auth, Skip()),
-		body(c, needer),
+		when(skip, Skip()),
+		body(c, h),
 		when(p.Timeout > 0 || c.Budget > 0, Deadline(p.Timeout, c.Budget, c.Now)),
 		when(p.Breaker.ErrorRate > 0, WithBreaker(NewBreaker(p.Breaker, c.Now, c.Notify))),
 		when(p.MaxInFlight > 0, InFlight(p.MaxInFlight)),
+		when(skip, Undo()),
 		Recover(),
 	}
 	for i := len(rules) - 1; i >= 0; i-- {
@@ -68,24 +68,29 @@ func (s *Skipped) Error() string { return fmt.Sprintf("skipped: %v", s.Err) }
 // Unwrap returns the failure.
 func (s *Skipped) Unwrap() error { return s.Err }
 
-// Skip turns a failure into [Skipped]. A refusal, an [*sdk.Error], is no failure; neither is a client that left.
+// Skip turns a failure into [Skipped]. A refusal, an [*sdk.Error], is no failure; neither is a client that left. What
+// the hook changed is for [Undo] to take back.
 func Skip() Middleware {
 	return func(next sdk.Hook) sdk.Hook {
 		return sdk.HookFunc(func(ctx context.Context, x *sdk.Exchange) error {
 			err := next.Handle(ctx, x)
-			if err == nil {
-				err = x.Invalid()
+			if forgivable(ctx, err) {
+				return &Skipped{err}
 			}
-			var refusal *sdk.Error
-			if err == nil || errors.As(err, &refusal) || errors.Is(err, context.Canceled) {
-				return err
-			}
-			if x.Answered() && x.Phase() != sdk.ResponsePhase {
-				x.Retract()
-			}
-			return &Skipped{err}
+			return err
 		})
 	}
+}
+
+// forgivable reports whether err is a failure of the hook, which a policy may skip.
+func forgivable(ctx context.Context, err error) bool {
+	var refusal *sdk.Error
+	return err != nil && !errors.As(err, &refusal) && !left(ctx, err)
+}
+
+// left reports whether err came of a client that left.
+func left(ctx context.Context, err error) bool {
+	return errors.Is(err, context.Canceled) && errors.Is(ctx.Err(), context.Canceled)
 }
 
 // Recover turns a panic into an error that wraps sdk.ErrPanic. The stack is in the error's text, for the log.
@@ -115,64 +120,5 @@ func InFlight(limit int) Middleware {
 			defer func() { <-slots }()
 			return next.Handle(ctx, x)
 		})
-	}
-}
-
-// body buffers what the hook needs to see. Too large a request body is the client's fault and ends the exchange with
-// 413 whatever on_error says; too large a reply body is a failure of the hook.
-func body(c Call, needer sdk.Needer) Middleware {
-	mode, limit := c.Policy.Body.Mode, int64(c.Policy.Body.Limit)
-	if limit <= 0 {
-		limit = int64(config.DefaultBodyLimit)
-	}
-	if mode == config.BodyNone {
-		return nil
-	}
-	return func(next sdk.Hook) sdk.Hook {
-		return sdk.HookFunc(func(ctx context.Context, x *sdk.Exchange) error {
-			f, live := x.Backing().(*flow.Flow)
-			if !live {
-				return next.Handle(ctx, x)
-			}
-			request, reply, most := mode == config.BodyBuffer, mode == config.BodyBuffer, limit
-			if needer != nil {
-				n := needer.Needs()
-				request, reply = n.Has(sdk.NeedBody), n.Has(sdk.NeedResponseBody)
-				if mode == "" && n.BodyLimit > 0 {
-					most = n.BodyLimit
-				}
-			}
-			if request && c.Phase != sdk.ResponsePhase {
-				if err := Buffer(f, c.Name, most); err != nil {
-					return err
-				}
-			}
-			if reply && c.Phase == sdk.ResponsePhase {
-				if err := f.BufferReply(most); err != nil {
-					return fmt.Errorf("%w (hook %s, setting body)", err, c.Name)
-				}
-			}
-			return next.Handle(ctx, x)
-		})
-	}
-}
-
-// Buffer reads the request's body for the hook of that name, or returns the [*sdk.Error] that ends the exchange.
-func Buffer(f *flow.Flow, hook string, limit int64) error {
-	err := f.BufferRequest(limit)
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, sdk.ErrTooLarge):
-		msg := fmt.Sprintf("request body over %s, the limit of hook %s (setting body)", config.Size(limit), hook)
-		return &sdk.Error{Status: 413, Message: msg, Err: err}
-	case f.Ctx.Err() != nil:
-		return fmt.Errorf("%w: %w", context.Canceled, err)
-	default:
-		var refusal *sdk.Error
-		if errors.As(err, &refusal) {
-			return err
-		}
-		return &sdk.Error{Status: 400, Message: "the request body could not be read", Err: err}
 	}
 }
