@@ -13,5 +13,5 @@ func Check(ctx context.Context, o Options, open Opener, d *config.Definition) er
 	if err != nil {
 		return err
 	}
-	return r.retire(ctx, 0)
+	return r.retire(ctx)
 }

@@ -28,16 +28,20 @@ type compiler struct {
 // compile opens what the definition names and compiles its chain. On an error everything it opened has been closed.
 func compile(ctx context.Context, o *Options, open Opener, ev *events, d *config.Definition) (route *Route, err error) {
 	c := &compiler{o: o, open: open, events: ev, d: d, opened: map[string]Server{}}
+	listen := d.Listen
+	if listen.Match == config.MatchDefault {
+		listen.Match = o.Match
+	}
 	c.r = &Route{
 		info: sdk.Route{
 			ID: d.ID, Name: d.Name, Org: d.Org, ListenPath: d.Listen.Path, Bundle: d.BundleHash, Config: d.Config,
 		},
-		listen: d.Listen, definition: d, stats: o.Metrics.Route(d.ID), idle: make(chan struct{}, 1),
+		listen: listen, definition: d, stats: o.Metrics.Route(d.ID), idle: make(chan struct{}, 1),
 		versions: rules.CompileVersions(d.Versions), cors: rules.CompileCORS(d.CORS),
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, c.r.retire(ctx, 0))
+			err = errors.Join(err, c.r.retire(ctx))
 			route = nil
 		}
 	}()
@@ -89,12 +93,14 @@ func (c *compiler) variant(v *config.Version, hooks phased) error {
 	if out.upstream, err = c.open.Upstream(c.d, v.Target); err != nil {
 		return err
 	}
-	c.r.closers = append(c.r.closers, out.upstream.Close)
+	c.r.upstreams = append(c.r.upstreams, out.upstream.Close)
 
 	out.request = slices.Concat(hooks[sdk.Pre], c.admission(sizes))
 	if !c.d.Keyless {
-		out.request = append(out.request, authSteps(hooks[sdk.Auth])...)
-		out.request = append(out.request, hooks[sdk.PostKeyAuth]...)
+		if len(hooks[sdk.Auth]) == 0 {
+			return errors.New("nobody would be asked who they are: the definition is not keyless and has no auth hook")
+		}
+		out.request = append(out.request, c.authSteps(hooks[sdk.Auth], hooks[sdk.PostKeyAuth])...)
 	}
 	if out.headers != nil {
 		out.request = append(out.request, stepFunc(func(st *state) error {
@@ -130,30 +136,6 @@ func (c *compiler) admission(sizes *rules.Sizes) []step {
 	return steps
 }
 
-// authSteps runs the auth hooks unless the path is ignored, and refuses who comes out of them without a name.
-func authSteps(hooks []step) []step {
-	return []step{stepFunc(func(st *state) error {
-		if st.ignored {
-			return nil
-		}
-		for _, h := range hooks {
-			if err := h.run(st); err != nil {
-				return err
-			}
-		}
-		if st.f.X.Session().Identified() {
-			return nil
-		}
-		last := hooks[len(hooks)-1].(*hookStep)
-		if last.speaksTyk() {
-			st.event(sdk.EventAuthFailure, "Forbidden")
-			return &sdk.Error{Status: 403, Message: "Forbidden"}
-		}
-		st.event(sdk.EventAuthFailure, "no identity")
-		return &sdk.Error{Status: 401, Message: "Authentication required"}
-	})}
-}
-
 // bufferForResponse reads the request's body before it goes upstream when a response hook is to see it.
 func (c *compiler) bufferForResponse(hooks []step) step {
 	if len(hooks) == 0 {
@@ -162,8 +144,13 @@ func (c *compiler) bufferForResponse(hooks []step) step {
 	return stepFunc(func(st *state) error {
 		for _, s := range hooks {
 			h := s.(*hookStep)
-			if n, ok := h.bare.(sdk.Needer); ok && h.limit > 0 && n.Needs().Has(sdk.NeedBody) {
-				if err := policy.Buffer(st.f, h.name, h.limit); err != nil {
+			needer, ok := h.bare.(sdk.Needer)
+			if !ok {
+				continue
+			}
+			n := needer.Needs()
+			if limit := policy.BodyLimit(h.body, n); limit > 0 && n.Has(sdk.NeedBody) {
+				if err := policy.Buffer(st.f, h.name, limit); err != nil {
 					return err
 				}
 			}
@@ -261,7 +248,7 @@ func (c *compiler) step(h sdk.Hook, run []placed) step {
 	first := &run[0]
 	s := &hookStep{
 		server: first.server, phase: first.use.Phase, config: first.use.Config, bare: h,
-		tyk: c.d.Dialect == config.DialectTyk,
+		tyk: c.d.Dialect == config.DialectTyk, body: first.policy.Body,
 	}
 	var names []string
 	for _, p := range run {
@@ -271,12 +258,6 @@ func (c *compiler) step(h sdk.Hook, run []placed) step {
 		}))
 	}
 	s.name = strings.Join(names, "+")
-	if first.policy.Body.Mode != config.BodyNone {
-		s.limit = int64(first.policy.Body.Limit)
-		if s.limit <= 0 {
-			s.limit = int64(config.DefaultBodyLimit)
-		}
-	}
 	s.hook = policy.Wrap(policy.Call{
 		Name: s.name, Phase: s.phase, Policy: first.policy, Budget: c.d.Budget,
 		Notify: func(b policy.BreakerChange) { c.events.breaker(c.r, s, b) },
@@ -335,6 +316,9 @@ func (c *compiler) tap(key tapKey) (*observe.Tap, error) {
 		return nil, err
 	}
 	key.server = serverName(key.server)
+	if shared, ok := s.(identified); ok {
+		key.identity = shared.Identity()
+	}
 	t := c.events.tap(key, s.Observer(key.observer))
 	c.r.closers = append(c.r.closers, func(ctx context.Context) error { return c.events.untap(ctx, key) })
 	return t, nil

@@ -27,6 +27,7 @@ type events struct {
 
 type tapKey struct {
 	server, observer string
+	identity         any
 	handler          bool // of one kind of event, and told of nothing else
 }
 
@@ -117,6 +118,10 @@ func (g *Gateway) Publish(ev sdk.Event) {
 				return
 			}
 		}
+	}
+	if ev.Route != "" { // of a route that is not there yet, or no longer: nobody else's business
+		g.events.metrics.Event(ev.Type, ev.Route)
+		return
 	}
 	g.events.all(ev)
 }

@@ -4,16 +4,26 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/flow"
+	"github.com/turnbuckle-gateway/turnbuckle/host/observe"
 	"github.com/turnbuckle-gateway/turnbuckle/host/rules"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
 // rest is the request's path without the listen path, as rules compare it.
-func (st *state) rest() string {
-	return rules.TrimListenPath(st.f.X.Request().Path(), st.route.listen.Path, true)
+func (st *state) rest() string { return st.route.below(st.f.X.Request().Path(), true) }
+
+// below is a path without the listen path. One that a hook has put outside the listen path is returned as it is: /ab is
+// not below /a where whole segments match.
+func (r *Route) below(path string, keepSlash bool) string {
+	rest := rules.TrimListenPath(path, r.listen.Path, keepSlash)
+	if r.listen.Match != config.MatchPrefix && !strings.HasSuffix(path, rest) {
+		return path
+	}
+	return rest
 }
 
 // upstream sends the request on and runs the response phase on the reply.
@@ -24,7 +34,7 @@ func (st *state) upstream() error {
 	var endSpan func(error)
 	if st.span != nil {
 		endSpan = st.span.Child(x, "upstream", true)
-		x.Request().Header().Replace("Traceparent", x.Trace().Parent)
+		traced(x)
 	}
 	err := st.variant.upstream.RoundTrip(f.Ctx, f)
 	if endSpan != nil {
@@ -34,6 +44,9 @@ func (st *state) upstream() error {
 		return err
 	}
 	st.answeredBy = "upstream"
+	if st.method != "HEAD" && x.Request().Method() == "HEAD" {
+		x.Response().LoadBody(nil) // a hook asked for no body: the length is that of one that does not come
+	}
 	if f.Reply.Upgraded != nil || st.cors.Passthrough {
 		return nil
 	}
@@ -45,18 +58,30 @@ func (st *state) upstream() error {
 	return nil
 }
 
+// traced hands the upstream's span on in place of the client's (W3C Trace Context §3.4).
+func traced(x *sdk.Exchange) {
+	h, t := x.Request().Header(), x.Trace()
+	h.Replace("Traceparent", t.Parent)
+	if h.Remove("Tracestate"); t.State != "" {
+		h.Append("Tracestate", t.State)
+	}
+}
+
 // outbound decides about the target the request is sent to.
 func (st *state) outbound() {
 	l, f := &st.route.listen, st.f
 	q := f.X.Request()
 	path := q.Path()
 	if l.Strip {
-		path = rules.TrimListenPath(path, l.Path, l.KeepSlash)
+		path = st.route.below(path, l.KeepSlash)
 	}
 	if l.Clean {
 		path = rules.Clean(path)
 	}
 	f.Out.Path, f.Out.Query = path, q.Query().Raw()
+	if uri := q.URI(); f.Out.Query == "" && strings.HasSuffix(uri, "?") {
+		f.Out.ForceQuery = strings.IndexByte(uri, '?') == len(uri)-1 // an empty query, and not the end of one
+	}
 	if st.route.definition.Upstream.Host == config.HostKeep && f.Out.Host == "" {
 		f.Out.Host = q.Host()
 	}
@@ -78,39 +103,66 @@ func (st *state) send() {
 	}
 	dropHopByHop(h)
 	st.begun = true
-	if r.Buffered() {
-		f.Client.WriteHeader(r.Status(), h, int64(len(r.Body())))
-		if _, err := f.Client.Write(r.Body()); err != nil {
-			st.failure = "client left during the reply"
+	switch status := r.Status(); {
+	case status == 204 || status == 304 || st.method == "HEAD": // whatever a hook made of it, no body follows
+		length := r.Length()
+		if status == 204 || status == 304 && r.Buffered() {
+			length = 0
+		}
+		f.Client.WriteHeader(status, h, length)
+	case r.Buffered():
+		st.sendWhole(r)
+	default:
+		f.Client.WriteHeader(status, h, r.Length())
+		if f.Reply.Body == nil {
 			return
 		}
-		st.trailer()
-		return
-	}
-	f.Client.WriteHeader(r.Status(), h, r.Length())
-	if f.Reply.Body == nil {
-		return
-	}
-	if err := st.copyBody(r.Length()); err != nil {
-		st.failure = firstLine(err.Error())
-		if !errors.Is(err, errClient) {
-			panic(flow.ErrAbort) // the client must not take a cut reply for a whole one
+		if err := st.copyBody(r.Length()); err != nil {
+			st.failure = firstLine(err.Error())
+			panic(flow.ErrAbort) // whoever is there must not take a cut reply for a whole one
 		}
+		st.trailer()
+	}
+}
+
+// sendWhole sends a body that is at hand. Over HTTP/1.1 it leaves in chunks when trailers are to follow.
+func (st *state) sendWhole(r *sdk.Response) {
+	f, length := st.f, int64(len(r.Body()))
+	if f.Major < 2 && st.hasTrailer() {
+		length = -1
+	}
+	f.Client.WriteHeader(r.Status(), r.Header(), length)
+	if _, err := f.Client.Write(r.Body()); err != nil {
+		st.failure = errClient.Error()
 		return
 	}
 	st.trailer()
 }
 
+func (st *state) hasTrailer() bool {
+	b := st.f.Reply.Body
+	return b != nil && b.Trailer() != nil && b.Trailer().Len() > 0
+}
+
 func (st *state) trailer() {
-	if b := st.f.Reply.Body; b != nil {
-		if t := b.Trailer(); t != nil && t.Len() > 0 {
-			st.f.Client.WriteTrailer(t)
-		}
+	if st.hasTrailer() {
+		st.f.Client.WriteTrailer(st.f.Reply.Body.Trailer())
 	}
 }
 
-// errClient marks an error of the client's side while the reply is copied.
-var errClient = errors.New("client left during the reply")
+// Why the reply to a client ended early.
+var (
+	errClient = errors.New("client left")
+	errCut    = errors.New("cut: the time to drain was over")
+)
+
+// whyLeft says why the client takes no more: because it left, or because we had it leave.
+func (st *state) whyLeft() error {
+	if st.wasCut() {
+		return errCut
+	}
+	return errClient
+}
 
 // copyBody streams the upstream's body. What arrives is flushed when the upstream has nothing more at hand: whole
 // replies that fit a buffer leave in one piece, events and trickles at once.
@@ -125,12 +177,15 @@ func (st *state) copyBody(length int64) error {
 		n, err := f.Reply.Body.Read(buf)
 		if n > 0 {
 			if _, werr := f.Client.Write(buf[:n]); werr != nil {
-				return errClient
+				return st.whyLeft()
 			}
 			left -= int64(n)
+			if err == nil && left != 0 {
+				st.hold() // a reply that takes its time
+			}
 			if n < len(buf) && err == nil && left != 0 {
 				if f.Client.Flush() != nil {
-					return errClient
+					return st.whyLeft()
 				}
 			}
 		}
@@ -138,15 +193,15 @@ func (st *state) copyBody(length int64) error {
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
-			if f.Ctx.Err() != nil {
-				return errClient
+			if f.Ctx.Err() != nil || st.wasCut() {
+				return st.whyLeft()
 			}
 			return err
 		}
 	}
 }
 
-// closeReply gives the upstream's connection back or cuts it.
+// closeReply gives the upstream's connection back or cuts it; trailers go with it.
 func (st *state) closeReply() {
 	reply := &st.f.Reply
 	if reply.Body != nil {
@@ -155,9 +210,10 @@ func (st *state) closeReply() {
 	if reply.Upgraded != nil {
 		_ = reply.Upgraded.Close()
 	}
+	reply.Body, reply.Upgraded = nil, nil
 }
 
-// plain answers what no route serves, without template.
+// plain answers what no route serves, without template, and writes it down.
 func (st *state) plain(status int, text string) {
 	f := st.f
 	r := f.X.Response()
@@ -165,15 +221,33 @@ func (st *state) plain(status int, text string) {
 	r.Header().Append("Content-Type", "text/plain; charset=utf-8")
 	f.Client.WriteHeader(status, r.Header(), int64(len(text)))
 	_, _ = io.WriteString(f.Client, text) // a client that left
+	took := time.Since(f.Start)
+	counters := st.gate.unrouted.Shard(st.shard)
+	counters.Begin()
+	counters.End(status, took, 0, f.BytesIn, f.BytesOut)
+	if log := st.gate.options.AccessLog; log != nil {
+		log.Write(st.shard, f, &observe.Entry{Status: status, Took: took, AnsweredBy: st.answeredBy})
+	}
 }
 
+// dropListed removes from a request what its Connection field lists, and that field, before anybody reads it. Fields that
+// hooks add later are not the client's to list: it could have them removed on the way to the upstream.
+func dropListed(h *sdk.Header) {
+	names := flow.ConnectionNames(h)
+	if names == nil {
+		return
+	}
+	h.Filter(func(f sdk.Field) bool {
+		return !sdk.EqualFold(f.Name, "Connection") && (flow.HopByHop(f.Name) || !named(names, f.Name))
+	})
+}
+
+// dropHopByHop removes from a reply what concerns one connection; its length and coding are the front's business.
 func dropHopByHop(h *sdk.Header) {
 	names := flow.ConnectionNames(h)
 	for _, f := range h.Fields() {
-		if flow.HopByHop(f.Name) || sdk.EqualFold(f.Name, "Content-Length") || named(names, f.Name) {
-			h.Filter(func(f sdk.Field) bool {
-				return !flow.HopByHop(f.Name) && !sdk.EqualFold(f.Name, "Content-Length") && !named(names, f.Name)
-			})
+		if flow.HopByHop(f.Name) || named(names, f.Name) {
+			h.Filter(func(f sdk.Field) bool { return !flow.HopByHop(f.Name) && !named(names, f.Name) })
 			return
 		}
 	}

@@ -29,7 +29,8 @@ type Options struct {
 	Hooks         config.Policy       // for hooks that do not say
 	Errors        config.Errors       // templates of APIs that have none
 	HideGenerator bool
-	StrictReady   bool          // refused routes make the gateway not ready
+	StrictReady   bool          // refused routes and dead plugin servers make the gateway not ready
+	Dead          func() int    // how many plugin servers take no calls; nil: nobody knows of any
 	Drain         time.Duration // for flows of routes that a reload replaces
 }
 
@@ -42,10 +43,15 @@ type Gateway struct {
 	shards  atomic.Uint32
 	closing atomic.Bool
 
-	loading sync.Mutex // one load at a time
+	unrouted *observe.Route // counts what no route serves
+
+	loading sync.Mutex // one load at a time; guards closed
+	closed  bool
 	retired sync.WaitGroup
-	ctx     context.Context
-	cancel  context.CancelFunc
+	cancel  context.CancelFunc // of what events run
+
+	drains    context.Context // of retired routes
+	cutDrains context.CancelFunc
 }
 
 // New returns a gateway without routes: until the first Load it answers 503 and is not ready. ctx bounds what it runs;
@@ -55,7 +61,11 @@ func New(ctx context.Context, o Options) *Gateway {
 	if o.Match == config.MatchDefault {
 		o.Match = config.MatchSegments
 	}
-	return &Gateway{options: o, log: o.Log, events: newEvents(ctx, o.Log, o.Metrics), ctx: ctx, cancel: cancel}
+	drains, cutDrains := context.WithCancel(ctx)
+	return &Gateway{
+		options: o, log: o.Log, events: newEvents(ctx, o.Log, o.Metrics), unrouted: o.Metrics.Route(""), cancel: cancel,
+		drains: drains, cutDrains: cutDrains,
+	}
 }
 
 var _ flow.Handler = (*Gateway)(nil)
@@ -68,24 +78,30 @@ func (g *Gateway) Serve(f *flow.Flow) {
 		f.State = st
 	}
 	st.begin(f, g)
+	x := &f.X
+	x.SetRequestID(newID())
 	route := g.find(st)
 	if route == nil {
 		return
 	}
 	st.route = route
-	counters := route.stats.Shard(st.shard)
-	counters.Begin()
+	route.stats.Shard(st.shard).Begin()
 	defer route.release(st.shard)
 	defer st.end()
-	x := &f.X
 	x.SetRoute(&route.info)
-	x.SetRequestID(newID())
 	if t := g.options.Tracer; t != nil {
 		st.span = t.Begin(f, &route.info)
 	} else if parent := x.Request().Header().Get("Traceparent"); parent != "" {
-		x.SetTrace(sdk.Trace{Parent: parent, State: x.Request().Header().Get("Tracestate")})
+		if _, ok := observe.ParseTraceparent(parent); ok {
+			x.SetTrace(sdk.Trace{Parent: parent, State: x.Request().Header().Get("Tracestate")})
+		}
 	}
+	if f.Body != nil {
+		st.hold()
+	}
+	dropListed(x.Request().Header())
 	st.exchange()
+	st.returned = true
 }
 
 // find counts the flow into its route, or answers it where there is none.
@@ -93,14 +109,14 @@ func (g *Gateway) find(st *state) *Route {
 	q := st.f.X.Request()
 	for {
 		t := g.table.Load()
-		if t == nil {
-			st.plain(503, "Service Unavailable")
-			return nil
-		}
 		if q.Path() == helloPath || q.Path() == readyPath {
 			if g.health(st, t, q) {
 				return nil
 			}
+		}
+		if t == nil {
+			st.plain(503, "Service Unavailable")
+			return nil
 		}
 		route, _ := t.index.find(q.Host(), q.Path())
 		if route == nil {
@@ -109,6 +125,10 @@ func (g *Gateway) find(st *state) *Route {
 		}
 		if route.acquire(st.shard) {
 			return route
+		}
+		if g.table.Load() == t { // no reload retired it: the gateway is closed
+			st.plain(503, "Service Unavailable")
+			return nil
 		}
 	}
 }
@@ -136,6 +156,7 @@ func (st *state) request() error {
 		return &sdk.Error{Status: 503, Message: "API unavailable"}
 	}
 	x := &st.f.X
+	st.cors = r.cors.Begin(x.Request()) // first: refusals are for scripts to read, too
 	at, err := r.versions.Pick(x, r.listen.Path, st.f.Start)
 	if err != nil {
 		st.event(sdk.EventVersionFailure, err.Error())
@@ -158,7 +179,6 @@ func (st *state) request() error {
 
 // admit checks path lists and CORS, which come before every hook.
 func (st *state) admit() error {
-	st.cors = st.route.cors.Begin(st.f.X.Request()) // first: refusals are for scripts to read, too
 	if limit := st.route.definition.Limits.Headers; limit > 0 && headerSize(st.f.X.Request()) > int64(limit) {
 		return &sdk.Error{Status: 431, Message: "Request header fields too large"}
 	}
@@ -192,15 +212,16 @@ func (st *state) fail(err error) (gone bool) {
 	f := st.f
 	st.closeReply()
 	var refusal *sdk.Error
+	left := f.Ctx.Err() != nil
 	switch {
+	case left && errors.Is(err, context.Canceled):
+		return st.leave()
 	case errors.As(err, &refusal):
 		if st.failure == "" && refusal.Err != nil {
 			st.failure = firstLine(refusal.Err.Error())
 		}
-	case f.Ctx.Err() != nil:
-		st.gone, st.answeredBy = true, "client"
-		st.failure = "client left"
-		return true
+	case left:
+		return st.leave()
 	default:
 		st.failure = firstLine(err.Error())
 		refusal = &sdk.Error{Status: 500, Message: "Internal Server Error", Err: err}
@@ -209,11 +230,28 @@ func (st *state) fail(err error) (gone bool) {
 	return false
 }
 
-// Close waits for what is in flight until ctx ends, cuts the rest, and closes every route.
+// leave notes that the client is not there any more.
+func (st *state) leave() (gone bool) {
+	why := st.whyLeft()
+	st.gone, st.answeredBy, st.failure = true, "client", why.Error()
+	if why == errCut { //nolint:errorlint // it is one of two
+		st.answeredBy = "gateway"
+	}
+	return true
+}
+
+// Close waits for what is in flight until ctx ends, cuts the rest, and closes every route. It may be
+// called again.
 func (g *Gateway) Close(ctx context.Context) error {
 	g.closing.Store(true)
 	g.loading.Lock()
 	defer g.loading.Unlock()
+	if g.closed {
+		return nil
+	}
+	g.closed = true
+	stop := context.AfterFunc(ctx, g.cutDrains) // drains that a reload began end with this one
+	defer stop()
 	var errs []error
 	if t := g.table.Load(); t != nil {
 		errs = append(errs, g.retireAll(ctx, t.routes)...)

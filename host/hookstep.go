@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
@@ -36,22 +37,24 @@ type hookStep struct {
 	tyk    bool // the definition's dialect, for failures while the server's protocol is not known
 	hook   sdk.Hook
 	bare   sdk.Hook // without policy
-	limit  int64    // of the bodies it may be given; 0: none
+	body   config.BodyPolicy
 	stats  []*observe.Hook
+	told   atomic.Int64 // when a failure was last logged, unix ns
+	untold atomic.Int64 // failures since
 }
 
 func (h *hookStep) run(st *state) error {
 	f := st.f
 	x := &f.X
 	x.Begin(h.phase, h.config, false)
-	st.hook, st.grouped, st.timed = h, 0, false
+	st.hook, st.grouped, st.timed = h, st.grouped[:0], false
 	var endSpan func(error)
 	if st.span != nil {
 		endSpan = st.span.Child(x, h.phase.String()+" "+h.name, true, "turnbuckle.server", h.server)
 	}
-	start := time.Now()
+	start, bodies := time.Now(), f.Times.Bodies
 	err := h.hook.Handle(f.Ctx, x)
-	took := time.Since(start)
+	took := time.Since(start) - (f.Times.Bodies - bodies)
 	if endSpan != nil {
 		endSpan(err)
 	}
@@ -69,52 +72,82 @@ func (h *hookStep) run(st *state) error {
 		return nil
 	case err != nil:
 		return h.failed(st, err)
-	case outcome == sdk.OutcomeAnswered && h.phase != sdk.ResponsePhase:
+	case outcome == sdk.OutcomeAnswered:
 		st.answeredBy = h.name
-		return errAnswered
+		if h.phase != sdk.ResponsePhase {
+			return errAnswered
+		}
+		st.closeReply() // the upstream's, which this one replaces
 	}
 	return nil
 }
 
-// count adds the call to counters and records, but for what a group has reported itself.
+// count adds the call to counters and records. Of a group, each hook that ran has left its record; when all went well
+// with each and the whole failed, because of what they made of the exchange, the last one is to blame.
 func (h *hookStep) count(st *state, o sdk.Outcome, took time.Duration, err error) {
+	if errors.Is(err, policy.ErrBody) && o != sdk.OutcomeTooLarge {
+		return // it was not called
+	}
 	if st.timed {
 		h.stats[0].Shard(st.shard).Timings(st.timings)
 	}
-	if st.grouped > 0 && (err == nil || st.grouped == len(h.stats)) {
-		return
+	if len(st.grouped) == 0 {
+		st.grouped = append(st.grouped, 0)
+		st.records = append(st.records, sdk.HookRecord{
+			Name: h.stats[0].Key().Name, Server: h.server, Phase: h.phase, Outcome: o, Changed: st.f.X.Changes(), Duration: took,
+		})
 	}
-	at := min(st.grouped, len(h.stats)-1)
-	h.stats[at].Shard(st.shard).Done(o, took)
-	rec := sdk.HookRecord{
-		Name: h.stats[at].Key().Name, Server: h.server, Phase: h.phase, Outcome: o, Changed: st.f.X.Changes(), Duration: took,
+	records := st.records[len(st.records)-len(st.grouped):]
+	if last := &records[len(records)-1]; err != nil {
+		if last.Outcome == sdk.OutcomeOK || last.Outcome == sdk.OutcomeAnswered {
+			last.Outcome = o
+		}
+		if last.Error == "" {
+			last.Error = firstLine(err.Error())
+		}
 	}
-	if err != nil {
-		rec.Error = firstLine(err.Error())
+	for i, at := range st.grouped {
+		h.stats[at].Shard(st.shard).Done(records[i].Outcome, records[i].Duration)
 	}
-	st.records = append(st.records, rec)
 }
 
-// failed turns the error of a hook into what ends the exchange.
+// failed turns the error of a hook into what ends the exchange. The event of a refusal is Tyk's (reference §2.4); there
+// is none for a body, which is no affair of the hook's.
 func (h *hookStep) failed(st *state, err error) error {
+	if errors.Is(err, context.Canceled) && st.f.Ctx.Err() != nil {
+		return err
+	}
+	st.answeredBy = "gateway"
 	var refusal *sdk.Error
 	if errors.As(err, &refusal) {
 		if st.failure == "" && refusal.Err != nil {
 			st.failure = firstLine(refusal.Err.Error())
 		}
-		if h.phase == sdk.Auth || h.speaksTyk() && refusal.Status != 413 {
+		if errors.Is(err, policy.ErrBody) {
+			return refusal
+		}
+		if h.phase == sdk.Auth || h.speaksTyk() {
 			st.event(sdk.EventAuthFailure, refusal.Message)
 		}
 		st.answeredBy = h.name
 		return refusal
 	}
-	if errors.Is(err, context.Canceled) && st.f.Ctx.Err() != nil {
-		return err
-	}
-	st.gate.log.Warn("hook failed", "api", st.route.info.ID, "phase", h.phase.String(), "hook", h.name, "server", h.server,
-		"request_id", st.f.X.RequestID(), "error", err.Error())
+	h.tell(st, err)
 	st.failure = fmt.Sprintf("%s hook %s: %s", h.phase, h.name, firstLine(err.Error()))
 	return h.failure(err)
+}
+
+// tellEvery is how often the failures of one hook at one place are logged; the access log has every one.
+const tellEvery = int64(time.Second)
+
+func (h *hookStep) tell(st *state, err error) {
+	now, told := time.Now().UnixNano(), h.told.Load()
+	if now-told < tellEvery || !h.told.CompareAndSwap(told, now) {
+		h.untold.Add(1)
+		return
+	}
+	st.gate.log.Warn("hook failed", "api", st.route.info.ID, "phase", h.phase.String(), "hook", h.name, "server", h.server,
+		"request_id", st.f.X.RequestID(), "error", err.Error(), "failures_not_logged", h.untold.Swap(0))
 }
 
 // failure is the reply to a failure, by the protocol's custom (see RATIONALE.md, "Which status does a failed hook give?").

@@ -30,10 +30,11 @@ type client struct {
 	body    strings.Builder
 	trailer []sdk.Field
 	flushes int
+	length  int64
 }
 
-func (c *client) WriteHeader(status int, h *sdk.Header, _ int64) {
-	c.status, c.header = status, slices.Clone(h.Fields())
+func (c *client) WriteHeader(status int, h *sdk.Header, length int64) {
+	c.status, c.header, c.length = status, slices.Clone(h.Fields()), length
 }
 func (c *client) Write(p []byte) (int, error) { return c.body.Write(p) }
 func (c *client) Flush() error                { c.flushes++; return nil }
@@ -63,6 +64,15 @@ type target struct {
 	err    error
 	hold   chan struct{} // when not nil, RoundTrip waits for it
 	closed bool
+
+	reply   func(f *flow.Flow) // nil: see RoundTrip
+	onClose func()
+}
+
+func (u *target) calls() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return len(u.sent)
 }
 
 func (u *target) RoundTrip(ctx context.Context, f *flow.Flow) error {
@@ -81,16 +91,28 @@ func (u *target) RoundTrip(ctx context.Context, f *flow.Flow) error {
 	if err != nil {
 		return err
 	}
+	f.Reply.Target = "http://up"
+	if u.reply != nil {
+		u.reply(f)
+		return nil
+	}
 	f.X.Response().Fill(200, -1)
 	f.X.Response().Header().Append("X-Up", "1")
 	f.X.Response().Header().Append("Connection", "X-Hop")
 	f.X.Response().Header().Append("X-Hop", "1")
 	f.Reply.Body = &text{Reader: strings.NewReader("up:" + f.Out.Path)}
-	f.Reply.Target = "http://up"
 	return nil
 }
 
-func (u *target) Close(context.Context) error { u.closed = true; return nil }
+func (u *target) Close(context.Context) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.closed = true
+	if u.onClose != nil {
+		u.onClose()
+	}
+	return nil
+}
 
 // world is an Opener in memory.
 type world struct {
@@ -117,12 +139,21 @@ func (n spoken) Protocol() string {
 	return "native"
 }
 
+type needing struct {
+	spoken
+	sdk.Needer
+}
+
 func (s server) Hook(use sdk.HookUse) (sdk.Hook, error) {
 	h := s.w.hooks[use.Name]
 	if h == nil {
 		return nil, sdk.ErrUnimplemented
 	}
-	return spoken{h, strings.HasPrefix(use.Name, "tyk")}, nil
+	hook := spoken{h, strings.HasPrefix(use.Name, "tyk")}
+	if n, ok := h.(sdk.Needer); ok {
+		return needing{hook, n}, nil
+	}
+	return hook, nil
 }
 func (s server) Group([]sdk.Hook) (sdk.Hook, bool) { return nil, false }
 func (s server) Observer(string) sdk.Observer {
@@ -158,18 +189,26 @@ func newWorld(hooks map[string]sdk.Hook) *world {
 
 func gateway(t *testing.T) *Gateway {
 	t.Helper()
-	replies, err := reply.Compile(config.Errors{}, true)
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := New(context.Background(), Options{
-		Log: slog.New(slog.DiscardHandler), Metrics: observe.NewMetrics(), Replies: replies, Drain: time.Minute,
-	})
+	g := newGateway(t, time.Minute)
 	t.Cleanup(func() {
 		if err := g.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})
+	return g
+}
+
+// newGateway is closed by the test, or at its end.
+func newGateway(t *testing.T, drain time.Duration) *Gateway {
+	t.Helper()
+	replies, err := reply.Compile(config.Errors{}, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := New(context.Background(), Options{
+		Log: slog.New(slog.DiscardHandler), Metrics: observe.NewMetrics(), Replies: replies, Drain: drain,
+	})
+	t.Cleanup(func() { _ = g.Close(context.Background()) }) // it may be closed already, and have said so
 	return g
 }
 

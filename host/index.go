@@ -29,10 +29,10 @@ type paths struct {
 	lengths  []int             // of the keys of loose, longest first
 }
 
-func newIndex(routes []*Route, fallback config.PathMatching) *index {
+func newIndex(routes []*Route) *index {
 	ix := &index{exact: map[string]*paths{}, any: newPaths()}
 	for _, r := range routes {
-		ix.under(r.listen.Host).add(r, fallback)
+		ix.under(r.listen.Host).add(r)
 	}
 	slices.SortFunc(ix.wild, func(a, b wildHost) int { return len(b.suffix) - len(a.suffix) })
 	return ix
@@ -61,13 +61,9 @@ func newPaths() *paths {
 	return &paths{segments: map[string]*Route{}, loose: map[string]*Route{}}
 }
 
-func (p *paths) add(r *Route, fallback config.PathMatching) {
+func (p *paths) add(r *Route) {
 	key := strings.TrimSuffix(r.listen.Path, "/")
-	match := r.listen.Match
-	if match == config.MatchDefault {
-		match = fallback
-	}
-	if match != config.MatchPrefix {
+	if r.listen.Match != config.MatchPrefix {
 		p.segments[key] = r
 		p.longest = max(p.longest, len(key))
 		return
@@ -143,11 +139,12 @@ func (p *paths) find(path string) (*Route, int) {
 	return found, max(length, 0)
 }
 
-// hostName returns the host without port, in lower case.
+// hostName returns the host without port, in lower case and without the dot of a fully qualified name.
 func hostName(host string) string {
 	if i := strings.LastIndexByte(host, ':'); i >= 0 && strings.IndexByte(host[i:], ']') < 0 {
 		host = host[:i]
 	}
+	host = strings.TrimSuffix(host, ".")
 	for i := range len(host) {
 		if c := host[i]; 'A' <= c && c <= 'Z' {
 			return strings.ToLower(host)

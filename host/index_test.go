@@ -21,7 +21,7 @@ func TestIndex(t *testing.T) {
 	for _, l := range listens {
 		routes = append(routes, routeAt(l.Host, l.Path, l.Match))
 	}
-	ix := newIndex(routes, config.MatchSegments)
+	ix := newIndex(routes)
 	tests := []struct {
 		host, path string
 		want       string // host and listen path
@@ -50,6 +50,7 @@ func TestIndex(t *testing.T) {
 		{"x.example.com", "/w/1", "*.example.com/w", 2},
 		{"x.deep.example.com", "/w", "*.deep.example.com/w", 2},
 		{"example.com", "/w", "/", 0},
+		{"api.example.com.:80", "/a", "api.example.com/a", 2},
 		{"[::1]:80", "/a", "/a", 2},
 	}
 	for _, tt := range tests {
@@ -62,13 +63,13 @@ func TestIndex(t *testing.T) {
 			t.Errorf("%s%s: got %s and %d, want %s and %d", tt.host, tt.path, got, n, tt.want, tt.length)
 		}
 	}
-	none := newIndex([]*Route{routeAt("", "/a", "")}, config.MatchSegments)
+	none := newIndex([]*Route{routeAt("", "/a", "")})
 	for _, path := range []string{"/", "/b", "*", "", "/ab"} {
 		if r, _ := none.find("h", path); r != nil {
 			t.Errorf("%q: got %s", path, r.listen.Path)
 		}
 	}
-	loose := newIndex([]*Route{routeAt("", "/a", ""), routeAt("", "/ab", config.MatchSegments)}, config.MatchPrefix)
+	loose := newIndex([]*Route{routeAt("", "/a", config.MatchPrefix), routeAt("", "/ab", config.MatchSegments)})
 	if r, _ := loose.find("h", "/abc"); r == nil || r.listen.Path != "/a" {
 		t.Errorf("loose by default: got %v", r)
 	}
@@ -84,7 +85,7 @@ func FuzzIndex(f *testing.F) {
 	for _, l := range listens {
 		routes = append(routes, routeAt("", l, ""))
 	}
-	ix := newIndex(routes, config.MatchSegments)
+	ix := newIndex(routes)
 	f.Fuzz(func(t *testing.T, path string) {
 		if path == "" {
 			t.Skip() // a front never gives one (RFC 9112 §3.2.1)
@@ -119,7 +120,7 @@ func BenchmarkIndex(b *testing.B) {
 		for i := range n {
 			routes = append(routes, routeAt("", fmt.Sprintf("/api/v1/service-%d", i), ""))
 		}
-		ix := newIndex(routes, config.MatchSegments)
+		ix := newIndex(routes)
 		path := fmt.Sprintf("/api/v1/service-%d/orders/17", n/2)
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			b.ReportAllocs()

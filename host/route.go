@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -30,8 +31,11 @@ type Route struct {
 	handlers map[string][]handler // by event type
 	stats    *observe.Route
 
-	closers []func(context.Context) error // in the order of opening
+	upstreams []func(context.Context) error
+	closers   []func(context.Context) error // of the rest, in the order of opening
+
 	flights [observe.Shards]flights
+	held    [observe.Shards]held
 	retired atomic.Bool
 	idle    chan struct{} // poked when a retired route's last flow ends
 }
@@ -86,31 +90,48 @@ func (r *Route) inFlight() int64 {
 	return n
 }
 
-// retire waits until no flow is under way or ctx ends, then closes what the route opened, last opened first, and waits
-// for the flows that this cuts.
-func (r *Route) retire(ctx context.Context, cut time.Duration) error {
+// cutTime is how long flows get to notice that what they wait for was closed, and closing gets after a drain.
+const cutTime = 5 * time.Second
+
+// retire waits until no flow is under way or ctx ends, cuts the flows that are left, and closes what the route opened:
+// upstreams first, then the rest, last opened first. It takes ctx and twice cutTime at most.
+func (r *Route) retire(ctx context.Context) error {
 	r.retired.Store(true)
-	for waiting := true; waiting && r.inFlight() > 0; {
-		select {
-		case <-r.idle:
-		case <-ctx.Done():
-			waiting = false
+	var errs []error
+	drained := r.await(ctx)
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), cutTime)
+	defer cancel()
+	if !drained {
+		errs = append(errs, fmt.Errorf("api %s: %d exchanges were cut when their time to drain was over", r.info.ID, r.inFlight()))
+		r.cut()
+		for _, closeUpstream := range r.upstreams {
+			_ = closeUpstream(ctx) // which says again that it cut
+		}
+		r.await(closing)
+	} else {
+		for _, closeUpstream := range r.upstreams {
+			errs = append(errs, closeUpstream(closing))
 		}
 	}
-	var errs []error
-	for i := len(r.closers) - 1; i >= 0; i-- {
-		errs = append(errs, r.closers[i](ctx))
+	for _, closeIt := range slices.Backward(r.closers) {
+		errs = append(errs, closeIt(closing))
 	}
-	over := time.NewTimer(cut)
-	defer over.Stop()
+	if !drained && !r.await(closing) {
+		errs = append(errs, fmt.Errorf("api %s: %d exchanges did not end when they were cut", r.info.ID, r.inFlight()))
+	}
+	return errors.Join(errs...)
+}
+
+// await waits until no flow of a retired route is under way; false when ctx ended before.
+func (r *Route) await(ctx context.Context) bool {
 	for r.inFlight() > 0 {
 		select {
 		case <-r.idle:
-		case <-over.C:
-			return errors.Join(append(errs, fmt.Errorf("api %s: %d exchanges did not end", r.info.ID, r.inFlight()))...)
+		case <-ctx.Done():
+			return r.inFlight() == 0
 		}
 	}
-	return errors.Join(errs...)
+	return true
 }
 
 // refusedRoute keeps the listen path of a definition that cannot serve.

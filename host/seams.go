@@ -41,6 +41,10 @@ type Opener interface {
 	Upstream(d *config.Definition, target string) (Upstream, error)
 }
 
+// An identified server knows which of its kind are one and the same: observers of equal identities, which are
+// comparable, are fed together. A server of another identity, though of the same name, is another: it may have moved.
+type identified interface{ Identity() any }
+
 // A protocol is a hook that knows which protocol carries it: "tyk", "native", or "" when that is not known yet. A
 // failure's status depends on it.
 type protocol interface{ Protocol() string }

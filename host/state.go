@@ -17,17 +17,20 @@ type state struct {
 	route *Route
 	shard int
 
+	method  string // as the client sent it
 	variant *variant
 	cors    rules.CORSDecision
 
 	ignored    bool // the path is on the ignore list: no authentication
 	gone       bool // the client left
 	begun      bool // the reply's header has been sent
+	returned   bool // without a panic
+	isHeld     bool // see held
 	answeredBy string
 	failure    string // why the exchange failed, for the log
 	records    []sdk.HookRecord
 	hook       *hookStep // that runs
-	grouped    int       // records the group that runs has left already
+	grouped    []int     // of the group that runs: the hooks whose records it has left already
 	timings    sdk.CallTimings
 	timed      bool
 	span       *observe.Span
@@ -37,7 +40,8 @@ type state struct {
 func (st *state) begin(f *flow.Flow, g *Gateway) {
 	clear(st.records)
 	*st = state{
-		f: f, gate: g, shard: st.shard, records: st.records[:0], copyBuffer: st.copyBuffer, answeredBy: "gateway",
+		f: f, gate: g, shard: st.shard, records: st.records[:0], grouped: st.grouped[:0], copyBuffer: st.copyBuffer,
+		method: f.X.Request().Method(), answeredBy: "gateway",
 	}
 	f.Sink = st
 }
@@ -70,8 +74,7 @@ func (st *state) HookDone(_ *flow.Flow, index int, r sdk.HookRecord) {
 	}
 	r.Phase, r.Server = h.phase, h.server
 	st.records = append(st.records, r)
-	st.grouped++
-	h.stats[index].Shard(st.shard).Done(r.Outcome, r.Duration)
+	st.grouped = append(st.grouped, index)
 }
 
 var _ flow.Sink = (*state)(nil)
@@ -80,6 +83,10 @@ var _ flow.Sink = (*state)(nil)
 func (st *state) end() {
 	f, r := st.f, st.route
 	x := &f.X
+	st.letGo()
+	if !st.returned {
+		st.panicked()
+	}
 	took := time.Since(f.Start)
 	status := x.Response().Status()
 	if st.gone && !st.begun {
@@ -103,6 +110,17 @@ func (st *state) end() {
 	}
 	if st.span != nil {
 		st.span.End(status, st.failure, took)
+	}
+}
+
+// panicked cleans up behind a panic, the front's affair: it answers 500 when nothing was sent, else cuts the connection.
+func (st *state) panicked() {
+	st.closeReply()
+	if st.failure == "" {
+		st.failure = "panic while serving"
+	}
+	if !st.begun {
+		st.f.X.Response().Fill(500, 0)
 	}
 }
 

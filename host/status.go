@@ -70,7 +70,7 @@ func (r *Route) hookNames() []string {
 }
 
 // Ready reports, as a status code and a JSON body, whether the gateway should get requests: 503 before the first table,
-// while closing, and, when it is strict, while a route is refused.
+// while closing, and, when it is strict, while a route is refused or a plugin server takes no calls.
 func (g *Gateway) Ready() (int, []byte) {
 	t := g.table.Load()
 	refused := 0
@@ -85,6 +85,8 @@ func (g *Gateway) Ready() (int, []byte) {
 		why = "loading"
 	case g.options.StrictReady && refused > 0:
 		why = "routes are refused"
+	case g.options.StrictReady && g.options.Dead != nil && g.options.Dead() > 0:
+		why = "plugin servers take no calls"
 	}
 	if why != "" {
 		return 503, body(map[string]string{"status": "fail", "reason": why})

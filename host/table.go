@@ -20,9 +20,6 @@ type Table struct {
 	loaded   time.Time
 }
 
-// cutTime is how long flows get to notice that what they wait for was closed.
-const cutTime = 5 * time.Second
-
 // Load makes a table of the set and swaps it in. A definition that is refused, or does not compile, keeps the route it
 // had; one that never had a route gets one that answers 503. Routes whose definition has not changed stay as they are,
 // unless fresh asks for new ones because something outside the definitions changed. What left the table is drained in
@@ -33,75 +30,97 @@ func (g *Gateway) Load(ctx context.Context, set config.Set, open Opener, fresh b
 	if g.closing.Load() {
 		return errors.New("the gateway is closing")
 	}
-	b := builder{g: g, old: g.table.Load(), open: open, fresh: fresh, places: map[string]bool{}, next: &Table{stale: map[*Route]error{}, loaded: time.Now()}}
-	if b.old == nil {
-		b.old = &Table{}
-	}
-	for _, d := range set.Definitions {
-		if d.Active {
-			b.place(ctx, d)
-		}
-	}
-	for i := range set.Refused {
-		b.refuse(&set.Refused[i])
-	}
-	b.next.index = newIndex(b.next.routes, g.options.Match)
+	b := newBuilder(g, open, fresh)
+	b.build(ctx, &set)
 	settle(ctx, b.opened)
+	left := b.left()
 	g.table.Store(b.next)
 	serving, refused := b.next.counts()
 	err := errors.Join(b.errs...)
 	g.options.Metrics.Loaded(serving, refused, err == nil)
 	message := fmt.Sprintf("%d routes serve, %d are refused", serving, refused)
 	g.events.all(sdk.Event{Time: time.Now(), Type: sdk.EventReload, Message: message})
-	g.drain(b.left())
+	g.drain(left)
 	return err
 }
 
 // builder gathers the next table.
 type builder struct {
 	g      *Gateway
-	old    *Table
-	next   *Table
 	open   Opener
 	fresh  bool
+	old    *Table
+	files  map[string]*Route // of the old table
+	ids    map[string]*Route
+	next   *Table
 	places map[string]bool // host and listen path, taken
 	opened []Server
 	errs   []error
 }
 
-func (b *builder) place(ctx context.Context, d *config.Definition) {
+func newBuilder(g *Gateway, open Opener, fresh bool) *builder {
+	b := &builder{
+		g: g, open: open, fresh: fresh, old: g.table.Load(), files: map[string]*Route{}, ids: map[string]*Route{},
+		next: &Table{stale: map[*Route]error{}, loaded: time.Now()}, places: map[string]bool{},
+	}
+	if b.old == nil {
+		b.old = &Table{}
+	}
+	for _, r := range b.old.routes {
+		b.files[r.definition.Source.File], b.ids[r.info.ID] = r, r
+	}
+	return b
+}
+
+// build places what compiles before it goes on with routes whose definition does not: a definition that is good has the
+// better right to its listen path.
+func (b *builder) build(ctx context.Context, set *config.Set) {
+	var failed []func()
+	for _, d := range set.Definitions {
+		if !d.Active {
+			continue
+		}
+		if err := b.place(ctx, d); err != nil {
+			err = fmt.Errorf("%s: api %s: %w", d.Source.File, d.ID, err)
+			b.errs = append(b.errs, err)
+			failed = append(failed, func() { b.keep(d.ID, d.Source.File, d.Listen, err) })
+		}
+	}
+	for _, f := range failed {
+		f()
+	}
+	for i := range set.Refused {
+		f := &set.Refused[i]
+		err := fmt.Errorf("%s: %w", f.File, f.Problems.Err())
+		b.errs = append(b.errs, err)
+		b.keep(f.ID, f.File, config.Listen{Path: f.ListenPath, Host: f.Host}, err)
+	}
+	b.next.index = newIndex(b.next.routes)
+}
+
+func (b *builder) place(ctx context.Context, d *config.Definition) error {
 	before := b.before(d.ID, d.Source.File)
-	if before != nil && before.refused == nil && !b.fresh && reflect.DeepEqual(before.definition, d) {
+	if before != nil && before.refused == nil && b.old.stale[before] == nil && !b.fresh && reflect.DeepEqual(before.definition, d) {
 		b.add(before)
-		return
+		return nil
 	}
 	r, err := compile(ctx, &b.g.options, watched{b.open, &b.opened}, b.g.events, d)
 	if err == nil {
 		b.add(r)
-		return
 	}
-	err = fmt.Errorf("%s: api %s: %w", d.Source.File, d.ID, err)
-	b.errs = append(b.errs, err)
-	b.keep(before, err, func() *Route { return refusedRoute(d.ID, d.Source.File, d.Listen, err, &b.g.options) })
+	return err
 }
 
-func (b *builder) refuse(f *config.Refused) {
-	err := fmt.Errorf("%s: %w", f.File, f.Problems.Err())
-	b.errs = append(b.errs, err)
-	b.keep(b.before(f.ID, f.File), err, func() *Route {
-		return refusedRoute(f.ID, f.File, config.Listen{Path: f.ListenPath, Host: f.Host}, err, &b.g.options)
-	})
-}
-
-// keep goes on with the route there was, or refuses the place. One that has no place of its own is kept to be told of.
-func (b *builder) keep(before *Route, why error, refused func() *Route) {
-	if before != nil && before.refused == nil && !b.taken(before) {
+// keep goes on with the route that a definition had, or refuses its place. One that has no place of its own is kept to be
+// told of.
+func (b *builder) keep(id, file string, l config.Listen, why error) {
+	if before := b.before(id, file); before != nil && before.refused == nil && !b.taken(before) {
 		b.add(before)
 		b.next.stale[before] = why
 		return
 	}
-	r := refused()
-	if r.listen.Path == "" || b.taken(r) {
+	r := refusedRoute(id, file, l, why, &b.g.options)
+	if l.Path == "" || b.taken(r) {
 		b.next.homeless = append(b.next.homeless, r)
 		return
 	}
@@ -117,17 +136,10 @@ func (b *builder) taken(r *Route) bool { return b.places[r.listen.Host+r.listen.
 
 // before finds the route that a definition had: by file, since an id may be what is broken in it, else by id.
 func (b *builder) before(id, file string) *Route {
-	for _, r := range b.old.routes {
-		if r.definition.Source.File == file {
-			return r
-		}
+	if r := b.files[file]; r != nil {
+		return r
 	}
-	for _, r := range b.old.routes {
-		if r.info.ID == id {
-			return r
-		}
-	}
-	return nil
+	return b.ids[id]
 }
 
 // left lists the routes that the new table does not have.
@@ -175,7 +187,7 @@ func (g *Gateway) drain(routes []*Route) {
 		return
 	}
 	g.retired.Go(func() {
-		ctx, cancel := context.WithTimeout(g.ctx, g.options.Drain)
+		ctx, cancel := context.WithTimeout(g.drains, g.options.Drain)
 		defer cancel()
 		for _, err := range g.retireAll(ctx, routes) {
 			g.log.Warn("route did not drain", "error", err.Error())
@@ -186,7 +198,7 @@ func (g *Gateway) drain(routes []*Route) {
 func (g *Gateway) retireAll(ctx context.Context, routes []*Route) []error {
 	errs := make(chan error, len(routes))
 	for _, r := range routes {
-		go func() { errs <- r.retire(ctx, cutTime) }()
+		go func() { errs <- r.retire(ctx) }()
 	}
 	var all []error
 	for range routes {

@@ -19,12 +19,17 @@ func (st *state) splice() {
 		f.Client.WriteHeader(502, f.X.Response().Header(), 0)
 		return
 	}
-	client, err := hijacker.Hijack(f.X.Response().Header())
+	h := f.X.Response().Header()
+	h.Filter(func(f sdk.Field) bool { // of what concerns one connection, the switch alone is passed on
+		return !flow.HopByHop(f.Name) || sdk.EqualFold(f.Name, "Upgrade")
+	})
+	client, err := hijacker.Hijack(h)
 	if err != nil {
 		st.failure = firstLine(err.Error())
 		return
 	}
 	st.begun = true
+	st.hold()
 	defer client.Close() //nolint:errcheck // both ends are done
 	upstream := f.Reply.Upgraded
 	var in atomic.Int64
@@ -43,6 +48,9 @@ func (st *state) splice() {
 		_ = client.Close()
 	}
 	<-done
+	if st.wasCut() {
+		st.failure = errCut.Error()
+	}
 	f.BytesIn += in.Load()
 }
 
@@ -63,8 +71,13 @@ const (
 )
 
 func (g *Gateway) health(st *state, t *Table, q *sdk.Request) bool {
-	if r, n := t.index.find(q.Host(), q.Path()); r != nil && n == len(q.Path()) {
+	if q.Method() != "GET" && q.Method() != "HEAD" {
 		return false
+	}
+	if t != nil {
+		if r, n := t.index.find(q.Host(), q.Path()); r != nil && n == len(q.Path()) {
+			return false
+		}
 	}
 	status, body := 200, g.Hello()
 	if q.Path() == readyPath {
