@@ -66,7 +66,7 @@ func (f fixture) plugin(t *testing.T) *gatewaytest.Process {
 
 func (f fixture) listen(t *testing.T, address string) *gatewaytest.Process {
 	t.Helper()
-	p, _ := gatewaytest.Start(t, "server.py", `^listening on (\S+)$`, []string{"PYTHONPATH=" + f.stubs}, f.python, f.script, "--listen", address)
+	p, _ := gatewaytest.Start(t, "server.py", `^listening on (\S+)$`, []string{"PYTHONPATH=" + f.stubs, "PYTHONDONTWRITEBYTECODE=1"}, f.python, f.script, "--listen", address)
 	return p
 }
 

@@ -15,7 +15,7 @@ func start(t *testing.T, python, script, stubs, mark string) gatewaytest.TykServ
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, m := gatewaytest.Start(t, script, `^listening on (\S+)$`, []string{"PYTHONPATH=" + stubs}, python, script, "--listen", "127.0.0.1:0")
+	p, m := gatewaytest.Start(t, script, `^listening on (\S+)$`, []string{"PYTHONPATH=" + stubs, "PYTHONDONTWRITEBYTECODE=1"}, python, script, "--listen", "127.0.0.1:0")
 	return gatewaytest.TykServer{Process: p, Address: m[1], Mark: mark}
 }
 
