@@ -1,5 +1,6 @@
 # Everything a developer or CI runs. Needs Go, gcc (for the race detector), make and git; the tools are Go tools,
-# pinned in tools.mod and built on first use. `make bench` alone installs something (wrk and nginx, from Debian).
+# pinned in tools.mod and built on first use. As root on Debian, `make test` installs Python and Node if they are missing,
+# and `make bench` wrk and nginx; without them the tests of plugin servers in other languages are skipped.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -41,12 +42,16 @@ demo: build ## Start an upstream, the example plugin server and the gateway; sho
 	$(GO) build -trimpath -o bin/demo ./cmd/demo
 	bin/demo --gateway bin/turnbuckle --plugin bin/demo-plugin --listen '$(LISTEN)' $(if $(ONCE),--once)
 
+.PHONY: toolchains
+toolchains: ## Install what the tests of plugin servers in other languages need (Debian, as root)
+	@.ci/install
+
 .PHONY: test
-test: ## Run every test under the race detector
+test: toolchains ## Run every test under the race detector
 	$(GO) test -race -timeout $(TEST_TIMEOUT) $(PKG)
 
 .PHONY: soak
-soak: ## Run the tests with their full numbers (TURNBUCKLE_SOAK=1); takes long
+soak: toolchains ## Run the tests with their full numbers (TURNBUCKLE_SOAK=1); takes long
 	TURNBUCKLE_SOAK=1 $(GO) test -race -count=1 -timeout 60m $(PKG)
 
 .PHONY: lint

@@ -48,7 +48,7 @@ func Node(t testing.TB, example string) (node, modules string) {
 				t.Fatal(err)
 			}
 		}
-		install := exec.CommandContext(limit(t), npm, "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts")
+		install := exec.CommandContext(limit(t), npm, "ci", "--loglevel=error", "--no-audit", "--no-fund", "--ignore-scripts")
 		install.Dir = dir
 		try(t, install, "npm cannot install what package-lock.json pins")
 	})
