@@ -301,7 +301,7 @@ func TestCertificateReload(t *testing.T) {
 	}
 	cert, key := ca.pair("a.example")
 	writeFile(t, o.CertFiles[0], cert) // the key is still the old one
-	for range 2 { // the second look meets the failure that the first one noted
+	for range 2 {                      // the second look meets the failure that the first one noted
 		if look() != first {
 			t.Error("a half-written pair is used")
 		}
