@@ -103,11 +103,9 @@ type Config struct {
 	Program string
 	// APIs are definitions by file name.
 	APIs map[string]string
-	// Settings is the settings file; empty: none.
-	Settings string
 	// Wrap is a command that the gateway's stands behind, such as unshare; empty: none.
 	Wrap []string
-	// Server is the address of the default plugin server; empty: the settings name it.
+	// Server is the address of the default plugin server.
 	Server string
 }
 
@@ -123,6 +121,9 @@ type Gateway struct {
 // AdminSecret is the secret of the control listener of gateways in tests.
 const AdminSecret = "open-the-gate"
 
+// settings are patient with hooks: an interpreter that has just started, on a machine that is busy, takes its time.
+const settings = "strict: true\ndrain_timeout: 5s\nhooks: {timeout: 15s}\n"
+
 var crashed = regexp.MustCompile(`(?m)^(?:panic:|fatal error:|WARNING: DATA RACE|.*http: panic serving).*$`)
 
 // Serve starts a gateway on free ports and returns when it serves. Definitions that it refuses fail the test, as does
@@ -130,14 +131,10 @@ var crashed = regexp.MustCompile(`(?m)^(?:panic:|fatal error:|WARNING: DATA RACE
 func Serve(t testing.TB, c Config) *Gateway {
 	t.Helper()
 	dir := t.TempDir()
-	args := []string{c.Program, "serve", "--strict", "--listen", "127.0.0.1:0", "--apis", write(t, filepath.Join(dir, "apis"), c.APIs),
-		"--admin-listen", "127.0.0.1:0", "--admin-secret", AdminSecret, "--drain-timeout", "5s"}
-	if c.Server != "" {
-		args = append(args, "--plugin-server", c.Server)
-	}
-	if c.Settings != "" {
-		args = append(args, "--config", filepath.Join(write(t, dir, map[string]string{"turnbuckle.yaml": c.Settings}), "turnbuckle.yaml"))
-	}
+	write(t, filepath.Join(dir, "apis"), c.APIs)
+	write(t, dir, map[string]string{"turnbuckle.yaml": settings})
+	args := []string{c.Program, "serve", "--config", filepath.Join(dir, "turnbuckle.yaml"), "--apis", filepath.Join(dir, "apis"),
+		"--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--admin-secret", AdminSecret, "--plugin-server", c.Server}
 	p, m := Start(t, "turnbuckle", `msg=serving .*\baddress=(\S+)`, nil, append(slices.Clone(c.Wrap), args...)...)
 	t.Cleanup(func() {
 		if m := crashed.FindString(p.Output.String()); m != "" {
@@ -147,7 +144,7 @@ func Serve(t testing.TB, c Config) *Gateway {
 	return &Gateway{Process: p, URL: "http://" + m[1], Admin: "http://" + p.Await(t, `msg="control listener" address=(\S+)`)[1]}
 }
 
-func write(t testing.TB, dir string, files map[string]string) string {
+func write(t testing.TB, dir string, files map[string]string) {
 	t.Helper()
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -157,5 +154,4 @@ func write(t testing.TB, dir string, files map[string]string) string {
 			t.Fatal(err)
 		}
 	}
-	return dir
 }

@@ -62,7 +62,10 @@ func Start(t testing.TB, name, ready string, env []string, args ...string) (*Pro
 	p := &Process{Output: &Output{more: make(chan struct{})}, name: name, ended: make(chan struct{})}
 	p.cmd = exec.Command(args[0], args[1:]...)
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = t.TempDir(), p.Output, p.Output
-	p.cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + p.cmd.Dir, "TMPDIR=" + os.TempDir(), "GORACE=" + os.Getenv("GORACE")}, env...)
+	p.cmd.Env = append([]string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + p.cmd.Dir, "TMPDIR=" + os.TempDir(),
+		"GORACE=atexit_sleep_ms=0 " + os.Getenv("GORACE"), // or every gateway takes a second to end
+	}, env...)
 	if err := p.cmd.Start(); err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
