@@ -275,6 +275,24 @@ func TestEvents(t *testing.T) {
 	}
 }
 
+// Records say what the client asked, whatever hooks made of it.
+func TestRecordsOfChangedRequests(t *testing.T) {
+	hooks := map[string]sdk.Hook{"h": fn(func(x *sdk.Exchange) error {
+		x.Request().SetMethod("PUT")
+		x.Request().SetPath("/a/new")
+		x.Request().Query().Set("b", "2")
+		return nil
+	})}
+	g, w := gateway(t), newWorld(hooks)
+	if err := load(t, g, w, definition(t, plainAPI+"observers: [{observer: o}]\nhooks: {pre: [{hook: h}]}")); err != nil {
+		t.Fatal(err)
+	}
+	get(t, g, "/a/old?a=1")
+	if r := onlyRecord(t, g, w); r.Method != "GET" || r.Path != "/a/old" || r.Query != "a=1" {
+		t.Errorf("got %s %s?%s", r.Method, r.Path, r.Query)
+	}
+}
+
 // Who answered, and what the records say of hooks, is the truth.
 func TestRecords(t *testing.T) {
 	hooks := map[string]sdk.Hook{

@@ -226,7 +226,7 @@ func (st *state) plain(status int, text string) {
 	counters.Begin()
 	counters.End(status, took, 0, f.BytesIn, f.BytesOut)
 	if log := st.gate.options.AccessLog; log != nil {
-		log.Write(st.shard, f, &observe.Entry{Status: status, Took: took, AnsweredBy: st.answeredBy})
+		log.Write(st.shard, f, &observe.Entry{Method: st.method, Status: status, Took: took, AnsweredBy: st.answeredBy})
 	}
 }
 

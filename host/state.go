@@ -17,7 +17,8 @@ type state struct {
 	route *Route
 	shard int
 
-	method  string // as the client sent it
+	method, path, query string // as the client sent them
+
 	variant *variant
 	cors    rules.CORSDecision
 
@@ -41,8 +42,10 @@ func (st *state) begin(f *flow.Flow, g *Gateway) {
 	clear(st.records)
 	*st = state{
 		f: f, gate: g, shard: st.shard, records: st.records[:0], grouped: st.grouped[:0], copyBuffer: st.copyBuffer,
-		method: f.X.Request().Method(), answeredBy: "gateway",
+		answeredBy: "gateway",
 	}
+	q := f.X.Request()
+	st.method, st.path, st.query = q.Method(), q.Path(), q.Query().Raw()
 	f.Sink = st
 }
 
@@ -99,7 +102,7 @@ func (st *state) end() {
 	r.stats.Shard(st.shard).End(status, took, upstream, f.BytesIn, f.BytesOut)
 	if log := st.gate.options.AccessLog; log != nil {
 		log.Write(st.shard, f, &observe.Entry{
-			Route: &r.info, Status: status, Took: took, AnsweredBy: st.answeredBy, Error: st.failure, Hooks: st.records,
+			Route: &r.info, Method: st.method, Status: status, Took: took, AnsweredBy: st.answeredBy, Error: st.failure, Hooks: st.records,
 		})
 	}
 	if len(r.taps) > 0 && !r.definition.DoNotTrack {
@@ -133,7 +136,7 @@ func (st *state) record(status int, took, upstream time.Duration) *sdk.Record {
 	rec := &sdk.Record{
 		Time: f.Start, Duration: took, Upstream: upstream, RequestID: x.RequestID(), Trace: x.Trace(),
 		Route: st.route.info.ID, RouteName: st.route.info.Name, Org: st.route.info.Org, Client: x.ClientAddr(),
-		Method: q.Method(), Scheme: q.Scheme(), Host: q.Host(), Path: q.Path(), Query: q.Query().Raw(), Proto: q.Proto(),
+		Method: st.method, Scheme: q.Scheme(), Host: q.Host(), Path: st.path, Query: st.query, Proto: q.Proto(),
 		UserAgent: q.Header().Get("User-Agent"), Status: status, RequestSize: f.BytesIn, ReplySize: f.BytesOut,
 		Target: f.Reply.Target, AnsweredBy: st.answeredBy, Error: st.failure,
 		Tags:  st.route.definition.Tags,

@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ import (
 // Entry is what an access log line says beside its flow. Route is nil when none was found.
 type Entry struct {
 	Route      *sdk.Route
+	Method     string // as the client sent it; "": as the request has it now
 	Status     int
 	Took       time.Duration
 	AnsweredBy string
@@ -280,7 +282,7 @@ func (l *AccessLog) value(b []byte, field int, f *flow.Flow, e *Entry) ([]byte, 
 			v = e.Route.Org
 		}
 	case fieldMethod:
-		v = r.Method()
+		v = cmp.Or(e.Method, r.Method())
 	case fieldHost:
 		v = r.Host()
 	case fieldPath:
