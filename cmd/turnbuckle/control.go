@@ -69,6 +69,8 @@ func (g *gateway) reload(ctx context.Context) error {
 	done := make(chan error, 1)
 	select {
 	case g.reloads <- done:
+	case <-g.stopped:
+		return errStopping
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -79,6 +81,8 @@ func (g *gateway) reload(ctx context.Context) error {
 		return ctx.Err()
 	}
 }
+
+var errStopping = errors.New("the gateway is stopping")
 
 // reloader does one reload at a time until ctx ends.
 func (g *gateway) reloader(ctx context.Context) error {

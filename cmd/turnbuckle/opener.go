@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -64,7 +65,7 @@ func (s *servers) connect(ctx context.Context, name string, c config.PluginServe
 	o := rpc.Options{
 		Address: c.Address, Authority: c.Authority, Health: c.Health,
 		MaxRecv: int(c.MaxRecv), MaxSend: int(c.MaxSend), Streams: c.Streams, Window: c.Window,
-		ConnectTimeout: c.ConnectTimeout, Host: "turnbuckle/" + version, Log: s.log.With("server", name),
+		ConnectTimeout: c.ConnectTimeout, Host: "turnbuckle/" + version, Log: s.log.With("plugin_server", name),
 	}
 	if c.Protocol != config.ServerAuto {
 		o.Protocol = rpc.Protocol(c.Protocol)
@@ -103,6 +104,22 @@ func (l *lease) Close() error {
 		}
 	})
 	return err
+}
+
+// Identity says which server it is a lease of (see [host.Server]).
+func (l *lease) Identity() any { return l.sharedServer }
+
+// dead counts the servers of which no instance takes calls.
+func (s *servers) dead() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, o := range s.open {
+		if !slices.ContainsFunc(o.Server.Status(), func(i rpc.InstanceStatus) bool { return i.State == rpc.StateReady }) {
+			n++
+		}
+	}
+	return n
 }
 
 // status is what the control listener shows.

@@ -7,6 +7,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -55,10 +58,14 @@ type gateway struct {
 	admin   *http.Server
 	loaded  *definitions
 	reloads chan chan error
+	stopped <-chan struct{} // closed when the gateway begins to stop
 }
 
 func serve(ctx context.Context, e *env, s *config.Settings, warnings config.Problems) (err error) {
 	started := time.Now()
+	hangups := make(chan os.Signal, 1) // from the start to the end: nobody who asks for a reload means to kill
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	g := &gateway{e: e, s: s, reloads: make(chan chan error)}
 	if g.sight, err = newSight(ctx, e, s); err != nil {
 		return err
@@ -70,17 +77,21 @@ func serve(ctx context.Context, e *env, s *config.Settings, warnings config.Prob
 	g.servers, g.targets = newServers(log), newTargets()
 	g.sight.watch(g.servers, g.targets)
 	if err := g.build(ctx); err != nil {
-		return errors.Join(err, g.sight.close(s.DrainTimeout))
+		return errors.Join(err, g.sight.close(closeTimeout))
 	}
 	defer func() { err = errors.Join(err, g.stop()) }()
 
-	loading, cancel := context.WithTimeout(ctx, s.LoadTimeout)
-	err = g.load(loading)
-	cancel()
-	if err != nil && (s.Strict || g.loaded == nil) {
-		return hinted{fmt.Errorf("definitions are refused:\n%w", err), "turnbuckle check lists every problem; without --strict the others would serve"}
+	serving, stop := context.WithCancel(ctx)
+	defer stop()
+	g.stopped = serving.Done()
+	group := newGroup(stop)
+	if err = g.start(serving, group, hangups); err == nil && serving.Err() == nil {
+		log.Info("serving", "address", g.front.Addr().String(), "took", time.Since(started).Round(time.Millisecond).String(), "version", version)
+		<-serving.Done()
+		log.Info("stopping", "drain_timeout", s.DrainTimeout.String())
 	}
-	return g.run(ctx, started)
+	stop()
+	return errors.Join(err, g.shutdown(group))
 }
 
 // build makes what serves, without listening yet.
@@ -93,7 +104,7 @@ func (g *gateway) build(ctx context.Context) error {
 	g.host = host.New(context.WithoutCancel(ctx), host.Options{
 		Log: g.sight.log, Metrics: g.sight.metrics, Replies: replies, AccessLog: g.sight.access, Tracer: g.sight.tracer,
 		Match: s.Routing.Match, MaxBody: s.Listen.MaxBody, Hooks: s.Hooks, Errors: s.Errors, HideGenerator: s.HideGenerator,
-		StrictReady: s.Ready == config.ReadyStrict, Drain: s.DrainTimeout,
+		StrictReady: s.Ready == config.ReadyStrict, Dead: g.servers.dead, Drain: s.DrainTimeout,
 	})
 	l := &s.Listen
 	o := front.Options{
@@ -110,34 +121,54 @@ func (g *gateway) build(ctx context.Context) error {
 	return g.buildAdmin()
 }
 
-// run listens and serves until ctx ends or a listener fails.
-func (g *gateway) run(ctx context.Context, started time.Time) error {
-	log := g.sight.log
-	if err := g.front.Listen(ctx); err != nil {
+// start opens the control listener, loads, and then opens the data listener. When serving ends meanwhile, it returns
+// nil with less done.
+func (g *gateway) start(serving context.Context, group *group, hangups <-chan os.Signal) error {
+	if err := g.control(group); err != nil {
 		return err
 	}
-	serving, stop := context.WithCancel(ctx)
-	defer stop()
-	group := newGroup(stop)
-	group.run(func() error { return g.front.Serve(context.WithoutCancel(ctx)) })
-	if g.admin != nil {
-		l, err := net.Listen("tcp", g.admin.Addr)
-		if err != nil {
-			return errors.Join(hinted{fmt.Errorf("control listener: %w", err), "choose another --admin-listen"}, g.shutdown(group))
-		}
-		log.Info("control listener", "address", l.Addr().String())
-		group.run(func() error { return g.serveAdmin(l) })
+	loading, cancel := context.WithTimeout(serving, g.s.LoadTimeout)
+	err := g.load(loading)
+	cancel()
+	switch {
+	case serving.Err() != nil:
+		return nil
+	case err != nil && (g.s.Strict || g.loaded == nil):
+		return hinted{fmt.Errorf("definitions are refused:\n%w", err), "turnbuckle check lists every problem; without --strict the others would serve"}
+	case err != nil:
+		g.sight.log.Error("some definitions are refused; the others serve", "error", err.Error())
 	}
+	if err := g.front.Listen(serving); err != nil {
+		if serving.Err() != nil {
+			return nil
+		}
+		return hinted{err, "choose another --listen"}
+	}
+	group.run(func() error { return g.front.Serve(context.WithoutCancel(serving)) })
 	group.run(func() error { return g.reloader(serving) })
-	group.run(func() error { return g.hangups(serving) })
+	group.run(func() error { return g.heed(serving, hangups) })
 	if g.s.Watch {
 		group.run(func() error { return g.watch(serving) })
 	}
-	log.Info("serving", "address", g.front.Addr().String(), "took", time.Since(started).Round(time.Millisecond).String(), "version", version)
-	<-serving.Done()
-	log.Info("stopping", "drain_timeout", g.s.DrainTimeout.String())
-	return g.shutdown(group)
+	return nil
 }
+
+// control opens the control listener where there is to be one.
+func (g *gateway) control(group *group) error {
+	if g.admin == nil {
+		return nil
+	}
+	l, err := net.Listen("tcp", g.admin.Addr)
+	if err != nil {
+		return hinted{fmt.Errorf("control listener: %w", err), "choose another --admin-listen"}
+	}
+	g.sight.log.Info("control listener", "address", l.Addr().String())
+	group.run(func() error { return g.serveAdmin(l) })
+	return nil
+}
+
+// closeTimeout bounds what comes after a drain: observers, access log and spans get so long each to take what is left.
+const closeTimeout = 5 * time.Second
 
 // shutdown stops the listeners: not ready first, then what is in flight within the drain timeout.
 func (g *gateway) shutdown(group *group) error {
@@ -145,19 +176,26 @@ func (g *gateway) shutdown(group *group) error {
 	ctx, cancel := context.WithTimeout(context.Background(), g.s.DrainTimeout)
 	defer cancel()
 	err := g.front.Shutdown(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = fmt.Errorf("requests that did not end within the drain timeout of %s were cut", g.s.DrainTimeout)
+	}
 	if g.admin != nil {
-		err = errors.Join(err, g.admin.Shutdown(ctx))
+		ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+		defer cancel()
+		if g.admin.Shutdown(ctx) != nil {
+			_ = g.admin.Close() // whoever looks on longer looks on at nothing
+		}
 	}
 	return errors.Join(err, group.wait())
 }
 
 // stop closes what build made.
 func (g *gateway) stop() error {
-	ctx, cancel := context.WithTimeout(context.Background(), g.s.DrainTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	err := g.host.Close(ctx)
 	g.sight.log.Info("stopped")
-	return errors.Join(err, g.sight.close(g.s.DrainTimeout))
+	return errors.Join(err, g.sight.close(closeTimeout))
 }
 
 // load reads definitions and plugin folders and swaps them in. The error says what is refused; the rest serves.
@@ -168,7 +206,10 @@ func (g *gateway) load(ctx context.Context) error {
 	}
 	for _, p := range d.problems {
 		level := slog.LevelWarn
-		if p.Severity == config.SeverityIgnored {
+		switch p.Severity {
+		case config.SeverityError:
+			level = slog.LevelError
+		case config.SeverityIgnored:
 			level = slog.LevelDebug
 		}
 		g.sight.log.Log(ctx, level, "definition", "severity", p.Severity.String(), "problem", p.Error())

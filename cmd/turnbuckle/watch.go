@@ -5,27 +5,46 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
 )
 
-// settleTime is how long files must have been left alone before a change is read: editors and copies write in steps.
-const settleTime = 150 * time.Millisecond
+const (
+	// settleTime is how long files must have been left alone before a change is read: editors and copies write in steps.
+	settleTime = 150 * time.Millisecond
+	// settleLimit is when it is read although they are not left alone.
+	settleLimit = 2 * time.Second
+)
 
-// watch reloads when definitions or plugin folders change, until ctx ends.
+// watch reloads when definitions or plugin folders change, until ctx ends. What keeps it from watching is no reason not
+// to serve: reloads then come by SIGHUP and the control listener alone.
 func (g *gateway) watch(ctx context.Context) error {
+	if err := g.watchFiles(ctx); err != nil {
+		g.sight.log.Warn("changes of files are not noticed; send SIGHUP after a change", "error", err.Error())
+	}
+	return nil
+}
+
+func (g *gateway) watchFiles(ctx context.Context) error {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
 		return fmt.Errorf("watching files: %w", err)
 	}
 	defer w.Close() //nolint:errcheck // it has nothing to write
-	g.watchFolders(w)
+	folders := newFolders(g.s.APIs, g.s.Plugins)
+	folders.watch(w)
 	quiet := time.NewTimer(time.Hour)
+	quiet.Stop()
 	defer quiet.Stop()
+	var first time.Time // of the changes that wait
+	change := func() {
+		if first.IsZero() {
+			first = time.Now()
+		}
+		quiet.Reset(min(settleTime, max(0, settleLimit-time.Since(first))))
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -34,46 +53,78 @@ func (g *gateway) watch(ctx context.Context) error {
 			if !ok {
 				return errors.New("watching files: the watcher ended")
 			}
-			if e.Op != fsnotify.Chmod {
-				quiet.Reset(settleTime)
+			if e.Op != fsnotify.Chmod && folders.concerned(e.Name) {
+				change()
 			}
 		case err := <-w.Errors:
 			g.sight.log.Warn("watching files", "error", err.Error())
-			quiet.Reset(settleTime) // events may have been lost
+			change() // events may have been lost
 		case <-quiet.C:
-			g.watchFolders(w) // folders may have come
+			first = time.Time{}
+			folders.watch(w)  // some may have come, or been put in another's place
 			_ = g.reload(ctx) // the reloader has logged it
 		}
 	}
 }
 
-// watchFolders watches the folder of definitions and each plugin folder; those that are not there are left out.
-func (g *gateway) watchFolders(w *fsnotify.Watcher) {
-	_ = w.Add(g.s.APIs)
-	if w.Add(g.s.Plugins) != nil {
+// folders are those that definitions and plugins come from. Their parents are watched too: that is where one shows that
+// is made, renamed or, being a symbolic link, pointed elsewhere.
+type folders struct {
+	apis, plugins string
+}
+
+func newFolders(apis, plugins string) *folders {
+	return &folders{filepath.Clean(apis), filepath.Clean(plugins)}
+}
+
+// watch begins to watch what is there. A folder is watched anew each time, for the one of its name may be another.
+func (f *folders) watch(w *fsnotify.Watcher) {
+	again := func(path string) error {
+		_ = w.Remove(path) // it may not be watched
+		return w.Add(path)
+	}
+	for _, parent := range []string{filepath.Dir(f.apis), filepath.Dir(f.plugins)} {
+		_ = w.Add(parent)
+	}
+	_ = again(f.apis)
+	if again(f.plugins) != nil {
 		return
 	}
-	entries, err := os.ReadDir(g.s.Plugins)
+	entries, err := os.ReadDir(f.plugins)
 	if err != nil {
 		return
 	}
 	for _, e := range entries {
-		if e.IsDir() {
-			_ = w.Add(filepath.Join(g.s.Plugins, e.Name()))
+		if path := filepath.Join(f.plugins, e.Name()); isFolder(path) {
+			_ = again(path)
 		}
 	}
 }
 
-// hangups reloads on SIGHUP until ctx ends.
-func (g *gateway) hangups(ctx context.Context) error {
-	c := make(chan os.Signal, 1)
-	signal.Notify(c, syscall.SIGHUP)
-	defer signal.Stop(c)
+// isFolder follows symbolic links: plugin folders may be such.
+func isFolder(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+// concerned reports whether a change of that path may be one of definitions or plugins: of what stands beside a folder,
+// only the folder itself is.
+func (f *folders) concerned(path string) bool {
+	path = filepath.Clean(path)
+	if path == f.apis || path == f.plugins {
+		return true
+	}
+	dir := filepath.Dir(path)
+	return dir == f.apis || dir == f.plugins || filepath.Dir(dir) == f.plugins
+}
+
+// heed reloads at each hangup until ctx ends. Those that come while one is heeded are one.
+func (g *gateway) heed(ctx context.Context, hangups <-chan os.Signal) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-c:
+		case <-hangups:
 			if err := g.front.Reload(); err != nil {
 				g.sight.log.Error("certificates", "error", err.Error())
 			}

@@ -85,8 +85,8 @@ func (a *api) guarded() http.Handler {
 func (a *api) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		given := r.Header.Get("X-Tyk-Authorization")
-		if bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
-			given = bearer
+		if scheme, bearer, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
+			given = strings.TrimLeft(bearer, " ")
 		}
 		sum := sha256.Sum256([]byte(given))
 		if subtle.ConstantTimeCompare(sum[:], a.secret[:]) != 1 {
@@ -110,7 +110,7 @@ func (a *api) audit(r *http.Request, status int) {
 
 func (a *api) reload(w http.ResponseWriter, r *http.Request) {
 	if err := a.o.Reload(r.Context()); err != nil {
-		reply(w, 200, map[string]string{"status": "ok", "message": "reloaded; some definitions are refused: " + err.Error()})
+		reply(w, 200, map[string]string{"status": "ok", "message": "not all is as the files say; what served before goes on: " + err.Error()})
 		return
 	}
 	reply(w, 200, map[string]string{"status": "ok", "message": ""})

@@ -52,6 +52,7 @@ func TestControlAPI(t *testing.T) {
 		{"wrong scheme", "GET", "/v1/routes", "Authorization", "Basic s3cret", 403, "invalid"},
 		{"no secret on what is not there", "GET", "/nothing", "", "", 403, "invalid"},
 		{"bearer", "GET", "/v1/routes", "Authorization", "Bearer s3cret", 200, "because"},
+		{"schemes know no case (RFC 9110 §11.1)", "GET", "/v1/routes", "Authorization", "bearer s3cret", 200, "because"},
 		{"tyk's header", "GET", "/v1/routes", "X-Tyk-Authorization", "s3cret", 200, "because"},
 		{"servers", "GET", "/v1/servers", "X-Tyk-Authorization", "s3cret", 200, "default"},
 		{"metrics", "GET", "/metrics", "Authorization", "Bearer s3cret", 200, "up 1"},

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/turnbuckle-gateway/turnbuckle/host/config"
+)
+
+func put(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func rename(t *testing.T, from, to string) {
+	t.Helper()
+	if err := os.Rename(from, to); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func link(t *testing.T, target, name string) {
+	t.Helper()
+	if err := os.Symlink(target, name+".next"); err != nil {
+		t.Fatal(err)
+	}
+	rename(t, name+".next", name)
+}
+
+// Every way in which files change is noticed.
+func TestWatch(t *testing.T) {
+	tests := []struct {
+		name          string
+		before, after func(t *testing.T, dir string)
+	}{
+		{"file written", func(t *testing.T, d string) { put(t, d+"/apis/a.yaml", "1") }, func(t *testing.T, d string) { put(t, d+"/apis/a.yaml", "2") }},
+		{"file renamed into its place, as editors do",
+			func(t *testing.T, d string) { put(t, d+"/apis/a.yaml", "1") },
+			func(t *testing.T, d string) { put(t, d+"/x", "2"); rename(t, d+"/x", d+"/apis/a.yaml") }},
+		{"file removed",
+			func(t *testing.T, d string) { put(t, d+"/apis/a.yaml", "1") },
+			func(t *testing.T, d string) { _ = os.Remove(d + "/apis/a.yaml") }},
+		{"folder made later", func(*testing.T, string) {}, func(t *testing.T, d string) { put(t, d+"/apis/a.yaml", "1") }},
+		{"folder in another's place",
+			func(t *testing.T, d string) { put(t, d+"/apis/a.yaml", "1"); put(t, d+"/new/a.yaml", "2") },
+			func(t *testing.T, d string) { rename(t, d+"/apis", d+"/old"); rename(t, d+"/new", d+"/apis") }},
+		{"link to a folder pointed elsewhere",
+			func(t *testing.T, d string) {
+				put(t, d+"/v1/a.yaml", "1")
+				put(t, d+"/v2/a.yaml", "2")
+				link(t, "v1", d+"/apis")
+			},
+			func(t *testing.T, d string) { link(t, "v2", d+"/apis") }},
+		{"a config map's ..data",
+			func(t *testing.T, d string) {
+				put(t, d+"/apis/..1/a.yaml", "1")
+				put(t, d+"/apis/..2/a.yaml", "2")
+				link(t, "..1", d+"/apis/..data")
+				link(t, "..data/a.yaml", d+"/apis/a.yaml")
+			},
+			func(t *testing.T, d string) { link(t, "..2", d+"/apis/..data") }},
+		{"plugin folder", func(t *testing.T, d string) { put(t, d+"/plugins.d/p/plugin.yaml", "1") },
+			func(t *testing.T, d string) { put(t, d+"/plugins.d/p/plugin.yaml", "2") }},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			tt.before(t, dir)
+			ctx, cancel := context.WithCancel(t.Context())
+			g := &gateway{
+				s:     &config.Settings{APIs: dir + "/apis", Plugins: dir + "/plugins.d"},
+				sight: &sight{log: slog.New(slog.DiscardHandler)}, reloads: make(chan chan error), stopped: ctx.Done(),
+			}
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				_ = g.watch(ctx)
+			}()
+			reloaded := func() {
+				t.Helper()
+				select {
+				case done := <-g.reloads:
+					done <- nil
+				case <-time.After(patience):
+					t.Fatal("the change is not noticed")
+				}
+			}
+			waitWatched(t, g, dir)
+			tt.after(t, dir)
+			reloaded()
+			put(t, dir+"/apis/next.yaml", "") // what is there now is watched, too
+			reloaded()
+			cancel()
+			<-ended
+		})
+	}
+}
+
+// waitWatched causes changes until one is noticed, and takes the reloads that come of them.
+func waitWatched(t *testing.T, g *gateway, dir string) {
+	t.Helper()
+	tick := time.NewTicker(3 * settleTime) // each change settles before the next
+	defer tick.Stop()
+	probe := dir + "/plugins.d"
+	if _, err := os.Stat(probe); err == nil {
+		probe += "/probe"
+	}
+	for n := 0; ; n++ {
+		select {
+		case done := <-g.reloads:
+			done <- nil
+			return
+		case <-tick.C:
+			if n%2 == 0 {
+				put(t, probe+"/x", "1")
+			} else {
+				_ = os.RemoveAll(probe)
+			}
+		case <-time.After(patience):
+			t.Fatal("nothing is watched")
+		}
+	}
+}
+
+// A folder that is written to all the time is read all the same.
+func TestWatchDoesNotStarve(t *testing.T) {
+	dir := t.TempDir()
+	put(t, dir+"/apis/a.yaml", "1")
+	ctx, cancel := context.WithCancel(t.Context())
+	g := &gateway{
+		s:     &config.Settings{APIs: dir + "/apis", Plugins: dir + "/plugins.d"},
+		sight: &sight{log: slog.New(slog.DiscardHandler)}, reloads: make(chan chan error), stopped: ctx.Done(),
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = g.watch(ctx)
+	}()
+	tick := time.NewTicker(settleTime / 5)
+	defer tick.Stop()
+	for late := time.After(patience); ; {
+		select {
+		case done := <-g.reloads:
+			done <- nil
+			cancel()
+			<-ended
+			return
+		case <-tick.C:
+			put(t, dir+"/apis/a.yaml", "more")
+		case <-late:
+			t.Fatal("never read")
+		}
+	}
+}
+
+func TestConcerned(t *testing.T) {
+	f := newFolders("/etc/tb/apis/", "plugins.d")
+	for path, want := range map[string]bool{
+		"/etc/tb/apis": true, "/etc/tb/apis/a.yaml": true, "/etc/tb/access.log": false, "/etc/tb/apis.old/a": false,
+		"./plugins.d": true, "plugins.d/p": true, "plugins.d/p/plugin.yaml": true, "./access.log": false,
+	} {
+		if f.concerned(path) != want {
+			t.Errorf("%s: want %v", path, want)
+		}
+	}
+}
+
+// What is asked while the gateway stops is told so at once.
+func TestReloadWhileStopping(t *testing.T) {
+	stopped := make(chan struct{})
+	close(stopped)
+	g := &gateway{reloads: make(chan chan error), stopped: stopped}
+	if err := g.reload(t.Context()); err != errStopping { //nolint:errorlint // the very one
+		t.Errorf("got %v", err)
+	}
+}
