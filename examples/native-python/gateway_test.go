@@ -21,6 +21,7 @@ func TestPlugin(t *testing.T) {
 	t.Run("gateway stops", f.gatewayStops)
 	t.Run("rolling restart", f.rollingRestart)
 	t.Run("takeover", f.takeover)
+	t.Run("drained", f.drained)
 	t.Run("killed", f.killed)
 }
 
@@ -64,9 +65,10 @@ func (f fixture) plugin(t *testing.T) *gatewaytest.Process {
 	return f.listen(t, "unix:"+f.socket)
 }
 
-func (f fixture) listen(t *testing.T, address string) *gatewaytest.Process {
+func (f fixture) listen(t *testing.T, address string, more ...string) *gatewaytest.Process {
 	t.Helper()
-	p, _ := gatewaytest.Start(t, "server.py", `^listening on (\S+)$`, []string{"PYTHONPATH=" + f.stubs, "PYTHONDONTWRITEBYTECODE=1"}, f.python, f.script, "--listen", address)
+	p, _ := gatewaytest.Start(t, "server.py", `^listening on (\S+)$`, []string{"PYTHONPATH=" + f.stubs, "PYTHONDONTWRITEBYTECODE=1"},
+		append([]string{f.python, f.script, "--listen", address}, more...)...)
 	return p
 }
 

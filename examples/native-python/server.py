@@ -33,12 +33,16 @@ def Welcome(x):
 
 @plugin.hook(PRE, needs=["headers", "values"])
 async def Hold(x):
-    """Waits until a request with X-Release opens the gate that X-Hold names."""
+    """Waits X-Sleep seconds, and until a request with X-Release opens the gate that X-Hold names."""
     if x.value("greeted") is None:
         raise RuntimeError("Welcome did not run before")
     release, name = x.headers.get("X-Release"), x.headers.get("X-Hold")
     if release:
         gates.setdefault(release, asyncio.Event()).set()
+    sleep = float(x.headers.get("X-Sleep", "0"))
+    if sleep:
+        print("sleeping", flush=True)
+        await asyncio.sleep(sleep)
     if not name:
         return
     print("holding", name, flush=True)
@@ -101,4 +105,6 @@ def Watch(thing):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--listen", default="unix:/tmp/turnbuckle-native-python.sock")
-    asyncio.run(turnbuckle.serve(plugin, parser.parse_args().listen))
+    parser.add_argument("--linger", type=float, default=2)
+    args = parser.parse_args()
+    asyncio.run(turnbuckle.serve(plugin, args.listen, linger=args.linger))

@@ -234,9 +234,10 @@ def set_failure(reply, code, message):
     reply.failure.code, reply.failure.message = code, message[:1024]
 
 
-async def serve(plugin, address, grace=10):
-    """Serves on host:port or unix:PATH until SIGTERM, then drains. An instance that is started on the same path takes over
-    from this one: each has a socket of its own, and the path is a link to the youngest."""
+async def serve(plugin, address, grace=10, linger=2):
+    """Serves on host:port or unix:PATH until SIGTERM. Then hosts have linger seconds to move to another instance before they
+    are asked to leave, and grace seconds in all. An instance that is started on the same path takes over from this one:
+    each has a socket of its own, and the path is a link to the youngest."""
     server = grpc.aio.server(options=[
         ("grpc.http2.min_ping_interval_without_data_ms", 5000),  # the host may ping as often
         ("grpc.keepalive_permit_without_calls", 1),
@@ -258,12 +259,16 @@ async def serve(plugin, address, grace=10):
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     await stop.wait()
+    # First GOAWAY: a host with nowhere else to go connects to who has taken over and moves, calls and all.
+    ending = asyncio.create_task(server.stop(grace))
+    await asyncio.wait((ending,), timeout=linger)
+    # Who is still there has found nobody, or is busy here.
     await say(wellness, health_pb2.HealthCheckResponse.NOT_SERVING)
     servicer.drain()
-    deadline = time.monotonic() + grace
-    while servicer.streams and time.monotonic() < deadline:
+    while servicer.streams and not ending.done():
         await asyncio.sleep(0.01)
-    await server.stop(0.1)  # of what is left, only health watches matter to nobody
+    await server.stop(0.1)  # health watches may be left
+    await ending
     print("stopped", flush=True)
 
 
