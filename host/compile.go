@@ -15,7 +15,8 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
-// compiler makes a route of a definition.
+// compiler makes a route of a definition. What the route goes on using must not hold on to it: through its opener it
+// knows the load it belongs to, and through that the table before, and so on.
 type compiler struct {
 	o      *Options
 	open   Opener
@@ -258,9 +259,10 @@ func (c *compiler) step(h sdk.Hook, run []placed) step {
 		}))
 	}
 	s.name = strings.Join(names, "+")
+	events, r := c.events, c.r
 	s.hook = policy.Wrap(policy.Call{
 		Name: s.name, Phase: s.phase, Policy: first.policy, Budget: c.d.Budget,
-		Notify: func(b policy.BreakerChange) { c.events.breaker(c.r, s, b) },
+		Notify: func(b policy.BreakerChange) { events.breaker(r, s, b) },
 	}, h)
 	return s
 }
@@ -320,6 +322,7 @@ func (c *compiler) tap(key tapKey) (*observe.Tap, error) {
 		key.identity = shared.Identity()
 	}
 	t := c.events.tap(key, s.Observer(key.observer))
-	c.r.closers = append(c.r.closers, func(ctx context.Context) error { return c.events.untap(ctx, key) })
+	events := c.events
+	c.r.closers = append(c.r.closers, func(ctx context.Context) error { return events.untap(ctx, key) })
 	return t, nil
 }

@@ -12,7 +12,7 @@ import (
 // authSteps runs the auth hooks, those after them, and the checks of the session that came of it, unless the path is
 // ignored, where post_key_auth hooks run alone. The order is Tyk's: a post_key_auth hook sees keys that have expired.
 func (c *compiler) authSteps(auth, postKeyAuth []step) []step {
-	last := auth[len(auth)-1].(*hookStep)
+	last, versioned := auth[len(auth)-1].(*hookStep), c.d.Versions.In != config.VersionNone
 	steps := []step{stepFunc(func(st *state) error {
 		if st.ignored {
 			return nil
@@ -32,7 +32,7 @@ func (c *compiler) authSteps(auth, postKeyAuth []step) []step {
 		if err := st.identified(last); err != nil { // a hook may have taken the identity away
 			return err
 		}
-		return st.rights(c.d.Versions.In != config.VersionNone)
+		return st.rights(versioned)
 	}))
 }
 

@@ -201,7 +201,7 @@ func (o *opener) Plugin(server, hook string, _ []byte) (config.Policy, error) {
 
 // Upstream makes the upstream of a definition.
 func (o *opener) Upstream(d *config.Definition, target string) (host.Upstream, error) {
-	c := &d.Upstream
+	c, notify := &d.Upstream, o.notify
 	opts := upstream.Options{
 		Protocol: upstream.Protocol(c.Protocol),
 		Timeouts: upstream.Timeouts{Dial: c.Timeouts.Dial, Header: c.Timeouts.Header, Total: c.Timeouts.Total},
@@ -212,7 +212,7 @@ func (o *opener) Upstream(d *config.Definition, target string) (host.Upstream, e
 			Interval: c.Health.Interval, Timeout: c.Health.Timeout, Method: c.Health.Method, Path: c.Health.Path,
 			Body: c.Health.Body, Status: c.Health.Status, Healthy: c.Health.Healthy, Unhealthy: c.Health.Unhealthy,
 		},
-		Notify: func(e upstream.Event) { o.notify(d, e) },
+		Notify: func(e upstream.Event) { notify(d, e) },
 	}
 	for _, h := range c.Health.Headers {
 		opts.Health.Header = append(opts.Health.Header, sdk.Field(h))
