@@ -1,16 +1,19 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config/tyk"
+	"github.com/turnbuckle-gateway/turnbuckle/host/observe"
 )
 
 // defaultConfig is read when it is there and no other file is named.
@@ -37,7 +40,7 @@ var settingFlags = [...][3]string{
 // addSettingFlags offers the shared flags; the returned function loads the settings they amount to.
 func addSettingFlags(cmd *cobra.Command, e *env) func() (config.Settings, config.Problems, error) {
 	flags := cmd.Flags()
-	file := flags.StringP("config", "c", "", "settings file (default "+defaultConfig+" if it is there)")
+	file := flags.StringP("config", "c", "", "settings file (default $"+config.EnvConfigFile+", else "+defaultConfig+" if it is there)")
 	for _, f := range settingFlags {
 		flags.String(f[0], "", f[2])
 	}
@@ -67,14 +70,29 @@ func loadSettings(file string, environ []string, flags map[string]string) (confi
 	}
 	src := config.SettingsSource{File: file, Environ: environ, Flags: flags, WorkDir: dir}
 	if file == "" {
-		src.File = defaultConfig
+		file, _ = lookupIn(environ)(config.EnvConfigFile)
+		src.File = cmp.Or(file, defaultConfig)
 	}
 	src.Data, err = os.ReadFile(src.File)
 	if err != nil && (file != "" || !errors.Is(err, fs.ErrNotExist)) {
 		return config.Settings{}, nil, fmt.Errorf("settings: %w", err)
 	}
 	s, problems := config.LoadSettings(src)
-	return s, problems, nil
+	return s, append(problems, unknownFields(s.AccessLog.Fields)...), nil
+}
+
+// unknownFields checks the one list in the settings that config cannot: the fields are the access log's own.
+func unknownFields(fields []string) config.Problems {
+	known := observe.AccessFields()
+	for i, name := range fields {
+		if !slices.Contains(known, name) {
+			return config.Problems{{
+				Severity: config.SeverityError, Path: fmt.Sprintf("$.access_log.fields[%d]", i),
+				Message: fmt.Sprintf("unknown field %q", name), Hint: "fields are " + strings.Join(known, ", "),
+			}}
+		}
+	}
+	return nil
 }
 
 // definitions reads everything the settings name: definitions, plugin folders, servers.
