@@ -1,0 +1,48 @@
+package main
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestMain makes this test binary also the gateway itself and the programs around it: each is a command on the PATH of
+// scripts and tests, and runs as a process of its own.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"turnbuckle": main,
+		"upstream":   program(runUpstream),
+		"tykplugin":  program(runTykPlugin),
+		"plugin":     runNativePlugin,
+		"hostile":    program(runHostile),
+	})
+}
+
+// program makes a main of run that ends well when it is told to.
+func program(run func(args []string) error) func() {
+	return func() {
+		told := make(chan os.Signal, 1)
+		signal.Notify(told, syscall.SIGTERM)
+		go func() {
+			<-told
+			os.Exit(0)
+		}()
+		if err := run(os.Args[1:]); err != nil {
+			_, _ = os.Stderr.WriteString(os.Args[0] + ": " + err.Error() + "\n")
+			os.Exit(1)
+		}
+	}
+}
+
+// TestScripts runs testdata/script; testdata/README.md has the commands.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                "testdata/script",
+		Setup:              setupScript,
+		Cmds:               scriptCommands(),
+		RequireUniqueNames: true,
+	})
+}
