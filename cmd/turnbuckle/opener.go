@@ -31,6 +31,7 @@ type servers struct {
 type serverKey struct {
 	name     string
 	settings config.PluginServer
+	files    string // see ofServer
 }
 
 type sharedServer struct {
@@ -47,7 +48,7 @@ func newServers(log *slog.Logger) *servers {
 func (s *servers) get(ctx context.Context, name string, settings config.PluginServer) (host.Server, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	key := serverKey{name, settings}
+	key := serverKey{name, settings, ofServer(&settings)}
 	shared := s.open[key]
 	if shared == nil {
 		opened, err := s.connect(ctx, name, settings)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -57,6 +58,7 @@ type gateway struct {
 	front   *front.Front
 	admin   *http.Server
 	loaded  *definitions
+	files   stamps // of what is loaded
 	reloads chan chan error
 	stopped <-chan struct{} // closed when the gateway begins to stop
 }
@@ -214,9 +216,10 @@ func (g *gateway) load(ctx context.Context) error {
 		}
 		g.sight.log.Log(ctx, level, "definition", "severity", p.Severity.String(), "problem", p.Error())
 	}
-	fresh := g.loaded != nil && !sameOutside(g.loaded, d)
+	files := outside(g.s, d)
+	fresh := g.loaded != nil && !(sameOutside(g.loaded, d) && maps.Equal(g.files, files))
 	open := &opener{ctx: ctx, servers: g.servers, targets: g.targets, defs: d, notify: g.targetEvent}
 	loadErr := g.host.Load(ctx, d.set, open, fresh)
-	g.loaded = d
+	g.loaded, g.files = d, files
 	return errors.Join(err, loadErr)
 }

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"maps"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/turnbuckle-gateway/turnbuckle/host/config"
+)
+
+// Files that definitions name count as changes of them, also when the definitions stay what they were.
+func TestStamps(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"/ca.pem", "/plugin.pem", "/errors/error.json"} {
+		put(t, dir+name, "1")
+	}
+	def := &config.Definition{Upstream: config.Upstream{TLS: config.ClientTLS{CAFile: dir + "/ca.pem", KeyFile: dir + "/missing"}}}
+	def.Errors.Dir = dir + "/errors"
+	d := &definitions{set: config.Set{Definitions: []*config.Definition{def}}}
+	server := &config.PluginServer{TLS: config.PluginTLS{Enabled: true, CAFile: dir + "/plugin.pem"}}
+	before, beforeServer := outside(&config.Settings{}, d), ofServer(server)
+	if !maps.Equal(before, outside(&config.Settings{}, d)) || beforeServer != ofServer(server) {
+		t.Fatal("nothing has changed")
+	}
+	later := time.Now().Add(time.Hour)
+	for _, name := range []string{"/ca.pem", "/errors/error.json"} {
+		if err := os.Chtimes(dir+name, later, later); err != nil {
+			t.Fatal(err)
+		}
+		after := outside(&config.Settings{}, d)
+		if maps.Equal(before, after) {
+			t.Errorf("%s: the change goes unseen", name)
+		}
+		before = after
+	}
+	put(t, dir+"/missing", "here")
+	if maps.Equal(before, outside(&config.Settings{}, d)) {
+		t.Error("a file that came goes unseen")
+	}
+	put(t, dir+"/plugin.pem", "another")
+	if beforeServer == ofServer(server) {
+		t.Error("a plugin server's certificate that changed goes unseen")
+	}
+	if ofServer(&config.PluginServer{}) != "" {
+		t.Error("a server without TLS has no files")
+	}
+}
