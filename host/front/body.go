@@ -27,6 +27,18 @@ const (
 	bodyBroken // what follows on the connection may be anything
 )
 
+// wanted reports whether somebody may read on. An upstream that was sent the header (flow.Times.Sent) may do so although
+// it has not begun to: its reply can be faster than the goroutine that sends the body.
+func (b *body) wanted() bool {
+	switch b.state.Load() {
+	case bodyUnread:
+		return b.from != nil && !b.flow.Times.Sent.IsZero()
+	case bodyRead:
+		return false
+	}
+	return true
+}
+
 // Read reads from the client.
 func (b *body) Read(p []byte) (int, error) {
 	if b.state.Load() == bodyUnread {

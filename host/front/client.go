@@ -51,7 +51,7 @@ func (c *client) WriteHeader(status int, h *sdk.Header, length int64) {
 	if length > 0 || length == 0 && status != http.StatusNoContent && status != http.StatusNotModified {
 		to["Content-Length"] = append(c.slab(1), lengthText(h, length))
 	}
-	if c.body.state.Load() >= bodyReading && c.body.state.Load() != bodyRead {
+	if c.body.wanted() {
 		c.overtake(to)
 	}
 	c.w.WriteHeader(status) // and net/http has copied the header

@@ -10,6 +10,7 @@ import (
 	"net/textproto"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/flow"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
@@ -288,6 +289,28 @@ func TestEarlyReply(t *testing.T) {
 	send(t, c, "0\r\n\r\n")
 	if rest, err := io.ReadAll(resp.Body); len(rest) > 0 || err != nil {
 		t.Errorf("rest: %q, %v", rest, err)
+	}
+}
+
+// A reply of an upstream's that is there before anybody has read of the body leaves at once, and the body is all there.
+func TestReplyBeforeTheBody(t *testing.T) {
+	f := start(t, Options{}, func(f *flow.Flow) {
+		f.Times.Sent = time.Now()
+		f.Client.WriteHeader(200, header("Content-Type", "text/plain"), -1)
+		if err := f.Client.Flush(); err != nil {
+			t.Error(err)
+		}
+		_, _ = io.Copy(f.Client, f.Body)
+	})
+	c := dial(t, f)
+	send(t, c, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhe")
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	send(t, c, "llo")
+	if b, err := io.ReadAll(resp.Body); string(b) != "hello" || err != nil {
+		t.Errorf("got %q, %v", b, err)
 	}
 }
 
