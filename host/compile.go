@@ -198,11 +198,12 @@ type placed struct {
 	server string
 	from   Server
 	policy config.Policy
+	untold bool // no timeout was said: the protocol's default holds
 }
 
 // joins reports whether two neighbours may be one call: a group has one deadline and one outcome to act on.
 func (p *placed) joins(q *placed) bool {
-	return p.server == q.server && p.policy == q.policy && p.policy.OnError != config.OnErrorSkip
+	return p.server == q.server && p.policy == q.policy && p.untold == q.untold && p.policy.OnError != config.OnErrorSkip
 }
 
 func (c *compiler) place(ref config.HookRef, phase sdk.Phase) (placed, error) {
@@ -220,12 +221,12 @@ func (c *compiler) place(ref config.HookRef, phase sdk.Phase) (placed, error) {
 		return placed{}, fmt.Errorf("hook %s of server %s: %w", ref.Name, serverName(ref.Server), err)
 	}
 	p := ref.Policy.WithDefaults(own).WithDefaults(c.o.Hooks)
-	said := p.Body.Mode
+	said, untold := p.Body.Mode, p.Timeout == 0
 	p = p.WithDefaults(config.DefaultPolicy(c.d.Dialect))
 	if said == "" && c.d.Dialect == config.DialectNative {
 		p.Body.Mode = "" // as the hook's own needs say
 	}
-	return placed{hook, use, serverName(ref.Server), server, p}, nil
+	return placed{hook, use, serverName(ref.Server), server, p, untold}, nil
 }
 
 func (c *compiler) steps(run []placed) []step {
@@ -260,10 +261,14 @@ func (c *compiler) step(h sdk.Hook, run []placed) step {
 	}
 	s.name = strings.Join(names, "+")
 	events, r := c.events, c.r
-	s.hook = policy.Wrap(policy.Call{
+	call := policy.Call{
 		Name: s.name, Phase: s.phase, Policy: first.policy, Budget: c.d.Budget,
 		Notify: func(b policy.BreakerChange) { events.breaker(r, s, b) },
-	}, h)
+	}
+	if first.untold {
+		call.Timeout = s.defaultTimeout
+	}
+	s.hook = policy.Wrap(call, h)
 	return s
 }
 

@@ -173,6 +173,14 @@ func (h *hookStep) speaksTyk() bool {
 	return h.tyk
 }
 
+// defaultTimeout is what a call may take when nobody said: a server of Tyk's protocol was written for no deadline at all.
+func (h *hookStep) defaultTimeout() time.Duration {
+	if h.speaksTyk() {
+		return config.DefaultTykTimeout
+	}
+	return config.DefaultNativeTimeout
+}
+
 // outcomeOf classifies how a call ended.
 func outcomeOf(err error, x *sdk.Exchange) sdk.Outcome {
 	if err == nil {

@@ -610,3 +610,28 @@ func (discard) WriteHeader(int, *sdk.Header, int64) {}
 func (discard) Write(p []byte) (int, error)         { return len(p), nil }
 func (discard) Flush() error                        { return nil }
 func (discard) WriteTrailer(*sdk.Header)            {}
+
+// TestDefaultTimeoutIsTheProtocols looks at the deadline that hooks are given.
+func TestDefaultTimeoutIsTheProtocols(t *testing.T) {
+	left := map[string]time.Duration{}
+	look := func(name string) sdk.Hook {
+		return sdk.HookFunc(func(ctx context.Context, _ *sdk.Exchange) error {
+			if d, ok := ctx.Deadline(); ok {
+				left[name] = time.Until(d).Round(time.Second)
+			}
+			return nil
+		})
+	}
+	w := newWorld(map[string]sdk.Hook{"tyk": look("tyk"), "native": look("native"), "tyksaid": look("tyksaid")})
+	g := gateway(t)
+	err := load(t, g, w, definition(t, plainAPI+"hooks: {pre: [{hook: tyk}, {hook: native}, {hook: tyksaid, timeout: 20s}]}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c := get(t, g, "/a"); c.status != 200 {
+		t.Fatalf("got %d", c.status)
+	}
+	if left["tyk"] != 5*time.Second || left["native"] != time.Second || left["tyksaid"] != 20*time.Second {
+		t.Errorf("got %v", left)
+	}
+}

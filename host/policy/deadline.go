@@ -10,12 +10,12 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
-// Deadline ends the context of a call after timeout, or earlier when budget, the time all hooks of one exchange may
+// Deadline ends the context of a call after what timeout says at its beginning, or earlier when budget, the time all hooks of one exchange may
 // take together, is used up before; 0 is no bound. A hook that returned no error after its deadline is believed.
-func Deadline(timeout, budget time.Duration, now func() time.Time) Middleware {
+func Deadline(timeout func() time.Duration, budget time.Duration, now func() time.Time) Middleware {
 	return func(next sdk.Hook) sdk.Hook {
 		return sdk.HookFunc(func(ctx context.Context, x *sdk.Exchange) error {
-			left := timeout
+			left := timeout()
 			if budget > 0 {
 				if f, ok := x.Backing().(*flow.Flow); ok {
 					rest := budget - f.Times.Hooks

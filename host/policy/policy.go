@@ -18,10 +18,12 @@ import (
 type Call struct {
 	Name   string // of the hook, for messages
 	Phase  sdk.Phase
-	Policy config.Policy       // complete but for Body.Mode, which may be empty: as the hook's needs say
-	Budget time.Duration       // of the whole exchange for hooks; 0: none
-	Notify func(BreakerChange) // told of the breaker's changes; may be nil
-	Now    func() time.Time    // the clock; nil: time.Now
+	Policy config.Policy // complete but for Body.Mode, which may be empty: as the hook's needs say
+	// Timeout replaces Policy.Timeout where it depends on what is known only when the hook is called; nil: it does not.
+	Timeout func() time.Duration
+	Budget  time.Duration       // of the whole exchange for hooks; 0: none
+	Notify  func(BreakerChange) // told of the breaker's changes; may be nil
+	Now     func() time.Time    // the clock; nil: time.Now
 }
 
 // A Middleware wraps a hook in one rule.
@@ -33,13 +35,16 @@ func Wrap(c Call, h sdk.Hook) sdk.Hook {
 		c.Now = time.Now
 	}
 	p := c.Policy
+	if c.Timeout == nil {
+		c.Timeout = func() time.Duration { return p.Timeout }
+	}
 	skip := p.OnError == config.OnErrorSkip && c.Phase != sdk.Auth
 	rules := []Middleware{
 		when(skip, Skip()),
 		body(c, h),
-		when(p.Timeout > 0 || c.Budget > 0, Deadline(p.Timeout, c.Budget, c.Now)),
+		when(p.Timeout > 0 || c.Budget > 0, Deadline(c.Timeout, c.Budget, c.Now)),
+		when(p.MaxInFlight > 0, InFlight(p.MaxInFlight)), // outside the breaker: a full house says nothing of the hook
 		when(p.Breaker.ErrorRate > 0, WithBreaker(NewBreaker(p.Breaker, c.Now, c.Notify))),
-		when(p.MaxInFlight > 0, InFlight(p.MaxInFlight)),
 		when(skip, Undo()),
 		Recover(),
 	}

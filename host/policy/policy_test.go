@@ -131,28 +131,28 @@ func TestDeadline(t *testing.T) {
 		f := newFlow(t, "")
 		wait := sdk.HookFunc(func(ctx context.Context, _ *sdk.Exchange) error { <-ctx.Done(); return ctx.Err() })
 		start := time.Now()
-		err := Deadline(time.Second, 0, time.Now)(wait).Handle(t.Context(), &f.X)
+		err := Deadline(always(time.Second), 0, time.Now)(wait).Handle(t.Context(), &f.X)
 		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
 			t.Errorf("got %v after %v", err, time.Since(start))
 		}
 		var kept context.Context
 		keep := sdk.HookFunc(func(ctx context.Context, _ *sdk.Exchange) error { kept = ctx; return ctx.Err() })
-		if err := Deadline(time.Second, 0, time.Now)(keep).Handle(t.Context(), &f.X); err != nil || kept.Err() == nil {
+		if err := Deadline(always(time.Second), 0, time.Now)(keep).Handle(t.Context(), &f.X); err != nil || kept.Err() == nil {
 			t.Errorf("a context kept after the call: got %v and %v, want nil and canceled", err, kept.Err())
 		}
 		<-kept.Done()
 		f.Times.Hooks = 800 * time.Millisecond
 		start = time.Now()
-		err = Deadline(time.Second, time.Second, time.Now)(wait).Handle(t.Context(), &f.X)
+		err = Deadline(always(time.Second), time.Second, time.Now)(wait).Handle(t.Context(), &f.X)
 		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 200*time.Millisecond {
 			t.Errorf("with a budget: got %v after %v", err, time.Since(start))
 		}
 		f.Times.Hooks = time.Second
-		if err = Deadline(time.Second, time.Second, time.Now)(wait).Handle(t.Context(), &f.X); !errors.Is(err, sdk.ErrBudget) {
+		if err = Deadline(always(time.Second), time.Second, time.Now)(wait).Handle(t.Context(), &f.X); !errors.Is(err, sdk.ErrBudget) {
 			t.Errorf("with no budget left: got %v", err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		polled := Deadline(time.Second, 0, time.Now)(sdk.HookFunc(func(ctx context.Context, _ *sdk.Exchange) error { cancel(); return ctx.Err() }))
+		polled := Deadline(always(time.Second), 0, time.Now)(sdk.HookFunc(func(ctx context.Context, _ *sdk.Exchange) error { cancel(); return ctx.Err() }))
 		if err := polled.Handle(ctx, &f.X); !errors.Is(err, context.Canceled) {
 			t.Errorf("a client that left: got %v", err)
 		}
@@ -228,3 +228,5 @@ func TestBreaker(t *testing.T) {
 		t.Fatal("closed again, it must allow calls")
 	}
 }
+
+func always(d time.Duration) func() time.Duration { return func() time.Duration { return d } }
