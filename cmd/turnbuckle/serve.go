@@ -25,7 +25,7 @@ func serveCommand(e *env) *cobra.Command {
 		Short: "Run the gateway",
 		Long: `Serve reads the settings, a folder of API definitions and the plugin folders, and serves until it is told
 to stop with SIGTERM or Ctrl-C. SIGHUP, or a change of the files, makes it read definitions and plugin folders again
-without failing a request.
+without failing a request; SIGHUP also opens the access log's file anew.
 
 Settings come from flags, then environment variables (see "turnbuckle settings"), then the settings file.`,
 		Example: `  turnbuckle serve --listen 127.0.0.1:8080 --apis ./apis

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,7 +22,7 @@ type sight struct {
 	metrics  *observe.Metrics
 	registry *prometheus.Registry
 	access   *observe.AccessLog
-	file     io.Closer // of the access log
+	file     *logFile // of the access log; nil: none
 	tracer   *observe.Tracer
 }
 
@@ -32,11 +31,11 @@ func newSight(ctx context.Context, e *env, s *config.Settings) (*sight, error) {
 	v.registry.MustRegister(observe.NewCollector(v.metrics), collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if a := s.AccessLog; a.Enabled {
-		w, closer, err := accessWriter(e, a.Path)
+		w, file, err := accessWriter(e, a.Path)
 		if err != nil {
 			return nil, err
 		}
-		v.file = closer
+		v.file = file
 		v.access, err = observe.NewAccessLog(w, a.Format == config.LogJSON, a.Fields, func(err error) { v.log.Error(err.Error()) })
 		if err != nil {
 			return nil, hinted{err, "see access_log.fields in the settings"}
@@ -96,16 +95,16 @@ func newLog(w io.Writer, c config.Log) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, o))
 }
 
-func accessWriter(e *env, path string) (io.Writer, io.Closer, error) {
+func accessWriter(e *env, path string) (io.Writer, *logFile, error) {
 	switch path {
 	case "", "stdout":
 		return e.stdout, nil, nil
 	case "stderr":
 		return e.stderr, nil, nil
 	}
-	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
+	f, err := openLogFile(path)
 	if err != nil {
-		return nil, nil, fmt.Errorf("access log: %w", err)
+		return nil, nil, err
 	}
 	return f, f, nil
 }

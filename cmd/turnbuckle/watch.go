@@ -118,7 +118,7 @@ func (f *folders) concerned(path string) bool {
 	return dir == f.apis || dir == f.plugins || filepath.Dir(dir) == f.plugins
 }
 
-// heed reloads at each hangup until ctx ends. Those that come while one is heeded are one.
+// heed reloads, and opens the access log anew, at each hangup until ctx ends. Those that come while one is heeded are one.
 func (g *gateway) heed(ctx context.Context, hangups <-chan os.Signal) error {
 	for {
 		select {
@@ -127,6 +127,11 @@ func (g *gateway) heed(ctx context.Context, hangups <-chan os.Signal) error {
 		case <-hangups:
 			if err := g.front.Reload(); err != nil {
 				g.sight.log.Error("certificates", "error", err.Error())
+			}
+			if file := g.sight.file; file != nil {
+				if err := file.reopen(); err != nil {
+					g.sight.log.Error(err.Error())
+				}
 			}
 			_ = g.reload(ctx) // the reloader has logged it
 		}
