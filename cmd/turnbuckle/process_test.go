@@ -64,8 +64,8 @@ var (
 	crashed          = regexp.MustCompile(`(?m)^(?:panic:|fatal error:|WARNING: DATA RACE|.*http: panic serving|.*msg=.*panic).*$`)
 )
 
-// launch starts a program and waits until it says where it listens, or ends.
-func launch(dir string, env []string, name string, args ...string) (*process, error) {
+// spawn starts a program.
+func spawn(dir string, env []string, name string, args ...string) (*process, error) {
 	p := &process{name: name, stdout: newOutput(), stderr: newOutput(), ended: make(chan struct{})}
 	p.cmd = exec.Command(args[0], args[1:]...)
 	p.cmd.Dir, p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = dir, env, p.stdout, p.stderr
@@ -76,6 +76,15 @@ func launch(dir string, env []string, name string, args ...string) (*process, er
 		p.err = p.cmd.Wait()
 		close(p.ended)
 	}()
+	return p, nil
+}
+
+// launch starts a program and waits until it says where it listens, or ends.
+func launch(dir string, env []string, name string, args ...string) (*process, error) {
+	p, err := spawn(dir, env, name, args...)
+	if err != nil {
+		return nil, err
+	}
 	for deadline := time.After(patience); ; {
 		out, moreOut := p.stdout.now()
 		errText, moreErr := p.stderr.now()
