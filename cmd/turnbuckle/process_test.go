@@ -55,6 +55,7 @@ type process struct {
 	err            error  // once ended is closed
 	address        string // where it listens, once it has said so
 	admin          string // where its control listener is
+	told           bool   // to end: a second signal would end it at once
 }
 
 // listening is how each program tells where it listens.
@@ -135,7 +136,9 @@ func (p *process) await(pattern string) ([]string, error) {
 // stop asks the process to end and waits for it. It reports an exit other than with 0, and anything that looks like a
 // crash in what the process wrote.
 func (p *process) stop() error {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+	if !p.told {
+		_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+	}
 	select {
 	case <-p.ended:
 	case <-time.After(patience):

@@ -145,7 +145,9 @@ func cmdSignal(ts *testscript.TestScript, neg bool, args []string) {
 	if s == 0 {
 		ts.Fatalf("no signal %q", args[1])
 	}
-	ts.Check(of(ts).get(ts, args[0]).cmd.Process.Signal(syscall.Signal(s)))
+	p := of(ts).get(ts, args[0])
+	p.told = p.told || syscall.Signal(s) == syscall.SIGTERM
+	ts.Check(p.cmd.Process.Signal(syscall.Signal(s)))
 }
 
 // cmdLog: log NAME REGEXP waits until the process has written it; ! log NAME REGEXP: it has not.
