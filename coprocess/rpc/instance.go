@@ -36,6 +36,7 @@ type instance struct {
 	s       *Server
 	address string
 	conn    *grpc.ClientConn
+	tls     *tls.Config     // nil: none
 	ctx     context.Context // ends when the address is gone or the server is closed
 	cancel  context.CancelFunc
 
@@ -64,6 +65,8 @@ func newInstance(s *Server, address string) (*instance, error) {
 			config.ServerName = serverName(s)
 		}
 		creds = namedTLS{credentials.NewTLS(config), config.ServerName}
+		i.tls = config.Clone()
+		i.tls.NextProtos = []string{"h2"}
 	}
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(creds),

@@ -19,6 +19,7 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc/rawcodec"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc/session"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc/unary"
 	pluginv1 "github.com/turnbuckle-gateway/turnbuckle/proto/plugin/v1"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk/wire"
@@ -32,6 +33,7 @@ type link struct {
 	cancel context.CancelFunc
 
 	sessions []*session.Session // of the native protocol
+	channel  *unary.Channel     // of Tyk's; nil: its calls take the instance's gRPC connection
 
 	unary    atomic.Int64 // calls of Tyk's protocol under way
 	calls    atomic.Uint64
@@ -66,6 +68,14 @@ func (i *instance) ask() (_ *link, err error) {
 	}
 	l := &link{i: i, manner: i.s.meet(m)}
 	l.ctx, l.cancel = context.WithCancel(i.s.ctx)
+	if m.protocol == Tyk && !i.s.o.GRPCUnary {
+		conn, err := i.dialUnary(ctx)
+		if err != nil {
+			l.cancel()
+			return nil, err
+		}
+		l.channel = unary.Open(l.ctx, conn, i.dialUnary, i.s.o.DrainTimeout)
+	}
 	if m.protocol == Native {
 		if err = l.openSessions(ctx); err != nil {
 			l.cancel()
@@ -160,6 +170,10 @@ func (i *instance) serve(l *link) (next *link, why error) {
 			}
 		})
 	}
+	var down <-chan struct{}
+	if l.channel != nil {
+		down = l.channel.Down()
+	}
 	health := make(chan bool, 1)
 	l.watchers.Go(func() { l.watchHealth(ctx, health) })
 	for {
@@ -181,18 +195,25 @@ func (i *instance) serve(l *link) (next *link, why error) {
 			}
 			return nil, fmt.Errorf("%w: server ended or drains its session", sdk.ErrUnavailable)
 		case <-lost:
-			if i.s.others(l) {
-				i.s.delist(l)
-			}
-			next, err := i.reconnect()
-			if err == nil {
-				i.s.enlist(next)
-			}
-			return next, err
+			return i.succeed(l)
+		case <-down:
+			return i.succeed(l)
 		case <-i.ctx.Done():
 			return nil, i.ctx.Err()
 		}
 	}
+}
+
+// succeed replaces a link whose connection is lost by a new one.
+func (i *instance) succeed(l *link) (*link, error) {
+	if i.s.others(l) {
+		i.s.delist(l)
+	}
+	next, err := i.reconnect()
+	if err == nil {
+		i.s.enlist(next)
+	}
+	return next, err
 }
 
 // reconnect makes the successor of a link whose server wants the connection renewed, as servers do that bound a
@@ -265,9 +286,15 @@ func (l *link) watchHealth(ctx context.Context, report chan<- bool) {
 	}
 }
 
+// drainPoll is how late, at most, the end of a link's last unary call is noticed.
+const drainPoll = 5 * time.Millisecond
+
 // retire ends a link that is out of rotation: its calls get their replies, within DrainTimeout.
 func (l *link) retire() {
 	defer l.cancel()
+	if l.channel != nil {
+		defer l.channel.Close()
+	}
 	ctx, cancel := context.WithTimeout(l.i.s.ctx, l.i.s.o.DrainTimeout)
 	defer cancel()
 	var all sync.WaitGroup
@@ -278,7 +305,7 @@ func (l *link) retire() {
 		})
 	}
 	all.Wait()
-	poll := time.NewTicker(watchEvery)
+	poll := time.NewTicker(drainPoll)
 	defer poll.Stop()
 	for l.unary.Load() > 0 && ctx.Err() == nil {
 		select {

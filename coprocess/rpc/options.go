@@ -42,6 +42,7 @@ type Options struct {
 	MaxSend        int           // bytes of one message sent; default 4 MiB
 	Streams        int           // sessions per instance; default 1
 	Window         int           // unacknowledged frames per session; default 1
+	GRPCUnary      bool          // calls of Tyk's protocol take grpc-go's client instead of our own
 	Bindings       int           // hooks and routes a session is told of before it is replaced; default 60,000
 	ConnectTimeout time.Duration // of one attempt to connect, and of the questions on a new connection; default 5 s
 	DrainTimeout   time.Duration // for the calls of an instance that leaves; default 30 s

@@ -10,6 +10,8 @@ import (
 
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc/session"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc/unary"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc/watch"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk/wire"
 )
@@ -42,8 +44,9 @@ type Server struct {
 	ready    atomic.Pointer[[]*link] // takes calls
 	turn     atomic.Uint32
 	lastSeen atomic.Pointer[manner]
-	calls    sync.Pool // *nativeCall
-	watch    *watch    // of calls of Tyk's protocol
+	calls    sync.Pool    // *nativeCall
+	unary    sync.Pool    // *unary.Call
+	watch    *watch.Watch // of unary calls that gRPC carries
 
 	mu        sync.Mutex
 	instances map[string]*instance // by address to dial
@@ -82,8 +85,9 @@ func Open(ctx context.Context, o Options) (*Server, error) {
 	}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	s.ready.Store(new([]*link))
-	s.watch = newWatch()
-	s.owned.Go(func() { s.watch.run(s.ctx) })
+	s.watch = watch.New()
+	s.owned.Go(func() { s.watch.Run(s.ctx) })
+	s.unary.New = func() any { return unary.NewCall() }
 	s.calls.New = func() any { return &nativeCall{call: session.NewCall()} }
 	if !t.dns {
 		err = s.setInstances([]string{t.address})

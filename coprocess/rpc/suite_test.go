@@ -84,3 +84,7 @@ func TestNativeManyStreams(t *testing.T) {
 }
 
 func TestTyk(t *testing.T) { coprocesstest.RunTyk(t, suite(rpc.Options{Protocol: rpc.Tyk})) }
+
+func TestTykGRPC(t *testing.T) {
+	coprocesstest.RunTyk(t, suite(rpc.Options{Protocol: rpc.Tyk, GRPCUnary: true}))
+}

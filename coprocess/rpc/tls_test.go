@@ -100,6 +100,12 @@ func TestMutualTLS(t *testing.T) {
 			RootCAs: ours.pool(), Certificates: []tls.Certificate{theirs.certificate("gateway.test")}, ServerName: "plugin.test",
 		}}, refused},
 		{"in the clear", rpc.Options{}, ""},
+		{"Tyk's protocol", rpc.Options{
+			Protocol: rpc.Tyk, TLS: &tls.Config{RootCAs: ours.pool(), Certificates: us, ServerName: "plugin.test"},
+		}, ""},
+		{"Tyk's protocol, another name", rpc.Options{
+			Protocol: rpc.Tyk, TLS: &tls.Config{RootCAs: ours.pool(), Certificates: us, ServerName: "other.test"},
+		}, "plugin.test, not other.test"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.o.Address, tt.o.RetryEvery = "tcp://"+l.Addr().String(), 50*time.Millisecond

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -398,6 +399,38 @@ func TestIDsUsedUp(t *testing.T) {
 	if e := (<-do(t.Context(), c, "q")).failure(t); !e.NotSent || !e.Gone {
 		t.Errorf("got %+v, want not sent", e)
 	}
+}
+
+// TestLateSettings: a peer may read before it speaks.
+func TestLateSettings(t *testing.T) {
+	noLeaks(t)
+	ours, theirs := sockets(t)
+	connected := make(chan *unary.Conn, 1)
+	go func() {
+		c, err := unary.New(t.Context(), ours, unary.Options{Method: method})
+		if err != nil {
+			t.Error(err)
+		}
+		connected <- c
+	}()
+	p := newPeer(t, theirs)
+	if _, err := io.CopyN(io.Discard, theirs, int64(len(http2.ClientPreface))); err != nil {
+		t.Fatal(err)
+	}
+	as[*http2.SettingsFrame](p)
+	as[*http2.WindowUpdateFrame](p)
+	select {
+	case <-connected:
+		t.Error("did not wait for the settings")
+	default:
+	}
+	p.must(p.f.WriteSettings())
+	c := <-connected
+	defer c.Close()
+	as[*http2.SettingsFrame](p)
+	result := do(t.Context(), c, "q")
+	p.reply(p.request().stream, "r")
+	wantReply(t, result, "r")
 }
 
 // TestNoSettings: a peer that says nothing is no peer.

@@ -32,6 +32,9 @@ func appendReset(b []byte, stream uint32, code http2.ErrCode) []byte {
 	return binary.BigEndian.AppendUint32(appendFrame(b, 4, http2.FrameRSTStream, 0, stream), uint32(code))
 }
 
+// maxTurns is how often a caller writes, mostly for others, before it leaves that to the writer goroutine.
+const maxTurns = 4
+
 // flush has what is pending written, by this goroutine if nobody else writes, and unlocks. A caller that would write
 // lets those run first that are ready to: what they add travels in the same system call.
 func (c *Conn) flush() {
@@ -48,7 +51,12 @@ func (c *Conn) flush() {
 	c.release()
 	runtime.Gosched()
 	c.mu.Lock()
-	for c.err == nil && !c.mute && len(c.pending) > 0 {
+	for turns := 1; c.err == nil && !c.mute && len(c.pending) > 0; turns++ {
+		if turns > maxTurns {
+			c.release()
+			c.kick <- struct{}{}
+			return
+		}
 		out := c.take()
 		c.mu.Unlock()
 		n, err := c.direct.write(out)

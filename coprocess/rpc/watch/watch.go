@@ -1,4 +1,5 @@
-package rpc
+// Package watch ends the contexts of unary calls of gRPC cheaply.
+package watch
 
 import (
 	"context"
@@ -6,32 +7,33 @@ import (
 	"time"
 )
 
-// watchEvery is how late, at most, a deadline or a client's leaving ends a unary call.
-const watchEvery = 5 * time.Millisecond
+// Every is how late, at most, a deadline or a client's leaving ends a unary call.
+const Every = 5 * time.Millisecond
 
-// watch ends the contexts of unary calls that are overdue or whose client left. One goroutine looks at all of them
+// Watch ends the contexts of unary calls that are overdue or whose client left. One goroutine looks at all of them
 // every few milliseconds, while there are any: that is cheaper than a timer, and with contexts that are not the
 // standard library's a goroutine, for each.
-type watch struct {
+type Watch struct {
 	wake  chan struct{}
 	never chan struct{} // never closed; not being nil, it makes package context ask for AfterFunc
 
 	mu    sync.Mutex
-	calls callContext // head of a ring
+	calls Context // head of a ring
 	begun uint64
-	idle  bool // run sleeps
+	idle  bool // Run sleeps
 }
 
-func newWatch() *watch {
-	w := &watch{wake: make(chan struct{}, 1), never: make(chan struct{}), idle: true}
+// New returns a watch; Run makes it one.
+func New() *Watch {
+	w := &Watch{wake: make(chan struct{}, 1), never: make(chan struct{}), idle: true}
 	w.calls.next, w.calls.prev = &w.calls, &w.calls
 	return w
 }
 
-// begin returns the context for a call that parent bounds, with the values of another or none. end must be called when
+// Begin returns the context for a call that parent bounds, with the values of another or none. End must be called when
 // the call has returned.
-func (w *watch) begin(parent, values context.Context) *callContext {
-	c := &callContext{parent: parent, values: values, never: w.never}
+func (w *Watch) Begin(parent, values context.Context) *Context {
+	c := &Context{parent: parent, values: values, never: w.never}
 	c.deadline, c.bounded = parent.Deadline()
 	c.err = parent.Err()
 	w.mu.Lock()
@@ -50,14 +52,16 @@ func (w *watch) begin(parent, values context.Context) *callContext {
 	return c
 }
 
-func (w *watch) end(c *callContext) {
+// End ends the watching of a context.
+func (w *Watch) End(c *Context) {
 	w.mu.Lock()
 	c.prev.next, c.next.prev = c.next, c.prev
 	w.mu.Unlock()
 }
 
-func (w *watch) run(ctx context.Context) {
-	tick := time.NewTimer(watchEvery)
+// Run watches until ctx ends.
+func (w *Watch) Run(ctx context.Context) {
+	tick := time.NewTimer(Every)
 	defer tick.Stop()
 	seen := uint64(0)
 	for {
@@ -67,7 +71,7 @@ func (w *watch) run(ctx context.Context) {
 		case <-w.wake:
 		}
 		for busy := true; busy; {
-			tick.Reset(watchEvery)
+			tick.Reset(Every)
 			select {
 			case <-ctx.Done():
 				return // the connections are closed, which ends the calls
@@ -79,9 +83,9 @@ func (w *watch) run(ctx context.Context) {
 }
 
 // look ends what is overdue. It reports whether to come again, and how many calls had begun.
-func (w *watch) look(seen uint64) (bool, uint64) {
+func (w *Watch) look(seen uint64) (bool, uint64) {
 	now := time.Now()
-	var over []*callContext
+	var over []*Context
 	w.mu.Lock()
 	for c := w.calls.next; c != &w.calls; c = c.next {
 		if c.overdue(now) {
@@ -97,17 +101,17 @@ func (w *watch) look(seen uint64) (bool, uint64) {
 	return busy, seen
 }
 
-// callContext is the context of one unary call. It knows the contexts that are derived from it through AfterFunc, as
+// Context is the context of one unary call. It knows the contexts that are derived from it through AfterFunc, as
 // package context offers, and ends them itself; its own Done is never closed, so nobody may wait on it directly: gRPC
 // derives a context before it waits.
-type callContext struct {
+type Context struct {
 	parent   context.Context
 	values   context.Context // may be nil
 	deadline time.Time
 	bounded  bool
 	never    chan struct{}
 
-	next, prev *callContext // guarded by the watch
+	next, prev *Context // guarded by the watch
 
 	mu      sync.Mutex
 	err     error
@@ -116,20 +120,20 @@ type callContext struct {
 }
 
 // Deadline implements [context.Context].
-func (c *callContext) Deadline() (time.Time, bool) { return c.deadline, c.bounded }
+func (c *Context) Deadline() (time.Time, bool) { return c.deadline, c.bounded }
 
 // Done implements [context.Context].
-func (c *callContext) Done() <-chan struct{} { return c.never }
+func (c *Context) Done() <-chan struct{} { return c.never }
 
 // Err implements [context.Context].
-func (c *callContext) Err() error {
+func (c *Context) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.err
 }
 
 // Value implements [context.Context]. What else the host's context holds is none of gRPC's business.
-func (c *callContext) Value(key any) any {
+func (c *Context) Value(key any) any {
 	if c.values == nil {
 		return nil
 	}
@@ -137,7 +141,7 @@ func (c *callContext) Value(key any) any {
 }
 
 // AfterFunc is what package context looks for in contexts that are not its own.
-func (c *callContext) AfterFunc(f func()) func() bool {
+func (c *Context) AfterFunc(f func()) func() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended {
@@ -158,7 +162,7 @@ func (c *callContext) AfterFunc(f func()) func() bool {
 }
 
 // overdue notes why the call is not to be waited for any longer, and reports whether that is news.
-func (c *callContext) overdue(now time.Time) bool {
+func (c *Context) overdue(now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended {
@@ -174,7 +178,7 @@ func (c *callContext) overdue(now time.Time) bool {
 }
 
 // finish ends the derived contexts.
-func (c *callContext) finish() {
+func (c *Context) finish() {
 	c.mu.Lock()
 	derived := c.derived
 	c.derived, c.ended = nil, true
