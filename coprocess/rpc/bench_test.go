@@ -191,6 +191,7 @@ func BenchmarkCall(b *testing.B) {
 			{"native-window2", "", rpc.Options{Window: 2}},
 			{"native-streams2", "", rpc.Options{Streams: 2}},
 			{"tyk", ".tyk", rpc.Options{}},
+			{"tyk-grpc", ".tyk", rpc.Options{GRPCUnary: true}},
 		} {
 			b.Run(fmt.Sprintf("%s/callers=%d", how.name, callers), func(b *testing.B) {
 				socket, pid := startChild(b)
