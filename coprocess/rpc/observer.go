@@ -2,12 +2,10 @@ package rpc
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 
 	"google.golang.org/grpc/mem"
-	"google.golang.org/protobuf/encoding/protowire"
 
 	tykpb "github.com/turnbuckle-gateway/turnbuckle/proto/coprocess"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
@@ -82,34 +80,11 @@ func (l *link) post(ctx context.Context, name string, b sdk.Batch) error {
 	return nil
 }
 
-// tykEvent is the payload of an event as Tyk's servers know it.
-type tykEvent struct {
-	Message struct {
-		Type      string
-		Meta      map[string]string
-		TimeStamp string
-	} `json:"message"`
-	HandlerName string `json:"handler_name"`
-	Spec        struct {
-		APIID string
-		OrgID string
-	} `json:"spec"`
-}
-
 func (l *link) dispatchEvent(ctx context.Context, name string, e *sdk.Event) error {
-	p := tykEvent{HandlerName: name}
-	p.Message.Type, p.Message.TimeStamp = e.Type, e.Time.Local().String()
-	p.Message.Meta = map[string]string{"Message": e.Message}
-	for k, v := range e.Meta {
-		p.Message.Meta[k] = v
-	}
-	p.Spec.APIID, p.Spec.OrgID = e.Route, e.Org
-	payload, err := json.Marshal(p)
+	message, err := wire.AppendDispatchEvent(nil, e, name)
 	if err != nil {
 		return errors.Join(sdk.ErrProtocol, err)
 	}
-	message := protowire.AppendTag(nil, 1, protowire.BytesType)
-	message = protowire.AppendBytes(message, payload)
 	_, err = l.invoke(ctx, nil, tykpb.Dispatcher_DispatchEvent_FullMethodName, mem.SliceBuffer(message))
 	return err
 }
