@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -102,23 +103,15 @@ func (o *Options) complete() error {
 	default:
 		return fmt.Errorf("upstream: unknown protocol %q", o.Protocol)
 	}
-	o.Attempts = or(o.Attempts, 1)
-	o.Ejection.For = or(o.Ejection.For, 10*time.Second)
-	o.Ejection.MaxFor = or(o.Ejection.MaxFor, 30*o.Ejection.For)
+	o.Attempts = cmp.Or(o.Attempts, 1)
+	o.Ejection.For = cmp.Or(o.Ejection.For, 10*time.Second)
+	o.Ejection.MaxFor = cmp.Or(o.Ejection.MaxFor, 30*o.Ejection.For)
 	h := &o.Health
-	h.Method, h.Path = or(h.Method, "GET"), or(h.Path, "/")
-	h.Timeout = min(or(h.Timeout, 2*time.Second), or(h.Interval, 2*time.Second))
-	h.Healthy, h.Unhealthy = or(h.Healthy, 2), or(h.Unhealthy, 3)
+	h.Method, h.Path = cmp.Or(h.Method, "GET"), cmp.Or(h.Path, "/")
+	h.Timeout = min(cmp.Or(h.Timeout, 2*time.Second), cmp.Or(h.Interval, 2*time.Second))
+	h.Healthy, h.Unhealthy = cmp.Or(h.Healthy, 2), cmp.Or(h.Unhealthy, 3)
 	if !sdk.ValidToken(h.Method) || h.Path[0] != '/' {
 		return fmt.Errorf("upstream: health check %q %q: want a method and a path", h.Method, h.Path)
 	}
 	return nil
-}
-
-func or[T comparable](v, otherwise T) T {
-	var zero T
-	if v == zero {
-		return otherwise
-	}
-	return v
 }

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"cmp"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,7 +42,7 @@ func (u *Upstream) Targets() []Status {
 	for i, t := range u.targets {
 		now := int64(0)
 		s := Status{
-			Target: t.Name, Weight: or(u.o.Targets[i].Weight, 1), Up: t.available(&now), Unhealthy: t.sick.Load(),
+			Target: t.Name, Weight: cmp.Or(u.o.Targets[i].Weight, 1), Up: t.available(&now), Unhealthy: t.sick.Load(),
 			InFlight: t.transport.InFlight(),
 		}
 		if until := t.until.Load(); until != 0 {

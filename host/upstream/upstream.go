@@ -3,6 +3,7 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,7 +48,7 @@ func New(ctx context.Context, o Options) (*Upstream, error) {
 	u.calls.New = func() any { return new(outbound.Call) }
 	weights := make([]int, len(o.Targets))
 	for i, t := range o.Targets {
-		weights[i] = or(t.Weight, 1)
+		weights[i] = cmp.Or(t.Weight, 1)
 		if weights[i] < 0 {
 			return nil, fmt.Errorf("upstream: target %s: negative weight", t.URL)
 		}
@@ -82,7 +83,7 @@ func (u *Upstream) RoundTrip(ctx context.Context, f *flow.Flow) error {
 		u.calls.Put(call)
 	}()
 	call.Ctx, call.Flow = ctx, f
-	if total := or(f.Out.Timeout, u.o.Timeouts.Total); total > 0 {
+	if total := cmp.Or(f.Out.Timeout, u.o.Timeouts.Total); total > 0 {
 		call.Deadline = time.Now().Add(total)
 	}
 	if f.X.Request().Method() == "CONNECT" {

@@ -4,6 +4,7 @@
 package h1
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -55,12 +56,12 @@ type Transport struct {
 
 // New returns a Transport. Its goroutine ends with Close.
 func New(o Options) *Transport {
-	o.Continue = or(o.Continue, time.Second)
-	o.IdleTimeout = or(o.IdleTimeout, 90*time.Second)
-	o.MaxIdle = or(o.MaxIdle, 1024)
-	o.MaxHeaderBytes = or(o.MaxHeaderBytes, 1<<20)
-	o.MaxHeaderFields = or(o.MaxHeaderFields, 1000)
-	o.MaxInterim = or(o.MaxInterim, 16)
+	o.Continue = cmp.Or(o.Continue, time.Second)
+	o.IdleTimeout = cmp.Or(o.IdleTimeout, 90*time.Second)
+	o.MaxIdle = cmp.Or(o.MaxIdle, 1024)
+	o.MaxHeaderBytes = cmp.Or(o.MaxHeaderBytes, 1<<20)
+	o.MaxHeaderFields = cmp.Or(o.MaxHeaderFields, 1000)
+	o.MaxInterim = cmp.Or(o.MaxInterim, 16)
 	t := &Transport{o: o, tls: o.Dialer.Config("http/1.1"), drained: make(chan struct{})}
 	t.heads.New = func() any { return &buffer{b: make([]byte, 2<<10)} }
 	t.in.New = func() any { return &buffer{b: make([]byte, 8<<10)} }
@@ -68,14 +69,6 @@ func New(o Options) *Transport {
 	t.pool.init(o.MaxIdle)
 	t.sweeper.start(t)
 	return t
-}
-
-func or[T comparable](v, otherwise T) T {
-	var zero T
-	if v == zero {
-		return otherwise
-	}
-	return v
 }
 
 // A buffer is what the transport's pools hold.

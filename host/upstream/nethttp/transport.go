@@ -3,6 +3,7 @@
 package nethttp
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -71,22 +72,14 @@ func New(o Options) *Transport {
 		TLSHandshakeTimeout:    o.Dialer.Timeout,
 		Protocols:              &protocols,
 		DisableCompression:     true,
-		MaxIdleConnsPerHost:    max(or(o.MaxIdle, 1024), 1),
+		MaxIdleConnsPerHost:    max(cmp.Or(o.MaxIdle, 1024), 1),
 		DisableKeepAlives:      o.MaxIdle < 0,
-		IdleConnTimeout:        or(o.IdleTimeout, 90*time.Second),
-		ExpectContinueTimeout:  or(o.Continue, time.Second),
-		MaxResponseHeaderBytes: int64(or(o.MaxHeaderBytes, 1<<20)),
+		IdleConnTimeout:        cmp.Or(o.IdleTimeout, 90*time.Second),
+		ExpectContinueTimeout:  cmp.Or(o.Continue, time.Second),
+		MaxResponseHeaderBytes: int64(cmp.Or(o.MaxHeaderBytes, 1<<20)),
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second},
 	}
 	return t
-}
-
-func or[T comparable](v, otherwise T) T {
-	var zero T
-	if v == zero {
-		return otherwise
-	}
-	return v
 }
 
 // InFlight returns how many requests are under way, reply bodies included.
