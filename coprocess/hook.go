@@ -104,7 +104,7 @@ func RunEach(ctx context.Context, d Dispatcher, b *Binding, x *sdk.Exchange) err
 			}
 		}
 		r := sdk.HookRecord{
-			Name: one.Hooks[0].Name, Phase: one.Phase, Outcome: OutcomeOf(err, x), Changed: x.Changes(), Duration: time.Since(begun),
+			Name: one.Hooks[0].Name, Phase: one.Phase, Outcome: sdk.OutcomeOf(err, x), Changed: x.Changes(), Duration: time.Since(begun),
 		}
 		if err != nil {
 			r.Error = err.Error()
@@ -115,28 +115,4 @@ func RunEach(ctx context.Context, d Dispatcher, b *Binding, x *sdk.Exchange) err
 		}
 	}
 	return nil
-}
-
-// OutcomeOf names how a call on x that returned err ended.
-func OutcomeOf(err error, x *sdk.Exchange) sdk.Outcome {
-	refusal := (*sdk.Error)(nil)
-	switch {
-	case err == nil && x.Changes()&sdk.ChangedAnswer != 0:
-		return sdk.OutcomeAnswered
-	case err == nil:
-		return sdk.OutcomeOK
-	case errors.As(err, &refusal):
-		return sdk.OutcomeRefused
-	case errors.Is(err, context.DeadlineExceeded):
-		return sdk.OutcomeTimeout
-	case errors.Is(err, context.Canceled):
-		return sdk.OutcomeCanceled
-	case errors.Is(err, sdk.ErrUnavailable):
-		return sdk.OutcomeUnavailable
-	case errors.Is(err, sdk.ErrOverloaded):
-		return sdk.OutcomeOverloaded
-	case errors.Is(err, sdk.ErrProtocol):
-		return sdk.OutcomeGarbage
-	}
-	return sdk.OutcomeFailed
 }

@@ -141,7 +141,7 @@ func TestRunEachStops(t *testing.T) {
 func TestOutcomeOf(t *testing.T) {
 	answered := exchange(sdk.Pre)
 	answered.Answer(200, nil)
-	if got := OutcomeOf(nil, answered); got != sdk.OutcomeAnswered {
+	if got := sdk.OutcomeOf(nil, answered); got != sdk.OutcomeAnswered {
 		t.Errorf("got %v", got)
 	}
 	for err, want := range map[error]sdk.Outcome{
@@ -155,7 +155,7 @@ func TestOutcomeOf(t *testing.T) {
 		sdk.ErrUnimplemented:     sdk.OutcomeFailed,
 		errors.New("x"):          sdk.OutcomeFailed,
 	} {
-		if got := OutcomeOf(err, exchange(sdk.Pre)); got != want {
+		if got := sdk.OutcomeOf(err, exchange(sdk.Pre)); got != want {
 			t.Errorf("%v: got %v, want %v", err, got, want)
 		}
 	}

@@ -48,7 +48,7 @@ func record(b *Binding, x *sdk.Exchange, outcomes []wire.HookOutcome, i int, err
 	r := sdk.HookRecord{Name: b.Hooks[o.Hook].Name, Phase: b.Phase, Changed: o.Changed, Duration: o.Duration}
 	switch {
 	case i == len(outcomes)-1 && err != nil:
-		r.Outcome, r.Error = OutcomeOf(err, x), err.Error()
+		r.Outcome, r.Error = sdk.OutcomeOf(err, x), err.Error()
 	case o.Changed&sdk.ChangedAnswer != 0:
 		r.Outcome = sdk.OutcomeAnswered
 	}

@@ -181,40 +181,13 @@ func (h *hookStep) defaultTimeout() time.Duration {
 	return config.DefaultNativeTimeout
 }
 
-// outcomeOf classifies how a call ended.
+// outcomeOf classifies how a call ended, policy included.
 func outcomeOf(err error, x *sdk.Exchange) sdk.Outcome {
-	if err == nil {
-		if x.Changes()&sdk.ChangedAnswer != 0 {
-			return sdk.OutcomeAnswered
-		}
-		return sdk.OutcomeOK
-	}
 	var skipped *policy.Skipped
-	var refusal *sdk.Error
-	switch {
-	case errors.As(err, &skipped):
+	if errors.As(err, &skipped) {
 		return sdk.OutcomeSkipped
-	case errors.Is(err, sdk.ErrTooLarge):
-		return sdk.OutcomeTooLarge
-	case errors.As(err, &refusal):
-		return sdk.OutcomeRefused
 	}
-	for _, c := range [...]struct {
-		err error
-		o   sdk.Outcome
-	}{
-		{context.DeadlineExceeded, sdk.OutcomeTimeout},
-		{context.Canceled, sdk.OutcomeCanceled},
-		{sdk.ErrBreaker, sdk.OutcomeBreaker},
-		{sdk.ErrOverloaded, sdk.OutcomeOverloaded},
-		{sdk.ErrUnavailable, sdk.OutcomeUnavailable},
-		{sdk.ErrProtocol, sdk.OutcomeGarbage},
-	} {
-		if errors.Is(err, c.err) {
-			return c.o
-		}
-	}
-	return sdk.OutcomeFailed
+	return sdk.OutcomeOf(err, x)
 }
 
 func firstLine(s string) string {
