@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
 // index finds the route of a request by host and path: an exact host before a longer wildcard before a shorter one
@@ -183,19 +184,8 @@ func escaped(s string, i int) (byte, bool) {
 	if s[i] != '%' || i+2 >= len(s) {
 		return 0, false
 	}
-	hi, lo := unhex(s[i+1]), unhex(s[i+2])
-	if hi < 0 || lo < 0 || byte(hi<<4|lo) == '/' {
-		return 0, false
-	}
-	return byte(hi<<4 | lo), true
-}
-
-func unhex(c byte) int {
-	switch {
-	case '0' <= c && c <= '9':
-		return int(c - '0')
-	case 'a' <= c|0x20 && c|0x20 <= 'f':
-		return int(c|0x20-'a') + 10
-	}
-	return -1
+	hi, ok1 := sdk.HexDigit(s[i+1])
+	lo, ok2 := sdk.HexDigit(s[i+2])
+	c := hi<<4 | lo
+	return c, ok1 && ok2 && c != '/'
 }

@@ -74,8 +74,20 @@ func ValidQuery(s string) bool {
 	return true
 }
 
+// HexDigit returns the value of a hexadecimal digit of either case, and whether c is one.
+func HexDigit(c byte) (byte, bool) {
+	switch {
+	case '0' <= c && c <= '9':
+		return c - '0', true
+	case 'a' <= c|0x20 && c|0x20 <= 'f':
+		return c | 0x20 - 'a' + 10, true
+	}
+	return 0, false
+}
+
 func isHex(c byte) bool {
-	return '0' <= c && c <= '9' || 'a' <= c|0x20 && c|0x20 <= 'f'
+	_, ok := HexDigit(c)
+	return ok
 }
 
 var tokenByte = func() (t [256]bool) {

@@ -8,6 +8,8 @@ import (
 
 	"golang.org/x/net/http2"
 	"google.golang.org/grpc/codes"
+
+	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
 // Error is a call without a reply.
@@ -109,9 +111,10 @@ func percentDecoded(s string) string {
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		if s[i] == '%' && i+2 < len(s) {
-			high, low := unhex(s[i+1]), unhex(s[i+2])
-			if high >= 0 && low >= 0 {
-				b.WriteByte(byte(high<<4 | low))
+			high, ok1 := sdk.HexDigit(s[i+1])
+			low, ok2 := sdk.HexDigit(s[i+2])
+			if ok1 && ok2 {
+				b.WriteByte(high<<4 | low)
 				i += 2
 				continue
 			}
@@ -119,16 +122,4 @@ func percentDecoded(s string) string {
 		b.WriteByte(s[i])
 	}
 	return strings.ToValidUTF8(b.String(), "\uFFFD")
-}
-
-func unhex(c byte) int {
-	switch {
-	case '0' <= c && c <= '9':
-		return int(c - '0')
-	case 'a' <= c && c <= 'f':
-		return int(c-'a') + 10
-	case 'A' <= c && c <= 'F':
-		return int(c-'A') + 10
-	}
-	return -1
 }

@@ -30,7 +30,7 @@ func chunkLine(b []byte) (size int64, n int, err error) {
 	line := b[:end-1]
 	digits := 0
 	for ; digits < len(line); digits++ {
-		d, ok := hexDigit(line[digits])
+		d, ok := sdk.HexDigit(line[digits])
 		if !ok {
 			break
 		}
@@ -44,16 +44,6 @@ func chunkLine(b []byte) (size int64, n int, err error) {
 		return 0, 0, fmt.Errorf("chunk size line %q (RFC 9112 §7.1)", clip(string(line)))
 	}
 	return size, end + 1, nil
-}
-
-func hexDigit(c byte) (byte, bool) {
-	switch {
-	case '0' <= c && c <= '9':
-		return c - '0', true
-	case 'a' <= c|0x20 && c|0x20 <= 'f':
-		return c | 0x20 - 'a' + 10, true
-	}
-	return 0, false
 }
 
 func cleanBytes(b []byte) bool {
