@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
 // Status is what the control listener says of the gateway's routes.
@@ -127,4 +128,32 @@ func body(v any) []byte {
 		return []byte("{}") // maps of strings always marshal
 	}
 	return b
+}
+
+// helloPath and readyPath answer on the data listener too, unless a definition's listen path is theirs: that is
+// where the probes of a Tyk set-up ask.
+const (
+	helloPath = "/hello"
+	readyPath = "/ready"
+)
+
+func (g *Gateway) health(st *state, t *Table, q *sdk.Request) bool {
+	if q.Method() != "GET" && q.Method() != "HEAD" {
+		return false
+	}
+	if t != nil {
+		if r, n := t.index.find(q.Host(), q.Path()); r != nil && n == len(q.Path()) {
+			return false
+		}
+	}
+	status, body := 200, g.Hello()
+	if q.Path() == readyPath {
+		status, body = g.Ready()
+	}
+	r := st.f.X.Response()
+	r.Fill(status, 0)
+	r.Header().Append("Content-Type", "application/json")
+	st.f.Client.WriteHeader(status, r.Header(), int64(len(body)))
+	_, _ = st.f.Client.Write(body)
+	return true
 }

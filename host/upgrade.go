@@ -62,31 +62,3 @@ func finish(c io.Closer, err error) {
 	}
 	_ = c.Close()
 }
-
-// helloPath and readyPath answer on the data listener too, unless a definition's listen path begins with theirs: that
-// is where the probes of a Tyk set-up ask.
-const (
-	helloPath = "/hello"
-	readyPath = "/ready"
-)
-
-func (g *Gateway) health(st *state, t *Table, q *sdk.Request) bool {
-	if q.Method() != "GET" && q.Method() != "HEAD" {
-		return false
-	}
-	if t != nil {
-		if r, n := t.index.find(q.Host(), q.Path()); r != nil && n == len(q.Path()) {
-			return false
-		}
-	}
-	status, body := 200, g.Hello()
-	if q.Path() == readyPath {
-		status, body = g.Ready()
-	}
-	r := st.f.X.Response()
-	r.Fill(status, 0)
-	r.Header().Append("Content-Type", "application/json")
-	st.f.Client.WriteHeader(status, r.Header(), int64(len(body)))
-	_, _ = st.f.Client.Write(body)
-	return true
-}
