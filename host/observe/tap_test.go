@@ -141,8 +141,11 @@ func TestTapFailingObserver(t *testing.T) {
 			told = append(told, err)
 		})
 		for range 30 {
-			tap.Record(&sdk.Record{})
-			tap.Event(sdk.Event{})
+			tap.mu.Lock() // both at once: one by one they may come to two batches
+			tap.next.Records = append(tap.next.Records, sdk.Record{})
+			tap.next.Events = append(tap.next.Events, sdk.Event{})
+			tap.mu.Unlock()
+			tap.poke()
 			<-time.After(time.Second)
 		}
 		if len(told) != 3 || !errors.Is(told[0], away) || !strings.Contains(told[1].Error(), "10 batches") {
