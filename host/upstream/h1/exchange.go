@@ -123,12 +123,15 @@ func (x *exchange) send(out []byte) error {
 	if !c.plain {
 		c.stage = looking
 	}
-	err := c.raw.Read(c.step)
-	if err == nil {
-		err = c.fault
-	}
-	if err != nil {
-		return err
+	// What comes on a new TLS connection are its session tickets (RFC 8446 §4.6.1), nobody's reply.
+	if c.plain || c.used != 0 {
+		err := c.raw.Read(c.step)
+		if err == nil {
+			err = c.fault
+		}
+		if err != nil {
+			return err
+		}
 	}
 	if !c.plain {
 		c.sent = len(out) // how much of it has left as records nobody knows

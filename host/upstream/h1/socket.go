@@ -32,7 +32,7 @@ func (c *conn) socketStep(fd uintptr) bool {
 	var one [1]byte
 	switch n, err := read(int(fd), one[:]); {
 	case err == syscall.EAGAIN:
-	case err != nil || n == 0 || c.used != 0 || !c.plain:
+	case err != nil || n == 0 || c.used != 0:
 		c.fault = errStale
 		return true
 	default: // a server that speaks first, on a new connection: it may be refusing
