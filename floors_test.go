@@ -63,10 +63,13 @@ func rooms() []room {
 		{dir: "host/config/...", floor: 1, own: none},
 		{dir: "host/store/...", floor: 1, own: none},
 
+		// Runs programs for tests: those of the gateway and those of the examples alike.
+		{dir: "internal/processtest", floor: 0, own: none, outside: none},
+
 		{dir: "proto/...", floor: 0, outside: []string{"google.golang.org/protobuf", "google.golang.org/grpc"}},
 
 		// What the tests of examples in other languages share: the program as a whole, and no package of ours.
-		{dir: "examples/internal/gatewaytest", floor: 2, own: none},
+		{dir: "examples/internal/gatewaytest", floor: 2, own: []string{"internal/processtest"}},
 		{dir: "examples/...", floor: 3, own: []string{"sdk", "sdk/...", "proto/...", "examples/internal/gatewaytest"}, apart: true},
 
 		// The host itself comes last: what is in host/ and in none of the rooms above has no floor.

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/turnbuckle-gateway/turnbuckle/internal/processtest"
 )
 
 // request is what the http command sends.
@@ -164,7 +166,7 @@ func cmdUntil(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	r := scriptRequest(ts, args[1:])
 	var text string
-	if !poll(func() bool {
+	if !processtest.Poll(func() bool {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		text, err = r.send(ctx)

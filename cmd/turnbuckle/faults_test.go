@@ -63,8 +63,8 @@ func hurt(t *testing.T, faults []fault, hostileFlags ...string) {
 			}
 		})
 	}
-	if strings.Contains(up.stdout.String(), "muggled") {
-		t.Errorf("the upstream saw a smuggled request:\n%s", up.stdout)
+	if strings.Contains(up.Stdout.String(), "muggled") {
+		t.Errorf("the upstream saw a smuggled request:\n%s", up.Stdout)
 	}
 	g.atRest(before)
 }
@@ -154,7 +154,7 @@ func TestNoCredit(t *testing.T) {
 	if got := ask(t, g.url+"/plain"); statusOf(got) != "200" {
 		t.Errorf("a route without hooks: %s", got)
 	}
-	if strings.Contains(p.stdout.String(), "called") {
+	if strings.Contains(p.Stdout.String(), "called") {
 		t.Error("the server was called without having granted credit")
 	}
 	g.atRest(before)
@@ -196,7 +196,7 @@ func TestHostileServerDies(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				t.Cleanup(func() { _ = p.kill() })
+				t.Cleanup(p.Kill)
 				if g == nil {
 					g = startGateway(t, dir, nil, "--plugin-server", "unix:"+args[2])
 				}
@@ -204,7 +204,7 @@ func TestHostileServerDies(t *testing.T) {
 				if got := ask(t, fmt.Sprintf("%s/f%d", g.url, i)); statusOf(got) != want[i] {
 					t.Errorf("got %s, want %s", got, want[i])
 				}
-				<-p.ended
+				<-p.Ended()
 				if got := ask(t, g.url+"/plain"); statusOf(got) != "200" {
 					t.Errorf("a route without hooks: %s", got)
 				}

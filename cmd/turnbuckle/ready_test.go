@@ -25,7 +25,7 @@ func TestReadyWhileLoading(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	m, err := p.await(`msg="control listener" address=(\S+)`)
+	m, err := p.Await(`msg="control listener" address=(\S+)`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +36,7 @@ func TestReadyWhileLoading(t *testing.T) {
 	if got := ask(t, admin+"/hello"); statusOf(got) != "200" {
 		t.Errorf("while loading: %s", got)
 	}
-	m, err = p.await(`msg=serving address=(\S+)`)
+	m, err = p.Await(`msg=serving address=(\S+)`)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,7 +35,7 @@ func TestReloadFailsNoRequest(t *testing.T) {
 				t.Errorf("reload: %s", got)
 			}
 		case 1:
-			if err := g.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			if err := g.Signal(syscall.SIGHUP); err != nil {
 				t.Error(err)
 			}
 		}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
+
+	"github.com/turnbuckle-gateway/turnbuckle/internal/processtest"
 )
 
 // secret is that of every control listener here.
@@ -28,13 +30,13 @@ type processesKey struct{}
 func setupScript(e *testscript.Env) error {
 	ps := &processes{running: map[string]*process{}, pending: map[string]chan result{}}
 	e.Values[processesKey{}] = ps
-	e.Vars = append(e.Vars, "TURNBUCKLE_DRAIN_TIMEOUT=5s", quickExit)
+	e.Vars = append(e.Vars, "TURNBUCKLE_DRAIN_TIMEOUT=5s", processtest.QuickExit)
 	e.Defer(func() {
 		var errs []error
 		for _, p := range ps.running {
 			errs = append(errs, p.stop())
 			if t, ok := e.T().(interface{ Failed() bool }); ok && t.Failed() {
-				e.T().Log(p.name + " wrote:\n" + p.stdout.String() + p.stderr.String())
+				e.T().Log(p.Name + " wrote:\n" + p.Stdout.String() + p.Stderr.String())
 			}
 		}
 		if err := errors.Join(errs...); err != nil {
@@ -121,8 +123,8 @@ func cmdEnd(ts *testscript.TestScript, neg bool, args []string) {
 	p := ps.get(ts, args[0])
 	err := p.stop()
 	delete(ps.running, args[0])
-	fmt.Fprint(ts.Stdout(), p.stdout)
-	fmt.Fprint(ts.Stderr(), p.stderr)
+	fmt.Fprint(ts.Stdout(), p.Stdout)
+	fmt.Fprint(ts.Stderr(), p.Stderr)
 	if !neg {
 		ts.Check(err)
 	} else if err == nil {
@@ -134,7 +136,7 @@ func cmdEnd(ts *testscript.TestScript, neg bool, args []string) {
 func cmdCrash(ts *testscript.TestScript, neg bool, args []string) {
 	no(ts, neg, args, 1, "crash NAME")
 	ps := of(ts)
-	ts.Check(ps.get(ts, args[0]).kill())
+	ps.get(ts, args[0]).Kill()
 	delete(ps.running, args[0])
 }
 
@@ -147,7 +149,7 @@ func cmdSignal(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	p := of(ts).get(ts, args[0])
 	p.told = p.told || syscall.Signal(s) == syscall.SIGTERM
-	ts.Check(p.cmd.Process.Signal(syscall.Signal(s)))
+	ts.Check(p.Signal(syscall.Signal(s)))
 }
 
 // cmdLog: log NAME REGEXP waits until the process has written it; ! log NAME REGEXP: it has not.
@@ -159,12 +161,12 @@ func cmdLog(ts *testscript.TestScript, neg bool, args []string) {
 	if neg {
 		re, err := regexp.Compile("(?m)" + args[1])
 		ts.Check(err)
-		if m := re.FindString(p.stdout.String() + "\n" + p.stderr.String()); m != "" {
+		if m, ok := p.Wrote(re); ok {
 			ts.Fatalf("%s has written %q", args[0], m)
 		}
 		return
 	}
-	_, err := p.await(args[1])
+	_, err := p.Await(args[1])
 	ts.Check(err)
 }
 

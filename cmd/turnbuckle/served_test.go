@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/turnbuckle-gateway/turnbuckle/internal/processtest"
 )
 
 // served is a gateway that runs for a Go test.
@@ -80,7 +82,7 @@ func (g *served) atRest(before int) {
 	g.t.Helper()
 	until(g.t, "the end of every request", func() bool { return g.metric(`turnbuckle_requests_in_flight\{.*\}`) == 0 })
 	now := 0
-	if !poll(func() bool { now = g.goroutines(); return now <= before+slack }) {
+	if !processtest.Poll(func() bool { now = g.goroutines(); return now <= before+slack }) {
 		g.t.Errorf("%d goroutines, %d before:\n%s", now, before, g.control("GET", "/debug/pprof/goroutine?debug=1"))
 	}
 }

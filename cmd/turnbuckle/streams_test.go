@@ -42,7 +42,7 @@ func release(t *testing.T, up *process, name string) {
 
 func mustAwait(t *testing.T, p *process, pattern string) {
 	t.Helper()
-	if _, err := p.await(pattern); err != nil {
+	if _, err := p.Await(pattern); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -219,7 +219,7 @@ func TestSlowHookDelaysNoOther(t *testing.T) {
 			ended <- text
 		}()
 	}
-	until(t, "holding", func() bool { return strings.Count(up.stdout.String(), "holding slow") == cap(ended) })
+	until(t, "holding", func() bool { return strings.Count(up.Stdout.String(), "holding slow") == cap(ended) })
 	for range 20 {
 		if got := ask(t, g.url+"/hooked/x"); statusOf(got) != "200" {
 			t.Fatalf("beside slow calls: %s", got)

@@ -66,14 +66,14 @@ func TestTLS(t *testing.T) {
 	go func() { begun <- ask(t, g.url+"/a/hold/tls") }()
 	mustAwait(t, up, "holding tls")
 	writeCert(t, dir, 2)
-	if err := g.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+	if err := g.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
 	until(t, "the new certificate", func() bool { return serial(t, g.address) == 2 })
 	writeCert(t, dir, 3)
 	until(t, "the new certificate, unasked", func() bool { return serial(t, g.address) == 3 })
 	write(t, filepath.Join(dir, "cert.pem"), "torn")
-	if err := g.cmd.Process.Signal(syscall.SIGHUP); err != nil {
+	if err := g.Signal(syscall.SIGHUP); err != nil {
 		t.Fatal(err)
 	}
 	mustAwait(t, g.process, "level=(ERROR|WARN).*cert")

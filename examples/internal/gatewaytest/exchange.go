@@ -10,7 +10,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
+
+	"github.com/turnbuckle-gateway/turnbuckle/internal/processtest"
 )
 
 // Seen is a request as it reached the upstream.
@@ -108,15 +109,7 @@ func (r *Reply) Seen(t testing.TB) *Seen {
 // Until polls what another process brings about and does not tell.
 func Until(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(Patience)
-	defer deadline.Stop()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for !condition() {
-		select {
-		case <-tick.C:
-		case <-deadline.C:
-			t.Fatalf("%s did not happen", what)
-		}
+	if !processtest.Poll(condition) {
+		t.Fatalf("%s did not happen", what)
 	}
 }
