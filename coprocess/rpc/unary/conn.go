@@ -39,7 +39,9 @@ type Options struct {
 	Queue   int    // calls waiting for a stream; default 4096
 	Streams uint32 // calls after which the connection is to be replaced; default and most: 2³⁰, all the ids there are
 
-	PingAfter time.Duration // a call that ends by its deadline asks whether the peer lives, so often at most; default 5 min
+	// A call that ends by its deadline asks whether the peer lives: when the peer has sent a reply since it was last
+	// asked, which has servers forget the pings they count, every PingWait at most, else every PingAfter. Default 5 min.
+	PingAfter time.Duration
 	PingWait  time.Duration // without a byte from the peer after that, the connection is lost; default 20 s
 }
 
@@ -50,8 +52,8 @@ const (
 	highWater     = 256 << 10 // bytes waiting to be written above which no more bodies and calls are added
 	maxPending    = 1 << 20   // and above which a peer that has us answer and does not read is given up
 	maxFields     = 256 << 10 // bytes of a reply's field list, as sent and as decoded
-	maxRequest    = 8 << 10   // bytes of a request's field list without trace context
-	maxTrace      = 4 << 10   // bytes of a trace state that is passed on
+	maxRequest    = 4 << 10   // bytes of a request's field list without trace context
+	maxTrace      = 4 << 10   // bytes of each of the two fields of it that are passed on: with them, still one frame
 	initialWindow = 65535     // RFC 9113 §6.9.2
 	largestWindow = 1<<31 - 1
 	frameBytes    = 16 << 10 // the largest frame we accept: the least a peer must be content with
@@ -114,12 +116,14 @@ type Conn struct {
 	peerFrame   int   // the peer's SETTINGS
 	peerWindow  int64 // of new streams
 	peerStreams uint32
+	peerFields  int   // bytes of a field list
 	sendWindow  int64 // of the connection
 	recvWindow  int64 // of the connection
 
 	reader
 	received uint64    // reads that brought something
 	pinged   time.Time // the last ping of ours; zero: none
+	heard    bool      // HEADERS or DATA since then
 	asked    uint64    // received at that time
 	waits    bool      // for something to come since
 }
@@ -133,7 +137,8 @@ func New(ctx context.Context, nc net.Conn, o Options) (*Conn, error) {
 		wake: make(chan struct{}, 1), kick: make(chan struct{}, 1),
 		settled: make(chan struct{}), leaving: make(chan struct{}), done: make(chan struct{}),
 		streams:   map[uint32]*Call{},
-		peerFrame: frameBytes, peerWindow: initialWindow, peerStreams: maxStreams, sendWindow: initialWindow, recvWindow: connWindow,
+		peerFrame: frameBytes, peerWindow: initialWindow, peerStreams: maxStreams, peerFields: largestWindow,
+		sendWindow: initialWindow, recvWindow: connWindow,
 	}
 	var err error
 	if c.request, err = newRequestFields(o); err != nil {

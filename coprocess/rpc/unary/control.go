@@ -58,6 +58,8 @@ func (c *Conn) set(id http2.SettingID, v uint32) error {
 				return &connError{http2.ErrCodeFlowControl, "an initial window that makes another too large"}
 			}
 		}
+	case http2.SettingMaxHeaderListSize:
+		c.peerFields = int(min(v, largestWindow))
 	case http2.SettingMaxFrameSize:
 		if v < 16<<10 || v > 1<<24-1 {
 			return protocolError(fmt.Sprintf("a largest frame of %d bytes", v))

@@ -102,14 +102,14 @@ func httpMessage(status string) string {
 	return fmt.Sprintf("HTTP status %q", status)
 }
 
+// maxMessage is how much of a message is kept: it is for logs.
+const maxMessage = 4 << 10
+
 // percentDecoded decodes grpc-message: bytes other than printable ASCII travel as %XX, and what is no such thing stands
-// for itself.
+// for itself. What it returns is UTF-8, cut to maxMessage bytes, and keeps no more than that in memory.
 func percentDecoded(s string) string {
-	if !strings.Contains(s, "%") {
-		return s
-	}
 	var b strings.Builder
-	for i := 0; i < len(s); i++ {
+	for i := 0; i < len(s) && b.Len() < maxMessage; i++ {
 		if s[i] == '%' && i+2 < len(s) {
 			high, ok1 := sdk.HexDigit(s[i+1])
 			low, ok2 := sdk.HexDigit(s[i+2])

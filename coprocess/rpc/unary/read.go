@@ -251,6 +251,7 @@ func (c *Conn) decode(stream uint32, block []byte, ends bool) error {
 		return &connError{http2.ErrCodeCompression, err.Error()}
 	}
 	if call := c.streams[stream]; call != nil {
+		c.heard = true
 		c.gotFields(call, &c.fields, ends)
 	}
 	return nil

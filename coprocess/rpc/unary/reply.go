@@ -26,7 +26,6 @@ type reply struct {
 type fields struct {
 	status, contentType string
 	code, message       string
-	encoding            string
 	size                int
 }
 
@@ -44,8 +43,6 @@ func (c *Conn) field(f hpack.HeaderField) {
 		c.fields.code = f.Value
 	case "grpc-message":
 		c.fields.message = f.Value
-	case "grpc-encoding":
-		c.fields.encoding = f.Value
 	}
 }
 
@@ -83,8 +80,6 @@ func refused(f *fields) error {
 		return &Error{Code: codeOfHTTP(f.status), Message: httpMessage(f.status)}
 	case f.code == "" && !strings.HasPrefix(f.contentType, "application/grpc"):
 		return garbage("reply's content type is %q", f.contentType)
-	case f.encoding != "" && f.encoding != "identity":
-		return garbage("reply is compressed (%q), which was not asked for", f.encoding)
 	}
 	return nil
 }

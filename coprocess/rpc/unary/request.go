@@ -3,6 +3,7 @@ package unary
 import (
 	"encoding/binary"
 	"fmt"
+	"strconv"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -15,6 +16,7 @@ type requestFields struct {
 	plain   []byte // without the table
 	entered bool   // first was sent
 	resize  bool   // the peer must be told that its table is not used any more
+	size    int    // of the fields as peers count it (RFC 9113 §6.5.2)
 }
 
 // Indices of the static table (RFC 7541, appendix A).
@@ -30,6 +32,7 @@ const (
 
 	tableBytes    = 4096 // of the peer's table, unless it wants less
 	entryOverhead = 32   // RFC 7541 §4.1
+	maxTimeout    = 9    // bytes of grpc-timeout: eight digits and a unit
 )
 
 func newRequestFields(o Options) (requestFields, error) {
@@ -51,13 +54,14 @@ func newRequestFields(o Options) (requestFields, error) {
 	var f requestFields
 	begin := []byte{0x80 | staticPost, 0x80 | scheme}
 	f.first, f.again, f.plain = append(f.first, begin...), append(f.again, begin...), append(f.plain, begin...)
-	size := 0
+	size := 0 // of the entries in the table
 	for i, field := range fields {
 		f.first = appendLiteral(f.first, 0x40, 6, field.static, field.name, field.value)
 		f.again = appendInteger(f.again, 0x80, 7, staticTable+len(fields)-i)
 		f.plain = appendLiteral(f.plain, 0, 4, field.static, field.name, field.value)
 		size += len(field.name) + len(field.value) + entryOverhead
 	}
+	f.size = size + len(":method") + len("POST") + len(":scheme") + len("https") + 2*entryOverhead
 	if len(f.plain) > maxRequest {
 		return f, fmt.Errorf("method, authority and user agent of %d bytes are too long", len(f.plain))
 	}
@@ -125,8 +129,11 @@ func appendTimeout(b []byte, d time.Duration) []byte {
 	case d >= time.Second:
 		unit, name = time.Millisecond, 'm'
 	}
-	v := max((d+unit-1)/unit, 1)
-	return append(fmt.Append(b, int64(v)), name)
+	v := d / unit
+	if d%unit > 0 { // adding to d instead would wrap around where there is no deadline to speak of
+		v++
+	}
+	return append(strconv.AppendInt(b, int64(max(v, 1)), 10), name)
 }
 
 // start gives the call its stream and appends its request.
@@ -143,12 +150,7 @@ func (c *Conn) start(call *Call) {
 		b = appendTimeout(append(b, 0), time.Until(call.deadline))
 		b[length] = byte(len(b) - length - 1)
 	}
-	if p, s := call.TraceParent, call.TraceState; p != "" && len(p) <= maxTrace {
-		b = appendLiteral(b, 0, 4, 0, "traceparent", p)
-		if s != "" && len(s) <= maxTrace {
-			b = appendLiteral(b, 0, 4, 0, "tracestate", s)
-		}
-	}
+	b = c.appendTrace(b, call)
 	putLength(b[at:], len(b)-at-frameHeader)
 	c.pending = b
 	for c.sendSome(call) {
@@ -159,6 +161,19 @@ func (c *Conn) start(call *Call) {
 	if c.nextID > 2*c.o.Streams {
 		c.leave(errSpent)
 	}
+}
+
+// appendTrace appends the call's trace context as far as it fits into the field list the peer takes.
+func (c *Conn) appendTrace(b []byte, call *Call) []byte {
+	room := c.peerFields - c.request.size - len("grpc-timeout") - maxTimeout - entryOverhead
+	for _, f := range [...]struct{ name, value string }{{"traceparent", call.TraceParent}, {"tracestate", call.TraceState}} {
+		room -= len(f.name) + len(f.value) + entryOverhead
+		if f.value == "" || len(f.value) > maxTrace || room < 0 {
+			return b
+		}
+		b = appendLiteral(b, 0, 4, 0, f.name, f.value)
+	}
+	return b
 }
 
 // appendName appends a name of less than 127 bytes, of a field that no table knows.

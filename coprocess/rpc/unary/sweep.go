@@ -85,8 +85,12 @@ func (c *Conn) probe(now time.Time, late bool) {
 		}
 		return
 	}
-	if late && c.err == nil && (c.pinged.IsZero() || now.Sub(c.pinged) >= c.o.PingAfter) {
-		c.pinged, c.asked, c.waits = now, c.received, true
+	pause := c.o.PingAfter
+	if c.heard {
+		pause = min(pause, c.o.PingWait)
+	}
+	if late && c.err == nil && (c.pinged.IsZero() || now.Sub(c.pinged) >= pause) {
+		c.pinged, c.asked, c.waits, c.heard = now, c.received, true, false
 		c.pending = append(appendFrame(c.pending, 8, http2.FramePing, 0, 0), "alive???"...)
 	}
 }

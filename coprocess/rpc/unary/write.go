@@ -6,6 +6,7 @@ import (
 	"runtime"
 
 	"golang.org/x/net/http2"
+	"google.golang.org/grpc/codes"
 )
 
 const frameHeader = 9 // bytes
@@ -57,11 +58,15 @@ func (c *Conn) flush() {
 			c.kick <- struct{}{}
 			return
 		}
+		before := c.written
 		out := c.take()
 		c.mu.Unlock()
 		n, err := c.direct.write(out)
 		c.mu.Lock()
 		if err != nil {
+			if n == 0 {
+				c.written = before // none of it has left
+			}
 			c.broken(err)
 			break
 		}
@@ -123,10 +128,16 @@ func (c *Conn) recycle(out []byte) {
 }
 
 // broken is after a failed write. There may be replies to read that the peer sent before it left, so the end of the
-// connection is the reader's to find.
+// connection is the reader's to find. What was not written never will be, and may go elsewhere.
 func (c *Conn) broken(err error) {
 	c.mute, c.pending, c.rest = true, nil, nil
-	c.leave(fmt.Errorf("write: %w", err))
+	err = fmt.Errorf("write: %w", err)
+	c.leave(err)
+	for id, call := range c.streams {
+		if id > c.written {
+			c.settle(call, &Error{Code: codes.Unavailable, Message: err.Error(), NotSent: true, Gone: true})
+		}
+	}
 }
 
 // pump appends what waits for room: the rest of messages in turn, then new calls.
