@@ -53,6 +53,11 @@ func compile(ctx context.Context, o *Options, open Opener, ev *events, d *config
 	if c.r.replies, err = reply.Compile(errs, d.HideGenerator || o.HideGenerator); err != nil {
 		return nil, err
 	}
+	for _, m := range slices.Concat(d.Auth.All, d.Auth.Any) {
+		if m.Kind != config.AuthHook || len(d.Auth.Any) > 1 {
+			return nil, fmt.Errorf("auth method %s: not supported yet", m.Name)
+		}
+	}
 	hooks, err := c.hooks()
 	if err != nil {
 		return nil, err
@@ -173,7 +178,7 @@ func (c *compiler) hooks() (phased, error) {
 			continue
 		}
 		var run []placed
-		for _, ref := range c.d.Hooks.In(p) {
+		for _, ref := range c.d.HooksIn(p) {
 			next, err := c.place(ref, phase)
 			if err != nil {
 				return nil, err

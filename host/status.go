@@ -63,7 +63,7 @@ func (r *Route) hookNames() []string {
 	}
 	var names []string
 	for _, p := range config.Phases() {
-		for _, h := range r.definition.Hooks.In(p) {
+		for _, h := range r.definition.HooksIn(p) {
 			names = append(names, string(p)+"/"+serverName(h.Server)+"/"+h.Name)
 		}
 	}

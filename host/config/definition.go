@@ -48,11 +48,14 @@ type Definition struct {
 	// Events lists classic event handlers; native definitions use Observers.
 	Events []EventHandler `yaml:"-"`
 
-	// Keyless means that nobody is asked who they are: there is no auth hook. A definition with
-	// Keyless false has at least one hook in Hooks.Auth.
+	// Keyless means that nobody is asked who they are. A definition with Keyless false has at least
+	// one method in Auth.
 	Keyless bool `yaml:"-"`
-	// Credential says where the client's credential is, for failure events alone; auth hooks
-	// look for themselves.
+	// Auth says who may call. Hooks listed under hooks.auth are a short form of auth.all: Complete
+	// moves them here.
+	Auth Auth `yaml:"auth"`
+	// Credential says where auth hooks look for the client's credential, for failure events alone;
+	// they look for themselves.
 	Credential Credential `yaml:"credential"`
 
 	// Config is the JSON value that hooks without a config of their own are given (classic
@@ -145,12 +148,32 @@ func (m *PathMatching) UnmarshalText(text []byte) error {
 	return oneOf(m, text, MatchSegments, MatchPrefix)
 }
 
-// Limits bounds what a client may send; 0 leaves the gateway's limit.
+// Limits bounds what a client may send and how often; 0 leaves the gateway's limit.
 type Limits struct {
 	// Body is the largest request body, in bytes.
 	Body Size `yaml:"body,positive"`
 	// Headers is the largest request header block, in bytes.
 	Headers Size `yaml:"headers,positive"`
+
+	// Rate bounds the API as a whole, whoever calls. What keys may do is in their sessions and policies.
+	Rate Rate `yaml:"rate"`
+	// PathRates bounds paths of the API as a whole; the first match holds.
+	PathRates []PathRate `yaml:"path_rates"`
+	// IgnoreKeyRate and IgnoreKeyQuota leave what sessions say of rates and quotas unheeded.
+	IgnoreKeyRate  bool `yaml:"ignore_key_rate"`
+	IgnoreKeyQuota bool `yaml:"ignore_key_quota"`
+}
+
+// Rate is so many requests in so much time; the zero value is no bound.
+type Rate struct {
+	Requests float64       `yaml:"requests,positive"`
+	Per      time.Duration `yaml:"per,positive"`
+}
+
+// PathRate bounds the requests on the matching paths, each entry by itself.
+type PathRate struct {
+	PathMatch `yaml:",inline"`
+	Rate      `yaml:",inline"`
 }
 
 // CORS answers preflight requests and adds the Access-Control headers (Fetch standard, section
@@ -180,9 +203,9 @@ type IP struct {
 	Block []netip.Prefix `yaml:"block"`
 }
 
-// Credential says where a client puts its credential. Used for the key in failure events.
+// Credential says where a client puts its credential.
 type Credential struct {
-	// Header defaults to "Authorization".
+	// Header is "Authorization" where nothing is said; empty is none.
 	Header string `yaml:"header"`
 	// Param is a query parameter, Cookie a cookie name; when present they win over Header.
 	Param  string `yaml:"param"`

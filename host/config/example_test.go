@@ -20,7 +20,7 @@ hooks:
 		fmt.Println(refused.Problems.Err())
 		return
 	}
-	fmt.Println(def.ID, def.Upstream.Targets[0].URL, def.Hooks.Auth[0].Timeout, def.Hooks.Post[0].Body.Limit)
+	fmt.Println(def.ID, def.Upstream.Targets[0].URL, def.HooksIn(config.PhaseAuth)[0].Timeout, def.Hooks.Post[0].Body.Limit)
 
 	_, refused = config.Loader{}.Parse("broken.yaml", []byte("listen: {pathh: hello}\nupstream: {url: ftp://127.0.0.1}\n"))
 	for _, p := range refused.Problems {

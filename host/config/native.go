@@ -94,13 +94,14 @@ func (d *Definition) Complete() {
 	if d.Versions.In == VersionNone && len(d.Versions.List) == 0 {
 		d.Versions.List = []Version{{Name: "Default"}}
 	}
-	if d.Dialect == DialectNative {
-		d.Keyless = len(d.Hooks.Auth) == 0
-	}
 	for _, phase := range Phases() {
 		for i, hooks := 0, d.Hooks.In(phase); i < len(hooks); i++ {
 			hooks[i].Path = cmp.Or(hooks[i].Path, document.Index("$.hooks."+string(phase), i))
 		}
+	}
+	d.Auth.complete(&d.Hooks)
+	if d.Dialect == DialectNative {
+		d.Keyless = len(d.Auth.All)+len(d.Auth.Any) == 0
 	}
 	for _, methods := range d.methodLists() {
 		for i, m := range methods {
@@ -111,6 +112,9 @@ func (d *Definition) Complete() {
 
 func (d *Definition) methodLists() [][]string {
 	out := [][]string{d.CORS.Methods}
+	for _, r := range d.Limits.PathRates {
+		out = append(out, r.Methods)
+	}
 	rules := []*Rules{&d.Rules}
 	for i := range d.Versions.List {
 		rules = append(rules, &d.Versions.List[i].Rules)

@@ -92,7 +92,7 @@ func (p *PluginServer) SetDefaults() {
 	p.ConnectTimeout = DefaultConnectTimeout
 }
 
-// RefusedKey refuses what plugin servers will have later.
+// RefusedKey refuses what plugin servers do not hold.
 func (p *PluginServer) RefusedKey(key string) (string, bool) {
 	if key == "command" {
 		return "a server that the gateway starts is not supported yet: " +
@@ -101,11 +101,11 @@ func (p *PluginServer) RefusedKey(key string) (string, bool) {
 	return "", false
 }
 
-// RefusedKey refuses what auth lists will have later.
+// RefusedKey refuses what auth lists do not hold.
 func (h *HookRef) RefusedKey(key string) (string, bool) {
 	if key == "any" || key == "all" {
-		return "groups of authenticators are not supported yet: " +
-			"list auth hooks one by one, every one must pass", true
+		return "groups stand under auth: " +
+			"write `auth: {all: [...]}` or `auth: {any: [...]}` with `- hook: {hook: NAME}` in it", true
 	}
 	return "", false
 }

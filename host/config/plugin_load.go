@@ -256,7 +256,7 @@ func (d *Definition) CheckHooks(servers map[string]PluginServer, plugins []*Plug
 		return nil
 	}
 	for _, phase := range Phases() {
-		for _, h := range d.Hooks.In(phase) {
+		for _, h := range d.HooksIn(phase) {
 			p := server(h.Path, h.Server)
 			if p == nil {
 				continue

@@ -39,6 +39,7 @@ func (d *Definition) Validate() Problems {
 	v.versions(&d.Versions)
 	v.rules("$", &d.Rules)
 	v.hooks(d)
+	v.auth(d)
 	v.errors("$.errors", &d.Errors)
 	if d.Credential.Header != "" && !isToken(d.Credential.Header) {
 		v.errorf("$.credential.header", "%q is not a header name", d.Credential.Header)

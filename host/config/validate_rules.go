@@ -139,15 +139,6 @@ func (v *validator) hooks(d *Definition) {
 			}
 		}
 	}
-	if len(d.Hooks.Auth) == 0 && len(d.Hooks.PostKeyAuth) > 0 {
-		v.errorf("$.hooks.post_key_auth", "post_key_auth hooks run after an auth hook, and there is none: list them under pre or post")
-	}
-	switch {
-	case d.Keyless && len(d.Hooks.Auth) > 0:
-		v.errorf("$.hooks.auth", "a keyless API has no auth hooks")
-	case !d.Keyless && len(d.Hooks.Auth) == 0:
-		v.errorf("$.hooks.auth", "an API that is not keyless needs an auth hook")
-	}
 	for i, o := range d.Observers {
 		at := document.Index("$.observers", i)
 		v.server(at, o.Server)

@@ -164,7 +164,7 @@ func TestWorks(t *testing.T) {
 			get(func(d *config.Definition) any { return d.Upstream.Protocol }), config.ProtocolH2C},
 		{"keyless removes hooks", minimal(`"custom_plugin_auth_enabled": true, "custom_middleware": {"driver": "grpc", "auth_check": {"name": "A"}, "post_key_auth": [{"name": "B"}], "post": [{"name": "C"}]}`),
 			get(func(d *config.Definition) any {
-				return []int{len(d.Hooks.Auth), len(d.Hooks.PostKeyAuth), len(d.Hooks.Post)}
+				return []int{len(d.Auth.All), len(d.Hooks.PostKeyAuth), len(d.Hooks.Post)}
 			}), []int{0, 0, 1}},
 		{"another driver without hooks", minimal(`"custom_middleware": {"driver": "otto", "pre": []}`),
 			get(func(d *config.Definition) any { return len(d.Hooks.Pre) }), 0},
