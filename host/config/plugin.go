@@ -17,6 +17,9 @@ type Plugin struct {
 	Description string `yaml:"description"`
 	// Dir is the absolute path of the plugin's folder.
 	Dir string `yaml:"-"`
+	// Broken says why the plugin cannot be used; nil when it can. A broken plugin is known by its
+	// name and its folder alone.
+	Broken error `yaml:"-"`
 
 	// Server is where the plugin runs.
 	Server    PluginServer     `yaml:"server"`

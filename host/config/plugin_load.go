@@ -17,9 +17,10 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/host/config/document"
 )
 
-// LoadPlugins reads the plugin.yaml of every folder in dir that has one, in the order of their
-// names. A dir that does not exist holds no plugins. A plugin with errors, and the second of one
-// name, is left out. lookupEnv reads the variables that references name; nil means none is set.
+// LoadPlugins reads the plugin.yaml of every folder in dir, in the order of their names. A dir that
+// does not exist holds no plugins. A plugin with errors, the second of one name, and a folder
+// without plugin.yaml (which is no problem until somebody wants a plugin from it) are Broken.
+// lookupEnv reads the variables that references name; nil means none is set.
 func LoadPlugins(dir string, lookupEnv func(string) (string, bool)) ([]*Plugin, Problems) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -33,7 +34,12 @@ func LoadPlugins(dir string, lookupEnv func(string) (string, bool)) ([]*Plugin, 
 	names := map[string]string{}
 	for _, e := range entries {
 		inside := filepath.Join(dir, e.Name())
-		if _, err := os.Stat(filepath.Join(inside, PluginFile)); err != nil {
+		if info, err := os.Stat(inside); err != nil || !info.IsDir() || strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(inside, PluginFile)); errors.Is(err, fs.ErrNotExist) {
+			broken := fmt.Errorf("its folder %s has no %s", inside, PluginFile)
+			plugins = append(plugins, &Plugin{Name: e.Name(), Dir: inside, Broken: broken})
 			continue
 		}
 		plugin, found := LoadPlugin(inside, lookupEnv)
@@ -44,9 +50,10 @@ func LoadPlugins(dir string, lookupEnv func(string) (string, bool)) ([]*Plugin, 
 			})
 		}
 		problems = append(problems, found...)
-		if !found.Refused() {
-			plugins = append(plugins, plugin)
+		if err := found.Err(); err != nil {
+			plugin = &Plugin{Name: plugin.Name, Dir: inside, Broken: err}
 		}
+		plugins = append(plugins, plugin)
 	}
 	return plugins, problems.Sort()
 }
@@ -227,6 +234,9 @@ func Servers(s *Settings, plugins []*Plugin) (map[string]PluginServer, Problems)
 	}
 	var problems Problems
 	for _, p := range plugins {
+		if p.Broken != nil {
+			continue
+		}
 		if _, taken := s.Servers[p.Name]; taken {
 			problems = append(problems, Problem{
 				File: filepath.Join(p.Dir, PluginFile), Path: "$.name", Severity: SeverityError,
@@ -248,9 +258,10 @@ func (d *Definition) CheckHooks(servers map[string]PluginServer, plugins []*Plug
 			name = DefaultServer
 		}
 		if _, ok := servers[name]; !ok {
-			v.errorf(path, "there is no plugin server or plugin %q: name it under servers in the settings", name)
+			v.errorf(path, "%s", noServer(name, plugins))
+			return nil
 		}
-		if i := slices.IndexFunc(plugins, func(p *Plugin) bool { return p.Name == name }); i >= 0 {
+		if i := slices.IndexFunc(plugins, func(p *Plugin) bool { return p.Name == name && p.Broken == nil }); i >= 0 {
 			return plugins[i]
 		}
 		return nil
@@ -283,4 +294,18 @@ func (d *Definition) CheckHooks(servers map[string]PluginServer, plugins []*Plug
 		v.problems[i].File = d.Source.File
 	}
 	return v.problems
+}
+
+// noServer says why there is no plugin server of that name, and what to do about it.
+func noServer(name string, plugins []*Plugin) string {
+	for _, p := range plugins {
+		if p.Broken != nil && (p.Name == name || filepath.Base(p.Dir) == name) {
+			return fmt.Sprintf("plugin %q cannot be used: %s", name, strings.ReplaceAll(p.Broken.Error(), "\n", "; "))
+		}
+	}
+	if name == DefaultServer {
+		return "there is no default plugin server: give servers.default.address in the settings or --plugin-server, " +
+			"or name another with server: NAME"
+	}
+	return fmt.Sprintf("there is no plugin server or plugin %q: name it under servers in the settings, or put its folder among the plugins", name)
 }

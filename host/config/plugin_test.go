@@ -62,7 +62,7 @@ func TestCheckHooks(t *testing.T) {
 			`n.yaml: $.config.realm: by the schema of plugin "hello": got number, want string`}},
 		{"hooks:\n  auth: [{server: hello, hook: Authenticate, config: {real: x}}]\n  pre: [{server: hello, hook: Authenticate}, {server: nobody, hook: x}]\nobservers: [{server: hello, observer: None}]\n", []string{
 			`n.yaml: $.hooks.pre[0]: plugin "hello" has no hook "Authenticate" for phase pre`,
-			`n.yaml: $.hooks.pre[1]: there is no plugin server or plugin "nobody": name it under servers in the settings`,
+			`n.yaml: $.hooks.pre[1]: there is no plugin server or plugin "nobody": name it under servers in the settings, or put its folder among the plugins`,
 			`n.yaml: $.hooks.auth[0].config: by the schema of plugin "hello": additional properties 'real' not allowed`,
 			`n.yaml: $.observers[0]: plugin "hello" has no observer "None"`,
 		}},
@@ -133,7 +133,8 @@ func TestSchemaFileAndDoubleNames(t *testing.T) {
 		"c/other":       "",
 	})
 	plugins, problems := config.LoadPlugins(dir, nil)
-	if len(plugins) != 1 || len(problems) != 1 || !strings.Contains(problems[0].Message, `already has the name "same"`) {
+	if len(plugins) != 3 || plugins[0].Broken != nil || plugins[1].Broken == nil || plugins[2].Broken == nil ||
+		len(problems) != 1 || !strings.Contains(problems[0].Message, `already has the name "same"`) {
 		t.Fatalf("%v %v", plugins, problems)
 	}
 	for config, ok := range map[string]bool{`{"key": 1}`: true, `{}`: false, `nonsense`: false} {
@@ -146,6 +147,47 @@ func TestSchemaFileAndDoubleNames(t *testing.T) {
 	}
 	if none, problems := config.LoadPlugins(filepath.Join(dir, "gone"), nil); none != nil || problems != nil {
 		t.Errorf("a folder that is not there: %v %v", none, problems)
+	}
+}
+
+// A definition that names a plugin whose folder is broken says so, and what is wrong there.
+func TestBrokenPlugins(t *testing.T) {
+	dir := write(t, map[string]string{
+		"torn/plugin.yaml":   "name: other\nserver: {address: 'h:1'\n",
+		"wrong/plugin.yaml":  "name: renamed\nserver: {address: 'h:1', protocoll: tyk}\n",
+		"empty/README":       "",
+		".hidden/README":     "",
+		"second/plugin.yaml": "name: fine\nserver: {address: 'h:2'}\n",
+		"fine/plugin.yaml":   "server: {address: 'h:1'}\n",
+	})
+	plugins, problems := config.LoadPlugins(dir, nil)
+	if !problems.Refused() {
+		t.Fatal("nothing is wrong with broken folders")
+	}
+	settings := config.DefaultSettings()
+	servers, problems := config.Servers(&settings, plugins)
+	if problems != nil || len(servers) != 1 || servers["fine"].Address != "h:1" {
+		t.Fatalf("got %v %v", servers, problems)
+	}
+	for name, want := range map[string]string{
+		"torn":    `plugin "torn" cannot be used: ` + dir + "/torn/plugin.yaml:1:1: not YAML",
+		"wrong":   `plugin "wrong" cannot be used: ` + dir + "/wrong/plugin.yaml:2:37: $.server.protocoll: unknown key",
+		"renamed": `plugin "renamed" cannot be used: ` + dir + "/wrong/plugin.yaml:2:37: $.server.protocoll: unknown key",
+		"empty":   `plugin "empty" cannot be used: its folder ` + dir + "/empty has no plugin.yaml",
+		"second":  `plugin "second" cannot be used: ` + dir + `/second/plugin.yaml: $.name: the plugin in ` + dir + `/fine already has the name "fine"`,
+		"nobody":  `there is no plugin server or plugin "nobody"`,
+		"default": "there is no default plugin server: ",
+		"fine":    `plugin "fine" has no observer "x"`,
+	} {
+		text := "listen: {path: /a}\nupstream: {url: http://a}\nobservers: [{server: '" + name + "', observer: x}]\n"
+		def, refused := config.Loader{}.Parse("n.yaml", []byte(text))
+		if refused != nil {
+			t.Fatal(refused.Problems)
+		}
+		got := def.CheckHooks(servers, plugins)
+		if len(got) != 1 || !strings.HasPrefix(got[0].Message, want) {
+			t.Errorf("%s: got  %v\nwant %s", name, got, want)
+		}
 	}
 }
 
