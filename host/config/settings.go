@@ -25,6 +25,13 @@ type Settings struct {
 	// Hooks is the policy of hooks about which neither the definition nor the plugin says more.
 	Hooks Policy `yaml:"hooks"`
 
+	// Store, Keys and Limits are who may call and how much. Policies is a file, or a folder of files, with the policies
+	// that keys name; those of the control API are in the store. Absolute after loading. Default "policies".
+	Store    StoreSettings `yaml:"store"`
+	Keys     KeySettings   `yaml:"keys"`
+	Limits   LimitSettings `yaml:"rate_limits"`
+	Policies string        `yaml:"policies"`
+
 	AccessLog AccessLog `yaml:"access_log"`
 	Log       Log       `yaml:"log"`
 	Tracing   Tracing   `yaml:"tracing"`
@@ -98,6 +105,10 @@ type AdminSettings struct {
 	Secret     string    `yaml:"secret"`
 	SecretFile string    `yaml:"secret_file"`
 	TLS        ServerTLS `yaml:"tls"`
+	// Tokens are further credentials by name, which audit lines tell.
+	Tokens map[string]AdminToken `yaml:"tokens"`
+	// Settings lets the control API change settings of the running gateway. Default true.
+	Settings bool `yaml:"settings"`
 }
 
 // PluginServer is a gRPC plugin server at an address.
@@ -267,8 +278,13 @@ func DefaultSettings() Settings {
 			MaxHeader:     64 << 10,
 			H2C:           true,
 		},
+		Admin:        AdminSettings{Settings: true},
 		APIs:         "apis",
 		Plugins:      "plugins.d",
+		Store:        StoreSettings{Type: StoreBolt, Path: "data/turnbuckle.db", OnError: StoreFail, Redis: RedisSettings{Timeout: time.Second}},
+		Keys:         KeySettings{Hash: KeySHA256, ListHashed: true, MinLength: 3},
+		Limits:       LimitSettings{Headers: LimitHeadersQuotas},
+		Policies:     "policies",
 		AccessLog:    AccessLog{Enabled: true, Format: LogJSON, Path: "stdout"},
 		Log:          Log{Level: LevelInfo, Format: LogText},
 		Tracing:      Tracing{Protocol: OTLPGRPC, SampleRatio: 1, ServiceName: "turnbuckle"},

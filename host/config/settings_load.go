@@ -1,9 +1,7 @@
 package config
 
 import (
-	"maps"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/config/document"
@@ -93,6 +91,9 @@ func (s *Settings) files(root *document.Node, base settingsFolders) Problems {
 	}
 	s.APIs = at("$.apis").folder.join(s.APIs)
 	s.Plugins = at("$.plugins").folder.join(s.Plugins)
+	s.Store.Path = at("$.store.path").folder.join(s.Store.Path)
+	s.Policies = at("$.policies").folder.join(s.Policies)
+	s.Store.Redis.TLS.files("$.store.redis.tls", at)
 	if p := s.AccessLog.Path; p != "stdout" && p != "stderr" && p != "" {
 		s.AccessLog.Path = at("$.access_log.path").folder.join(p)
 	}
@@ -105,7 +106,7 @@ func (s *Settings) files(root *document.Node, base settingsFolders) Problems {
 			at(path+".key").file(path+".key", &t.KeyFiles[i])
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(s.Servers)) {
+	for _, name := range sortedKeys(s.Servers) {
 		path, server := document.Join("$.servers", name), s.Servers[name]
 		server.files(path, at)
 		s.Servers[name] = server
@@ -136,14 +137,19 @@ func (s *Settings) adminSecret(f *fileFields) {
 
 // files makes the paths of a plugin server absolute.
 func (p *PluginServer) files(path string, at func(path string) *fileFields) {
-	at(path+".tls.ca").file(path+".tls.ca", &p.TLS.CAFile)
-	at(path+".tls.cert").file(path+".tls.cert", &p.TLS.CertFile)
-	at(path+".tls.key").file(path+".tls.key", &p.TLS.KeyFile)
-	if p.TLS.CAFile != "" || p.TLS.CertFile != "" {
-		p.TLS.Enabled = true
-	}
+	p.TLS.files(path+".tls", at)
 	if socket, ok := unixSocket(p.Address); ok && socket != "" {
 		p.Address = "unix:" + at(path+".address").folder.join(socket)
+	}
+}
+
+// files makes the paths absolute.
+func (t *PluginTLS) files(path string, at func(path string) *fileFields) {
+	at(path+".ca").file(path+".ca", &t.CAFile)
+	at(path+".cert").file(path+".cert", &t.CertFile)
+	at(path+".key").file(path+".key", &t.KeyFile)
+	if t.CAFile != "" || t.CertFile != "" {
+		t.Enabled = true
 	}
 }
 

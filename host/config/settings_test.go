@@ -58,6 +58,7 @@ func TestNoFileIsTheDefaults(t *testing.T) {
 	got, problems := config.LoadSettings(config.SettingsSource{WorkDir: "/work"})
 	want := config.DefaultSettings()
 	want.APIs, want.Plugins = "/work/apis", "/work/plugins.d"
+	want.Store.Path, want.Policies = "/work/data/turnbuckle.db", "/work/policies"
 	if diff := cmp.Diff(want, got, prefixes); diff != "" || problems != nil {
 		t.Errorf("%v (-want +got)\n%s", problems, diff)
 	}
@@ -77,12 +78,18 @@ func sample(t *testing.T, s config.Setting, dir string) string {
 		"hooks.breaker.error_rate": "0.25", "tracing.sample_ratio": "0.25",
 		"listen.tls.cert": dir + "/tls/server.pem", "listen.tls.key": dir + "/tls/server.key",
 		"admin.tls.cert": dir + "/tls/server.pem", "admin.tls.key": dir + "/tls/server.key",
+		"admin.tokens.*.role": "read", "admin.settings": "false",
+		"store.type": "redis", "store.on_error": "continue", "store.redis.addresses": "10.0.0.1:1,10.0.0.2:2",
+		"store.redis.cluster": "true", "store.redis.database": "7", "store.redis.pool": "7",
+		"keys.hash": "murmur128", "keys.hash_fallback": "murmur32,none", "keys.list_hashed": "false", "keys.min_length": "7",
+		"keys.master": "true", "keys.lifetime": "77s", "keys.force_lifetime": "true", "keys.lifetime_respects_expiry": "true",
+		"rate_limits.mode": "exact", "rate_limits.headers": "rates",
 	}
 	if v, ok := byPath[s.Path]; ok {
 		return v
 	}
 	switch last := s.Path[strings.LastIndexByte(s.Path, '.')+1:]; {
-	case strings.HasPrefix(s.Path, "servers.*.tls.") && slices.Contains([]string{"ca", "cert", "key"}, last):
+	case (strings.HasPrefix(s.Path, "servers.*.tls.") || strings.HasPrefix(s.Path, "store.redis.tls.")) && slices.Contains([]string{"ca", "cert", "key"}, last):
 		return dir + "/tls/ca.pem"
 	case strings.HasSuffix(last, "timeout"), last == "window" && strings.Contains(s.Path, "breaker"), last == "open_for":
 		return "77s"
@@ -135,7 +142,8 @@ func TestEverySettingHasAVariable(t *testing.T) {
 		value := sample(t, s, dir)
 		byEnv := config.SettingsSource{Environ: []string{strings.Replace(s.Env, "*", "MY_AUTH", 1) + "=" + value}, WorkDir: dir}
 		byFlag := config.SettingsSource{Flags: map[string]string{path: value}, WorkDir: dir}
-		without, _ := config.LoadSettings(config.SettingsSource{WorkDir: dir, Flags: map[string]string{"servers.my-auth.authority": "other"}})
+		without, _ := config.LoadSettings(config.SettingsSource{WorkDir: dir, Flags: map[string]string{
+			"servers.my-auth.authority": "other", "admin.tokens.my-auth.token": "something else"}})
 		for _, src := range []config.SettingsSource{byEnv, byFlag} {
 			got, problems := config.LoadSettings(src)
 			for _, p := range problems {

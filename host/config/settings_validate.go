@@ -29,13 +29,15 @@ func (s *Settings) Validate() Problems {
 		v.errorf("$.listen.proxy_protocol", "needs trusted_proxies: PROXY headers of strangers are not believed")
 	}
 	v.admin(&s.Admin)
-	for _, name := range slices.Sorted(maps.Keys(s.Servers)) {
+	for _, name := range sortedKeys(s.Servers) {
 		path, server := document.Join("$.servers", name), s.Servers[name]
 		if !serverName.MatchString(name) {
 			v.errorf(path, "%q is not a server name: lower-case letters, digits and - between them", name)
 		}
 		v.pluginServer(path, &server)
 	}
+	v.store(s)
+	v.keys(&s.Keys)
 	v.policy("$.hooks", &s.Hooks)
 	if s.Hooks.OnError == OnErrorSkip {
 		v.errorf("$.hooks.on_error", "skip cannot be the default, for auth hooks would let everyone in: say it at each hook")
@@ -70,6 +72,7 @@ func (v *validator) admin(a *AdminSettings) {
 		return
 	}
 	v.address("$.admin.listen", a.Listen)
+	v.adminTokens(a)
 	switch {
 	case a.Secret == "" && a.SecretFile == "":
 		v.errorf("$.admin.secret", "the control listener needs a secret or a secret_file")
@@ -132,7 +135,7 @@ func (v *validator) tracing(t *Tracing) {
 	if t.SampleRatio < 0 || t.SampleRatio > 1 {
 		v.errorf("$.tracing.sample_ratio", "must be between 0 and 1")
 	}
-	for _, name := range slices.Sorted(maps.Keys(t.Headers)) {
+	for _, name := range sortedKeys(t.Headers) {
 		if !isToken(name) || strings.ContainsAny(t.Headers[name], "\r\n\x00") {
 			v.errorf(document.Join("$.tracing.headers", name), "not a header name with a value of one line")
 		}
@@ -150,3 +153,5 @@ func (v *validator) tracing(t *Tracing) {
 		v.errorf("$.tracing.endpoint", "%q must be host:port", t.Endpoint)
 	}
 }
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
