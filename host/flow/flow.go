@@ -83,6 +83,8 @@ type Times struct {
 // be called at the same time, and makes a Read that waits for the client return: an upstream that has answered early
 // must not wait for a client that has stopped sending.
 type Body interface {
+	// Read returns an error that wraps ErrGone when the client left before the body's end.
+	//
 	// Close ends the body's use. That of a request may be closed while another goroutine reads it, whose Read then fails.
 	io.ReadCloser
 	Trailer() *sdk.Header
@@ -136,6 +138,10 @@ type Sink interface {
 // ErrAbort, as the value of a panic in Serve, makes the front cut the client's connection: the reply had begun and
 // cannot be completed, and a client must not take it for whole.
 var ErrAbort = errors.New("flow: reply aborted")
+
+// ErrGone marks an error for which there is no other reason than that the client has left, such as that of a body that
+// it stopped sending. The flow's context may not have ended yet, or not at all.
+var ErrGone = errors.New("client left")
 
 // Reset empties the flow for its next use.
 func (f *Flow) Reset() {

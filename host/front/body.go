@@ -2,6 +2,7 @@ package front
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"sync/atomic"
@@ -18,6 +19,7 @@ type body struct {
 	request *http.Request
 	client  *client
 	state   atomic.Int32
+	gone    atomic.Bool // the client has left while the body was read
 }
 
 const (
@@ -39,7 +41,7 @@ func (b *body) wanted() bool {
 	return true
 }
 
-// Read reads from the client.
+// Read reads from the client. An error for which the client's leaving is the reason wraps [flow.ErrGone].
 func (b *body) Read(p []byte) (int, error) {
 	if b.state.Load() == bodyUnread {
 		b.state.Store(bodyReading)
@@ -52,9 +54,29 @@ func (b *body) Read(p []byte) (int, error) {
 		b.state.Store(bodyRead)
 	default:
 		b.state.Store(bodyBroken)
+		if b.client.socket.gone.Load() || streamReset(err) {
+			b.gone.Store(true)
+			err = fmt.Errorf("%w: %w", flow.ErrGone, err)
+		}
 	}
 	return n, err
 }
+
+// streamReset reports whether the client has given up an HTTP/2 stream (RFC 9113 §5.4.2). net/http keeps its type of
+// that error to itself, and offers it to those that look the same.
+func streamReset(err error) bool {
+	var reset resetError
+	return errors.As(err, &reset)
+}
+
+type resetError struct {
+	StreamID uint32
+	Code     uint32
+	Cause    error
+}
+
+// Error names the code.
+func (e resetError) Error() string { return fmt.Sprintf("stream reset with code %d", e.Code) }
 
 // Close ends reading, also a read that waits on another goroutine: net/http's own Close waits for that, and then for
 // more of the body.

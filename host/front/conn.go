@@ -30,7 +30,7 @@ type conn struct {
 	want    time.Time // the read deadline as asked for; zero: none
 	armed   time.Time // the poller's; zero: none
 	reading bool
-	raw     bool      // no longer HTTP/1: neither guard nor bound on a body's stall
+	raw     bool      // switched to another protocol
 	stall   time.Time // the write deadline, moved in steps
 	toSend  time.Duration
 	toRead  time.Duration
@@ -47,7 +47,8 @@ func (c *secureConn) ConnectionState() tls.ConnectionState { return c.tls.Connec
 
 func newConn(inner net.Conn, s *socket) *conn {
 	o := &s.front.options
-	return &conn{Conn: inner, socket: s, guard: guard{first: true}, toSend: o.WriteStall, toRead: o.ReadStall}
+	g := guard{first: o.H2C && o.TLS == nil, most: o.MaxHeader + guardSlack}
+	return &conn{Conn: inner, socket: s, guard: g, toSend: o.WriteStall, toRead: o.ReadStall}
 }
 
 // Read reads from the client and hands out what the guard lets pass. Its error is none of those net/http keeps quiet
@@ -92,7 +93,7 @@ func (c *conn) readHeld(p []byte) (int, error) {
 
 // read reads under the deadline asked for.
 func (c *conn) read(p []byte) (int, error) {
-	limit, err := c.begin(len(p))
+	limit, err := c.begin()
 	if err != nil {
 		return 0, err
 	}
@@ -102,21 +103,24 @@ func (c *conn) read(p []byte) (int, error) {
 			c.mu.Lock()
 			c.reading = false
 			c.mu.Unlock()
+			if err != nil {
+				c.socket.noteEnd(err)
+			}
 			return n, err
 		}
 	}
 }
 
-// begin sees to it that the poller's deadline comes early enough for a read of up to n bytes. Without a deadline asked
-// for, more than a byte is read only when a body is waited for: limit is when that has stalled.
-func (c *conn) begin(n int) (limit time.Time, err error) {
+// begin sees to it that the poller's deadline comes early enough for a read. limit is when a body that is waited for has
+// stalled, unless a deadline was asked for.
+func (c *conn) begin() (limit time.Time, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if longAgo(c.want) { // the read was called off before it began
 		return limit, os.ErrDeadlineExceeded
 	}
 	next := c.want
-	if next.IsZero() && n > 1 && c.toRead > 0 && !c.raw {
+	if next.IsZero() && c.toRead > 0 && c.guard.body() {
 		limit = time.Now().Add(c.toRead)
 		next = limit
 	}

@@ -37,11 +37,11 @@ func (f *Front) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	e := f.pool.Get().(*exchange)
 	if status := e.begin(w, r); status != 0 {
 		f.refusals.Add(1)
-		refuse(w, status)
+		refuse(w, r, status)
 		e.end()
 		return
 	}
-	defer e.finish()
+	defer e.finish(r)
 	f.handler.Serve(&e.Flow)
 }
 
@@ -55,7 +55,7 @@ func (e *exchange) begin(w http.ResponseWriter, r *http.Request) (status int) {
 	if status != 0 {
 		return status
 	}
-	if !validHost(r.Host) {
+	if !validHost(r.Host) || r.ProtoMajor >= 2 && !wellFormed(r) {
 		return http.StatusBadRequest
 	}
 	from, _ := f.Ctx.Value(socketKey{}).(*socket)
@@ -112,6 +112,9 @@ func (e *exchange) fillHeader(r *http.Request, peer string) bool {
 		if left -= len(values); left < 0 {
 			return false
 		}
+		if name == "Host" || name == "Trailer" { // HTTP/2's, which says the same; that of a body that can have none
+			continue
+		}
 		for _, v := range values {
 			h.Append(name, v)
 		}
@@ -124,6 +127,9 @@ func (e *exchange) fillHeader(r *http.Request, peer string) bool {
 			e.Upgrade = upgrade(r, values)
 		}
 	}
+	for name := range r.Trailer { // net/http took the announcement away
+		h.Append("Trailer", name)
+	}
 	e.Out.ForwardedFor = appendedFor(chain, peer)
 	return true
 }
@@ -134,30 +140,31 @@ func (e *exchange) end() {
 	e.client.end()
 	e.body.from, e.body.request = nil, nil
 	e.body.state.Store(bodyUnread)
+	e.body.gone.Store(false)
 	e.front.pool.Put(e)
 }
 
 // finish ends a request after its handler returned or panicked.
-func (e *exchange) finish() {
+func (e *exchange) finish(r *http.Request) {
 	f := e.front
 	if p := recover(); p != nil {
-		e.panicked(p)
+		e.panicked(r, p)
 		return
 	}
 	if e.client.hijacked {
 		e.drop()
 	} else if !e.client.wrote {
-		if e.Ctx.Err() != nil {
+		if e.Ctx.Err() != nil || e.body.gone.Load() {
 			panic(http.ErrAbortHandler) // nobody is there to be answered
 		}
 		f.options.Logger.Error("a request was left without reply", "method", e.X.Request().Method(), "route", e.X.Route())
-		refuse(e.client.w, http.StatusInternalServerError)
+		refuse(e.client.w, r, http.StatusInternalServerError)
 	}
 	e.end()
 }
 
 // panicked ends a request whose handler panicked. The exchange is not used again: who knows who still holds it.
-func (e *exchange) panicked(p any) {
+func (e *exchange) panicked(r *http.Request, p any) {
 	f := e.front
 	if e.client.hijacked {
 		e.drop()
@@ -167,7 +174,7 @@ func (e *exchange) panicked(p any) {
 		f.options.Logger.Error("panic while serving a request", "panic", p, "method", e.X.Request().Method(),
 			"path", e.X.Request().Path(), "stack", string(debug.Stack()))
 		if !e.client.wrote && !e.client.hijacked {
-			refuse(e.client.w, http.StatusInternalServerError)
+			refuse(e.client.w, r, http.StatusInternalServerError)
 			return
 		}
 	}
@@ -182,12 +189,15 @@ func (e *exchange) drop() {
 	e.front.gate.leave()
 }
 
-// refuse answers with a status alone and ends an HTTP/1 connection.
-func refuse(w http.ResponseWriter, status int) {
+// refuse answers with a status alone and ends an HTTP/1 connection. One of HTTP/2 goes on: its other streams may be those
+// of others.
+func refuse(w http.ResponseWriter, r *http.Request, status int) {
 	h := w.Header()
 	clear(h)
 	h.Set("Content-Type", "text/plain; charset=utf-8")
-	h.Set("Connection", "close")
+	if r.ProtoMajor < 2 || r.Method == "PRI" { // a preface where HTTP/2 is not spoken comes as a request
+		h.Set("Connection", "close")
+	}
 	w.WriteHeader(status)
 	_, _ = io.WriteString(w, http.StatusText(status)+"\n")
 }

@@ -169,6 +169,14 @@ func TestProxyProtocol(t *testing.T) {
 		{"missing", "127.0.0.0/8", "", ""},
 		{"broken v1", "127.0.0.0/8", "PROXY TCP4 1.2.3 x\r\n", ""},
 		{"broken v2", "127.0.0.0/8", v2[:12] + "\xff\xff\x00\x00", ""},
+		{"v1 without end", "127.0.0.0/8", "PROXY TCP4 " + strings.Repeat("1", 200), ""},
+		{"v1 with a bare line feed", "127.0.0.0/8", "PROXY TCP4 9.8.7.6 1.2.3.4 1 2\n", ""},
+		{"v1 with a name", "127.0.0.0/8", "PROXY TCP4 localhost 1.2.3.4 1 2\r\n", ""},
+		{"v1 twice", "127.0.0.0/8", v1 + v1, "400"},
+		{"v2 twice", "127.0.0.0/8", v2 + v2, "400"},
+		{"v2 whose length is a lie", "127.0.0.0/8", v2[:14] + "\x00\x04" + v2[16:], ""},
+		{"v2 of no family", "127.0.0.0/8", v2[:13] + "\x00\x00\x00", ""},
+		{"v2 with 64 KiB of options", "127.0.0.0/8", v2[:14] + "\xff\xff" + v2[16:28] + strings.Repeat("\x04\x00\x00", 21841), ""},
 		{"forged v1 by an untrusted peer", "10.0.0.0/8", v1, "400"},
 		{"forged v2 by an untrusted peer", "10.0.0.0/8", v2, "400"},
 		{"nobody trusted", "", v1, "400"},
@@ -221,5 +229,17 @@ func TestProxyProtocolTimeout(t *testing.T) {
 	send(t, c, "PROXY TCP4 ")
 	if b, err := io.ReadAll(c); len(b) > 0 || err != nil && strings.Contains(err.Error(), "timeout") {
 		t.Errorf("got %q, %v, want the connection closed", b, err)
+	}
+}
+
+// A PROXY header that names nobody leaves the proxy's address, but what its client says is not the proxy's word.
+func TestProxyProtocolWithoutAddress(t *testing.T) {
+	for name, header := range map[string]string{"v1": "PROXY UNKNOWN\r\n", "v2": proxyHeader(t, 2, proxyproto.LOCAL)} {
+		f := start(t, Options{ProxyProtocol: true, TrustedProxies: prefixes("127.0.0.0/8")}, whoAsks)
+		c := dial(t, f)
+		send(t, c, header+"GET / HTTP/1.1\r\nHost: h\r\n"+forged+"\r\n")
+		if _, body := receive(t, bufio.NewReader(c), "GET"); !strings.HasPrefix(body, "127.0.0.1 http|") {
+			t.Errorf("%s: got %q, want the proxy's own address", name, body)
+		}
 	}
 }

@@ -25,7 +25,7 @@ import (
 // byte is looked at unless it is a T, a C or a blank.
 type guard struct {
 	state guardState
-	first bool  // nothing has been read: an HTTP/2 preface may come
+	first bool  // nothing has been read, and an HTTP/2 preface may come
 	old   bool  // the request line ends in a version below 1.1
 	left  int64 // bytes of body, or of chunk with its CRLF, still to come
 
@@ -34,6 +34,7 @@ type guard struct {
 	hasTE   bool
 	hasCL   bool
 	partial []byte // a line whose end has not come yet
+	most    int    // bytes that are kept of it
 }
 
 type guardState uint8
@@ -45,8 +46,11 @@ const (
 	guardChunkSize
 	guardChunkData
 	guardTrailers
-	guardOff // no longer HTTP/1, or beyond what net/http will read
+	guardOff // no longer HTTP/1
 )
+
+// body reports whether part of a body is still to come.
+func (g *guard) body() bool { return g.state >= guardBody && g.state < guardOff }
 
 // Why a request was refused.
 var (
@@ -56,10 +60,12 @@ var (
 	errLength      = errors.New("request with an invalid Content-Length (RFC 9112 §6.3)")
 	errFolded      = errors.New("request with a folded field line (RFC 9112 §5.2)")
 	errChunkSize   = errors.New("chunk with an invalid size (RFC 9112 §7.1)")
+	errLongLine    = errors.New("line longer than a whole header may be")
 )
 
-// maxGuardLine bounds what is kept of a line that arrives in pieces. net/http has given up on the header before.
-const maxGuardLine = 1 << 20
+// guardSlack is how much more than a header may have the guard keeps of a line that arrives in pieces: net/http, which
+// grants 4 KiB more than asked for and reads as much ahead, has given up on the header before.
+const guardSlack = 16 << 10
 
 const prefaceLine = "PRI * HTTP/2.0\r\n"
 
@@ -84,7 +90,10 @@ func (g *guard) check(p []byte) (n int, err error) {
 		}
 		end := bytes.IndexByte(p[i:], '\n')
 		if end < 0 {
-			g.keep(p[i:])
+			if len(g.partial)+len(p)-i > g.most {
+				return i, errLongLine
+			}
+			g.partial = append(g.partial, p[i:]...)
 			break
 		}
 		line := p[i : i+end+1]
@@ -101,14 +110,6 @@ func (g *guard) check(p []byte) (n int, err error) {
 		i += end + 1
 	}
 	return len(p), nil
-}
-
-func (g *guard) keep(rest []byte) {
-	if len(g.partial)+len(rest) > maxGuardLine {
-		g.state, g.partial = guardOff, nil
-		return
-	}
-	g.partial = append(g.partial, rest...)
 }
 
 func (g *guard) bodyDone() {

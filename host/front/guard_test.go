@@ -172,7 +172,7 @@ func TestGuardPieces(t *testing.T) {
 	for _, s := range streams {
 		for size := 1; size <= len(s.raw); size++ {
 			var err error
-			g, passed := guard{first: true}, 0
+			g, passed := guard{first: true, most: 1 << 20}, 0
 			for at := 0; at < len(s.raw) && err == nil; at += size {
 				var n int
 				p := []byte(s.raw[at:min(at+size, len(s.raw))])
@@ -196,11 +196,11 @@ func TestGuardPieces(t *testing.T) {
 }
 
 func TestGuardPreface(t *testing.T) {
-	g := guard{first: true}
+	g := guard{first: true, most: 1 << 20}
 	if n, err := g.check([]byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00")); n != 26 || err != nil || g.state != guardOff {
 		t.Errorf("got %d, %v, state %d", n, err, g.state)
 	}
-	g = guard{}
+	g = guard{most: 1 << 20}
 	if _, err := g.check([]byte("PRI * HTTP/2.0\r\n\r\n")); err != nil || g.state == guardOff {
 		t.Errorf("in the middle of a connection: %v, state %d", err, g.state)
 	}
@@ -216,7 +216,7 @@ func FuzzGuard(f *testing.F) {
 	f.Add([]byte("GET / HTTP/1.1\r\nA: b\r\n c\r\n\r\n"), uint8(2))
 	f.Fuzz(func(t *testing.T, raw []byte, size uint8) {
 		step := int(size)%32 + 1
-		g, passed := guard{first: true}, 0
+		g, passed := guard{first: true, most: 1 << 20}, 0
 		var verdict error
 		for at := 0; at < len(raw) && verdict == nil; at += step {
 			var n int
@@ -241,7 +241,7 @@ func FuzzGuard(f *testing.F) {
 			}
 			_, err = io.Copy(io.Discard, req.Body)
 			whole := counted.n - r.Buffered()
-			second := guard{first: true}
+			second := guard{first: true, most: 1 << 20}
 			if n, bad := second.check(raw[:whole]); err == nil && (bad != nil || n != whole || second.state != guardRequestLine) {
 				t.Fatalf("a request ends at %d of %q; the guard: %v, state %d, %d left", whole, raw, bad, second.state, second.left)
 			}

@@ -411,8 +411,8 @@ func TestLimits(t *testing.T) {
 			}
 		})
 	}
-	client := plainClient(t, true)
 	h2 := start(t, Options{H2C: true}, echoTarget)
+	client := plainClient(t, true) // which closes its connection before the front waits for it
 	req, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+h2.Addr().String()+"/", nil)
 	if err != nil {
 		t.Fatal(err)

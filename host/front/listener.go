@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,7 @@ type socket struct {
 	front    *Front
 	closed   sync.Once
 	seen     atomic.Bool // a byte has arrived
+	gone     atomic.Bool // the peer has ended the connection
 
 	known   sync.Once
 	peer    net.Addr // the client, or the nearest proxy that is no PROXY protocol speaker
@@ -46,11 +48,29 @@ func (s *socket) identify() {
 	s.known.Do(func() {
 		s.peer, s.local = s.Conn.RemoteAddr(), s.Conn.LocalAddr()
 		s.addr = addrPort(s.peer)
-		s.trusted = s.front.proxies.trusts(s.addr.Addr())
+		s.trusted = s.front.proxies.trusts(s.addr.Addr()) && s.named()
 		if s.addr.IsValid() {
 			s.name = s.addr.Addr().WithZone("").String()
 		}
 	})
+}
+
+// named reports whether the peer's address is that of who speaks. A PROXY header need not name one, and then it is the
+// proxy's, which carries the words of others: X-Forwarded-For in them is theirs.
+func (s *socket) named() bool {
+	p, ok := s.Conn.(*proxyproto.Conn)
+	if !ok {
+		return true
+	}
+	h := p.ProxyHeader()
+	return h != nil && !h.Command.IsLocal() && h.SourceAddr != nil
+}
+
+// noteEnd remembers that the peer has ended the connection, if err says so.
+func (s *socket) noteEnd(err error) {
+	if !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, net.ErrClosed) {
+		s.gone.Store(true)
+	}
 }
 
 // RemoteAddr returns the peer's address.
@@ -64,6 +84,9 @@ func (s *socket) Read(p []byte) (int, error) {
 	n, err := s.Conn.Read(p)
 	if n > 0 && !s.seen.Load() {
 		s.seen.Store(true)
+	}
+	if err != nil {
+		s.noteEnd(err)
 	}
 	return n, err
 }

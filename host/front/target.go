@@ -51,6 +51,26 @@ func originForm(target string) (string, bool) {
 	return rest[end:], true
 }
 
+// wellFormed reports whether an HTTP/2 request has one reading, in HTTP/1 too (RFC 9113 §8.1.1, §8.3.1): net/http passes
+// on a method that is no token, a target with an authority of its own, a Host field that differs from the authority,
+// and a Content-Length that is none or not that of the body.
+func wellFormed(r *http.Request) bool {
+	if !sdk.ValidToken(r.Method) || r.RequestURI != "*" && !strings.HasPrefix(r.RequestURI, "/") {
+		return false
+	}
+	for _, host := range r.Header["Host"] {
+		if !sdk.EqualFold(host, r.Host) {
+			return false
+		}
+	}
+	for _, length := range r.Header["Content-Length"] {
+		if n, ok := parseSize([]byte(length), 10); !ok || n != r.ContentLength {
+			return false
+		}
+	}
+	return true
+}
+
 // validHost reports whether s may be a Host (RFC 9110 §7.2): a host of RFC 3986 §3.2.2 and an optional port. An empty
 // one is allowed: HTTP/1.0 clients send none.
 func validHost(s string) bool {
