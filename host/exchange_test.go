@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/flow"
@@ -370,6 +372,9 @@ func TestClientGone(t *testing.T) {
 	for name, up := range map[string]func(leave func()) error{
 		"by the host":     func(leave func()) error { leave(); return context.Canceled },
 		"by the upstream": func(leave func()) error { leave(); return &sdk.Error{Status: 499, Message: "x", Err: context.Canceled} },
+		"by its body": func(func()) error {
+			return &sdk.Error{Status: 499, Message: "x", Err: fmt.Errorf("%w: %w", context.Canceled, flow.ErrGone)}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, leave := context.WithCancel(t.Context())
@@ -384,6 +389,20 @@ func TestClientGone(t *testing.T) {
 				t.Errorf("sent %d, recorded %d by %q: %q", c.status, r.Status, r.AnsweredBy, r.Error)
 			}
 		})
+	}
+}
+
+// The same when it was noticed while its body was read for a hook, before the context has ended.
+func TestClientGoneWithinBody(t *testing.T) {
+	g, w := gateway(t), newWorld(map[string]sdk.Hook{"body": wanting{fn(func(*sdk.Exchange) error { t.Error("called"); return nil })}})
+	if err := load(t, g, w, definition(t, plainAPI+"observers: [{observer: o}]\nhooks: {pre: [{hook: body}]}")); err != nil {
+		t.Fatal(err)
+	}
+	f, c := newFlow(t.Context(), "POST", "/a", "abc")
+	f.Body = &text{Reader: iotest.ErrReader(fmt.Errorf("%w: connection reset", flow.ErrGone))}
+	g.Serve(f)
+	if r := onlyRecord(t, g, w); c.status != 0 || r.Status != 499 || r.AnsweredBy != "client" || r.Error != "client left" || len(r.Hooks) != 0 {
+		t.Errorf("sent %d, recorded %d by %q: %q, %v", c.status, r.Status, r.AnsweredBy, r.Error, r.Hooks)
 	}
 }
 

@@ -214,7 +214,7 @@ func (st *state) fail(err error) (gone bool) {
 	var refusal *sdk.Error
 	left := f.Ctx.Err() != nil
 	switch {
-	case left && errors.Is(err, context.Canceled):
+	case left && errors.Is(err, context.Canceled), errors.Is(err, flow.ErrGone):
 		return st.leave()
 	case errors.As(err, &refusal):
 		if st.failure == "" && refusal.Err != nil {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
+	"github.com/turnbuckle-gateway/turnbuckle/host/flow"
 	"github.com/turnbuckle-gateway/turnbuckle/host/observe"
 	"github.com/turnbuckle-gateway/turnbuckle/host/policy"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
@@ -114,7 +115,7 @@ func (h *hookStep) count(st *state, o sdk.Outcome, took time.Duration, err error
 // failed turns the error of a hook into what ends the exchange. The event of a refusal is Tyk's (reference §2.4); there
 // is none for a body, which is no affair of the hook's.
 func (h *hookStep) failed(st *state, err error) error {
-	if errors.Is(err, context.Canceled) && st.f.Ctx.Err() != nil {
+	if errors.Is(err, context.Canceled) && st.f.Ctx.Err() != nil || errors.Is(err, flow.ErrGone) {
 		return err
 	}
 	st.answeredBy = "gateway"

@@ -90,7 +90,7 @@ func Buffer(f *flow.Flow, hook string, limit int64) error {
 	switch {
 	case err == nil:
 		return nil
-	case f.Ctx.Err() != nil:
+	case f.Ctx.Err() != nil, errors.Is(err, flow.ErrGone):
 		return fmt.Errorf("%w: %w: %w", ErrBody, context.Canceled, err)
 	case errors.As(err, &refusal):
 		return fmt.Errorf("%w: %w", ErrBody, err)

@@ -74,7 +74,7 @@ func New(ctx context.Context, o Options) (*Upstream, error) {
 // makes a front send it. f.Body may be read by another goroutine until the reply's end, and is closed only to stop that.
 //
 // An error is an [*sdk.Error]: 502 when there is no usable reply, 504 when it did not come in time, 499 wrapping
-// [context.Canceled] when the client left, 400 when the client's body failed, 500 when no HTTP message can carry the
+// [context.Canceled] when the client left, or f.Body failed with [flow.ErrGone], 400 when the client's body failed, 500 when no HTTP message can carry the
 // request; an [*sdk.Error] with which f.Body failed is returned as it is.
 func (u *Upstream) RoundTrip(ctx context.Context, f *flow.Flow) error {
 	call := u.calls.Get().(*outbound.Call)
@@ -124,7 +124,7 @@ func reported(ctx context.Context, err error) error {
 		failure = &outbound.Failure{Kind: outbound.Garbage, Err: err}
 	}
 	e := &sdk.Error{Status: 502, Message: "There was a problem proxying the request", Err: err}
-	if errors.Is(ctx.Err(), context.Canceled) {
+	if errors.Is(ctx.Err(), context.Canceled) || errors.Is(err, flow.ErrGone) {
 		e.Status, e.Message = 499, "Client closed the request"
 		if !errors.Is(err, context.Canceled) {
 			e.Err = errors.Join(context.Canceled, err)

@@ -2,7 +2,6 @@ package outbound
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -47,7 +46,7 @@ func (c *Call) Load() error {
 		switch {
 		case int64(got) > n:
 			return &Failure{Kind: Client, Err: fmt.Errorf("request body is longer than its Content-Length of %d", n)}
-		case err != io.EOF && !errors.Is(err, io.ErrUnexpectedEOF):
+		case err != io.EOF && err != io.ErrUnexpectedEOF: //nolint:errorlint // io.ReadFull's own; what is wrapped is the body's
 			return &Failure{Kind: Client, Err: err}
 		case int64(got) < n:
 			return &Failure{Kind: Client, Err: fmt.Errorf("request body ended after %d of %d bytes: %w", got, n, io.ErrUnexpectedEOF)}
