@@ -29,6 +29,13 @@ type RouteStatus struct {
 	Targets    any      `json:"targets,omitempty"`
 }
 
+// The states of a route.
+const (
+	stateServing = "serving"
+	stateStale   = "stale"
+	stateRefused = "refused"
+)
+
 // Status tells how every route stands.
 func (g *Gateway) Status() Status {
 	t := g.table.Load()
@@ -39,13 +46,13 @@ func (g *Gateway) Status() Status {
 	for _, r := range slices.Concat(t.routes, t.homeless) {
 		rs := RouteStatus{
 			ID: r.info.ID, Name: r.info.Name, Host: r.listen.Host, ListenPath: r.listen.Path,
-			File: r.definition.Source.File, State: "serving", InFlight: r.inFlight(), Hooks: r.hookNames(),
+			File: r.definition.Source.File, State: stateServing, InFlight: r.inFlight(), Hooks: r.hookNames(),
 		}
 		if why := t.stale[r]; why != nil {
-			rs.State, rs.Reason = "stale", why.Error()
+			rs.State, rs.Reason = stateStale, why.Error()
 		}
 		if r.refused != nil {
-			rs.State, rs.Reason = "refused", r.refused.Error()
+			rs.State, rs.Reason = stateRefused, r.refused.Error()
 		}
 		if len(r.variants) > 0 {
 			if u, ok := r.variants[0].upstream.(interface{ Status() any }); ok {

@@ -2,7 +2,6 @@ package host
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"reflect"
 	"time"
@@ -23,12 +22,12 @@ type Table struct {
 // Load makes a table of the set and swaps it in. A definition that is refused, or does not compile, keeps the route it
 // had; one that never had a route gets one that answers 503. Routes whose definition has not changed stay as they are,
 // unless fresh asks for new ones because something outside the definitions changed. What left the table is drained in
-// the background. The error joins what was refused; the table has been swapped all the same.
+// the background. When something is refused the error is a *RefusedError; the table has been swapped all the same.
 func (g *Gateway) Load(ctx context.Context, set config.Set, open Opener, fresh bool) error {
 	g.loading.Lock()
 	defer g.loading.Unlock()
 	if g.closing.Load() {
-		return errors.New("the gateway is closing")
+		return ErrClosing
 	}
 	b := newBuilder(g, open, fresh)
 	b.build(ctx, &set)
@@ -36,26 +35,28 @@ func (g *Gateway) Load(ctx context.Context, set config.Set, open Opener, fresh b
 	left := b.left()
 	g.table.Store(b.next)
 	serving, refused := b.next.counts()
-	err := errors.Join(b.errs...)
-	g.options.Metrics.Loaded(serving, refused, err == nil)
+	g.options.Metrics.Loaded(serving, refused, len(b.refusals) == 0)
 	message := fmt.Sprintf("%d routes serve, %d are refused", serving, refused)
 	g.events.all(sdk.Event{Time: time.Now(), Type: sdk.EventReload, Message: message})
 	g.drain(left)
-	return err
+	if len(b.refusals) > 0 {
+		return &RefusedError{b.refusals}
+	}
+	return nil
 }
 
 // builder gathers the next table.
 type builder struct {
-	g      *Gateway
-	open   Opener
-	fresh  bool
-	old    *Table
-	files  map[string]*Route // of the old table
-	ids    map[string]*Route
-	next   *Table
-	places map[string]bool // host and listen path, taken
-	opened []Server
-	errs   []error
+	g        *Gateway
+	open     Opener
+	fresh    bool
+	old      *Table
+	files    map[string]*Route // of the old table
+	ids      map[string]*Route
+	next     *Table
+	places   map[string]bool // host and listen path, taken
+	opened   []Server
+	refusals []Refusal
 }
 
 func newBuilder(g *Gateway, open Opener, fresh bool) *builder {
@@ -82,7 +83,6 @@ func (b *builder) build(ctx context.Context, set *config.Set) {
 		}
 		if err := b.place(ctx, d); err != nil {
 			err = fmt.Errorf("%s: api %s: %w", d.Source.File, d.ID, err)
-			b.errs = append(b.errs, err)
 			failed = append(failed, func() { b.keep(d.ID, d.Source.File, d.Listen, err) })
 		}
 	}
@@ -91,9 +91,7 @@ func (b *builder) build(ctx context.Context, set *config.Set) {
 	}
 	for i := range set.Refused {
 		f := &set.Refused[i]
-		err := fmt.Errorf("%s: %w", f.File, f.Problems.Err())
-		b.errs = append(b.errs, err)
-		b.keep(f.ID, f.File, config.Listen{Path: f.ListenPath, Host: f.Host}, err)
+		b.keep(f.ID, f.File, config.Listen{Path: f.ListenPath, Host: f.Host}, f.Problems.Err())
 	}
 	b.next.index = newIndex(b.next.routes)
 }
@@ -114,9 +112,12 @@ func (b *builder) place(ctx context.Context, d *config.Definition) error {
 // keep goes on with the route that a definition had, or refuses its place. One that has no place of its own is kept to be
 // told of.
 func (b *builder) keep(id, file string, l config.Listen, why error) {
+	refusal := Refusal{ID: id, Host: l.Host, ListenPath: l.Path, File: file, State: stateRefused, Reason: why.Error(), err: why}
+	defer func() { b.refusals = append(b.refusals, refusal) }()
 	if before := b.before(id, file); before != nil && before.refused == nil && !b.taken(before) {
 		b.add(before)
 		b.next.stale[before] = why
+		refusal.State = stateStale
 		return
 	}
 	r := refusedRoute(id, file, l, why, &b.g.options)

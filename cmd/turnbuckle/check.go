@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -38,7 +39,11 @@ effect here are listed as ignored.`,
 				problems = append(problems, compileAll(&s, d)...)
 				served, refused = len(d.set.Definitions), len(d.set.Refused)
 			}
-			if err != nil && !problems.Refused() {
+			var unread config.Problem
+			switch {
+			case errors.As(err, &unread):
+				problems = append(problems, unread)
+			case err != nil:
 				return err
 			}
 		}

@@ -70,7 +70,7 @@ func (g *gateway) reload(ctx context.Context) error {
 	select {
 	case g.reloads <- done:
 	case <-g.stopped:
-		return errStopping
+		return host.ErrClosing
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -81,8 +81,6 @@ func (g *gateway) reload(ctx context.Context) error {
 		return ctx.Err()
 	}
 }
-
-var errStopping = errors.New("the gateway is stopping")
 
 // reloader does one reload at a time until ctx ends.
 func (g *gateway) reloader(ctx context.Context) error {
@@ -95,13 +93,23 @@ func (g *gateway) reloader(ctx context.Context) error {
 			err := g.load(loading)
 			cancel()
 			if err != nil {
-				g.sight.log.Error("reload: some definitions are refused; what served before goes on", "error", err.Error())
+				what := "nothing has changed"
+				if areRefused(err) {
+					what = "some definitions are refused; what served before goes on"
+				}
+				g.sight.log.Error("reload: "+what, "error", err.Error())
 			} else {
 				g.sight.log.Info("reloaded", "routes", len(g.loaded.set.Definitions))
 			}
 			done <- err
 		}
 	}
+}
+
+// areRefused reports whether an error of a load is that definitions are refused: then the others serve.
+func areRefused(err error) bool {
+	var refused *host.RefusedError
+	return errors.As(err, &refused)
 }
 
 // sameOutside reports whether plugin folders and servers are what they were: then unchanged definitions keep their

@@ -137,8 +137,14 @@ func (g *gateway) start(serving context.Context, group *group, hangups <-chan os
 		return nil
 	case err != nil && (g.s.Strict || g.loaded == nil):
 		return hinted{fmt.Errorf("definitions are refused:\n%w", err), "turnbuckle check lists every problem; without --strict the others would serve"}
-	case err != nil:
+	case areRefused(err):
 		g.sight.log.Error("some definitions are refused; the others serve", "error", err.Error())
+	case err != nil:
+		next := "it is watched, and served from as soon as it can be read"
+		if !g.s.Watch {
+			next = "send SIGHUP when it can be read"
+		}
+		g.sight.log.Error("no API is served: "+err.Error(), "next", next)
 	}
 	if err := g.front.Listen(serving); err != nil {
 		if serving.Err() != nil {

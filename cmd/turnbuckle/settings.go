@@ -103,7 +103,8 @@ type definitions struct {
 	problems config.Problems
 }
 
-// loadDefinitions reads the folders. A definition that names what is not there is refused like one that is broken.
+// loadDefinitions reads the folders. A definition that names what is not there is refused like one that is broken. The
+// error says why the folder of definitions cannot be read at all; the rest is returned beside it.
 func loadDefinitions(s *config.Settings, environ []string) (*definitions, error) {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -118,6 +119,9 @@ func loadDefinitions(s *config.Settings, environ []string) (*definitions, error)
 	d.servers, d.problems = servers, append(d.problems, problems...)
 	loader := config.Loader{Classic: tyk.New(), WorkDir: dir, LookupEnv: lookup, SecretDirs: s.SecretDirs}
 	set, problems := loader.LoadDir(s.APIs)
+	if len(set.Definitions)+len(set.Refused) == 0 && problems.Refused() {
+		return d, problems.Err() // the folder itself cannot be read
+	}
 	d.problems = append(d.problems, problems...)
 	d.set.Refused = set.Refused
 	for _, def := range set.Definitions {
@@ -132,9 +136,6 @@ func loadDefinitions(s *config.Settings, environ []string) (*definitions, error)
 			continue
 		}
 		d.set.Definitions = append(d.set.Definitions, def)
-	}
-	if len(set.Definitions)+len(set.Refused) == 0 && problems.Refused() {
-		return d, problems.Err() // the folder itself cannot be read
 	}
 	return d, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -68,7 +69,8 @@ func (g *gateway) watchFiles(ctx context.Context) error {
 }
 
 // folders are those that definitions and plugins come from. Their parents are watched too: that is where one shows that
-// is made, renamed or, being a symbolic link, pointed elsewhere.
+// is made, renamed or, being a symbolic link, pointed elsewhere. For a parent that is not there its own parent is, and so
+// on.
 type folders struct {
 	apis, plugins string
 }
@@ -84,7 +86,7 @@ func (f *folders) watch(w *fsnotify.Watcher) {
 		return w.Add(path)
 	}
 	for _, parent := range []string{filepath.Dir(f.apis), filepath.Dir(f.plugins)} {
-		_ = w.Add(parent)
+		reach(w, parent)
 	}
 	_ = again(f.apis)
 	if again(f.plugins) != nil {
@@ -101,6 +103,16 @@ func (f *folders) watch(w *fsnotify.Watcher) {
 	}
 }
 
+// reach watches a folder or, while it is not there, the nearest above it that is. It tries again once the one above is
+// watched: the folder may have been made meanwhile.
+func reach(w *fsnotify.Watcher, path string) {
+	if w.Add(path) == nil || filepath.Dir(path) == path {
+		return
+	}
+	reach(w, filepath.Dir(path))
+	_ = w.Add(path) // or the one above tells when it comes
+}
+
 // isFolder follows symbolic links: plugin folders may be such.
 func isFolder(path string) bool {
 	info, err := os.Stat(path)
@@ -108,14 +120,19 @@ func isFolder(path string) bool {
 }
 
 // concerned reports whether a change of that path may be one of definitions or plugins: of what stands beside a folder,
-// only the folder itself is.
+// or beside one above it, only the folder itself is.
 func (f *folders) concerned(path string) bool {
 	path = filepath.Clean(path)
-	if path == f.apis || path == f.plugins {
+	if holds(path, f.apis) || holds(path, f.plugins) {
 		return true
 	}
 	dir := filepath.Dir(path)
 	return dir == f.apis || dir == f.plugins || filepath.Dir(dir) == f.plugins
+}
+
+// holds reports whether a path is the folder, or one above it.
+func holds(path, folder string) bool {
+	return path == folder || strings.HasPrefix(folder, strings.TrimSuffix(path, "/")+"/")
 }
 
 // heed reloads, and opens the access log anew, at each hangup until ctx ends. Those that come while one is heeded are one.

@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/turnbuckle-gateway/turnbuckle/host"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 )
 
@@ -106,6 +108,47 @@ func TestWatch(t *testing.T) {
 	}
 }
 
+// A folder is noticed although none of those above it were there when the gateway started, whether they are made at
+// once or one after the other.
+func TestWatchFarFolder(t *testing.T) {
+	for name, steps := range map[string][]string{"at once": {"a/b/apis"}, "in steps": {"a", "a/b", "a/b/apis"}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			ctx, cancel := context.WithCancel(t.Context())
+			g := &gateway{
+				s:     &config.Settings{APIs: dir + "/a/b/apis", Plugins: dir + "/plugins.d"},
+				sight: &sight{log: slog.New(slog.DiscardHandler)}, reloads: make(chan chan error), stopped: ctx.Done(),
+			}
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				_ = g.watch(ctx)
+			}()
+			reloaded := func(what string) {
+				t.Helper()
+				select {
+				case done := <-g.reloads:
+					done <- nil
+				case <-time.After(patience):
+					t.Fatal(what + " is not noticed")
+				}
+			}
+			waitWatched(t, g, dir)
+			for _, step := range steps {
+				if err := os.MkdirAll(filepath.Join(dir, step), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				reloaded(step)
+			}
+			put(t, dir+"/a/b/apis/a.yaml", "")
+			reloaded("a file in it")
+			cancel()
+			<-ended
+		})
+	}
+}
+
 // waitWatched causes changes until one is noticed, and takes the reloads that come of them.
 func waitWatched(t *testing.T, g *gateway, dir string) {
 	t.Helper()
@@ -167,6 +210,7 @@ func TestConcerned(t *testing.T) {
 	f := newFolders("/etc/tb/apis/", "plugins.d")
 	for path, want := range map[string]bool{
 		"/etc/tb/apis": true, "/etc/tb/apis/a.yaml": true, "/etc/tb/access.log": false, "/etc/tb/apis.old/a": false,
+		"/etc": true, "/etc/tb": true, "/": true, "/et": false, "/etc/tbx": false,
 		"./plugins.d": true, "plugins.d/p": true, "plugins.d/p/plugin.yaml": true, "./access.log": false,
 	} {
 		if f.concerned(path) != want {
@@ -180,7 +224,7 @@ func TestReloadWhileStopping(t *testing.T) {
 	stopped := make(chan struct{})
 	close(stopped)
 	g := &gateway{reloads: make(chan chan error), stopped: stopped}
-	if err := g.reload(t.Context()); err != errStopping { //nolint:errorlint // the very one
+	if err := g.reload(t.Context()); !errors.Is(err, host.ErrClosing) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -28,10 +28,13 @@ type Gateway interface {
 type Options struct {
 	Secret  string // required: there is no control API without one
 	Gateway Gateway
-	Servers func() any                      // the state of plugin servers, to be shown as JSON; nil: not offered
-	Reload  func(ctx context.Context) error // nil: not offered
-	Metrics http.Handler                    // nil: not offered
-	Log     *slog.Logger                    // takes an audit line for every request that wants the secret
+	Servers func() any // the state of plugin servers, to be shown as JSON; nil: not offered
+	// Reload reads definitions and plugin folders again and returns when they serve. An error that is a
+	// *host.RefusedError says that some are refused and the others serve; after any other nothing has changed.
+	// nil: not offered.
+	Reload  func(ctx context.Context) error
+	Metrics http.Handler // nil: not offered
+	Log     *slog.Logger // takes an audit line for every request that wants the secret
 }
 
 // New returns the handler of the control listener.
@@ -63,8 +66,8 @@ func (a *api) guarded() http.Handler {
 	}
 	if a.o.Reload != nil {
 		mux.HandleFunc("POST /v1/reload", a.reload)
-		mux.HandleFunc("GET /tyk/reload", a.reload)
-		mux.HandleFunc("GET /tyk/reload/{$}", a.reload)
+		mux.HandleFunc("GET /tyk/reload", a.tykReload)
+		mux.HandleFunc("GET /tyk/reload/{$}", a.tykReload)
 	}
 	if a.o.Metrics != nil {
 		mux.Handle("GET /metrics", a.o.Metrics)
@@ -108,12 +111,44 @@ func (a *api) audit(r *http.Request, status int) {
 	a.o.Log.Log(r.Context(), level, "control request", "method", r.Method, "path", r.URL.Path, "peer", r.RemoteAddr, "status", status)
 }
 
+// reloaded is the reply to POST /v1/reload.
+type reloaded struct {
+	Status  string         `json:"status"` // ok or error
+	Message string         `json:"message"`
+	Serving int            `json:"serving"` // routes, those among them whose newer definition is refused
+	Refused []host.Refusal `json:"refused"`
+}
+
+// reload answers 200 when everything serves as the files say, 422 with what is refused when the others serve, 503 when
+// the gateway is stopping and 500 when the files cannot be read; after the last two nothing has changed.
 func (a *api) reload(w http.ResponseWriter, r *http.Request) {
-	if err := a.o.Reload(r.Context()); err != nil {
-		reply(w, 200, map[string]string{"status": "ok", "message": "not all is as the files say; what served before goes on: " + err.Error()})
-		return
+	err := a.o.Reload(r.Context())
+	status, body := 200, reloaded{Status: "ok", Refused: []host.Refusal{}}
+	if err != nil {
+		status, body.Status, body.Message = 500, "error", "nothing has changed: "+err.Error()
 	}
-	reply(w, 200, map[string]string{"status": "ok", "message": ""})
+	var refused *host.RefusedError
+	switch {
+	case errors.As(err, &refused):
+		status, body.Refused = 422, refused.Refusals
+		body.Message = "some definitions are refused: those that served before go on as they were, the others answer 503"
+	case errors.Is(err, host.ErrClosing):
+		status = 503
+	}
+	for _, route := range a.o.Gateway.Status().Routes {
+		if route.State != "refused" {
+			body.Serving++
+		}
+	}
+	reply(w, status, body)
+}
+
+// tykReload answers as Tyk does, which tells nobody here what came of it: /v1/routes and the log do.
+func (a *api) tykReload(w http.ResponseWriter, r *http.Request) {
+	if err := a.o.Reload(r.Context()); err != nil {
+		a.o.Log.Warn("control request: the reload that was asked for as Tyk's changed not all", "error", err.Error())
+	}
+	reply(w, 200, said{Status: "ok"})
 }
 
 // recorder remembers the status of a reply.
@@ -130,8 +165,14 @@ func (r *recorder) WriteHeader(status int) {
 // Unwrap is for http.ResponseController.
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
+// said is the reply of requests that have nothing more to tell.
+type said struct {
+	Status  string `json:"status"` // ok or error
+	Message string `json:"message"`
+}
+
 func refuse(w http.ResponseWriter, status int, message string) {
-	reply(w, status, map[string]string{"status": "error", "message": message})
+	reply(w, status, said{"error", message})
 }
 
 func reply(w http.ResponseWriter, status int, v any) {

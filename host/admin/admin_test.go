@@ -1,9 +1,11 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -17,7 +19,7 @@ import (
 type gateway struct{ ready int }
 
 func (g gateway) Status() host.Status {
-	return host.Status{Routes: []host.RouteStatus{{ID: "a", State: "refused", Reason: "because"}}}
+	return host.Status{Routes: []host.RouteStatus{{ID: "a", State: "refused", Reason: "because"}, {State: "stale"}, {State: "serving"}}}
 }
 func (g gateway) Ready() (int, []byte) { return g.ready, []byte(`{"status":"fail"}`) }
 func (g gateway) Hello() []byte        { return []byte(`{"status":"fail"}`) }
@@ -25,14 +27,14 @@ func (g gateway) Hello() []byte        { return []byte(`{"status":"fail"}`) }
 func TestControlAPI(t *testing.T) {
 	var log strings.Builder
 	reloads := 0
+	refused := &host.RefusedError{Refusals: []host.Refusal{{ID: "b", File: "b.yaml", State: "stale", Reason: "b.yaml: bad"}}}
+	outcomes := []error{nil, refused, errors.Join(errors.New("besides"), refused), fmt.Errorf("now: %w", host.ErrClosing), errors.New("no folder"), refused, nil}
 	h, err := New(Options{
 		Secret: "s3cret", Gateway: gateway{503},
 		Servers: func() any { return []string{"default"} },
 		Reload: func(context.Context) error {
-			if reloads++; reloads > 1 {
-				return errors.New("b.yaml: bad")
-			}
-			return nil
+			reloads++
+			return outcomes[reloads-1]
 		},
 		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "up 1\n") }),
 		Log:     slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
@@ -57,8 +59,17 @@ func TestControlAPI(t *testing.T) {
 		{"servers", "GET", "/v1/servers", "X-Tyk-Authorization", "s3cret", 200, "default"},
 		{"metrics", "GET", "/metrics", "Authorization", "Bearer s3cret", 200, "up 1"},
 		{"metrics without secret", "GET", "/metrics", "", "", 403, "invalid"},
-		{"reload", "POST", "/v1/reload", "Authorization", "Bearer s3cret", 200, `"message": ""`},
-		{"reload as tyk", "GET", "/tyk/reload/", "X-Tyk-Authorization", "s3cret", 200, "b.yaml: bad"},
+		{"reload", "POST", "/v1/reload", "Authorization", "Bearer s3cret", 200,
+			`{"status":"ok","message":"","serving":2,"refused":[]}`},
+		{"reload, one refused", "POST", "/v1/reload", "Authorization", "Bearer s3cret", 422,
+			`"serving":2,"refused":[{"id":"b","file":"b.yaml","state":"stale","reason":"b.yaml: bad"}]}`},
+		{"reload, one refused and more", "POST", "/v1/reload", "Authorization", "Bearer s3cret", 422, `{"status":"error","message":"some definitions are refused`},
+		{"reload while stopping", "POST", "/v1/reload", "Authorization", "Bearer s3cret", 503,
+			`{"status":"error","message":"nothing has changed: now: the gateway is closing","serving":2,"refused":[]}`},
+		{"reload of nothing", "POST", "/v1/reload", "Authorization", "Bearer s3cret", 500, `"message":"nothing has changed: no folder"`},
+		{"reload as tyk, one refused", "GET", "/tyk/reload/", "X-Tyk-Authorization", "s3cret", 200, `{"status":"ok","message":""}`},
+		{"reload as tyk", "GET", "/tyk/reload", "X-Tyk-Authorization", "s3cret", 200, `{"status":"ok","message":""}`},
+		{"reload by GET", "GET", "/v1/reload", "Authorization", "Bearer s3cret", 404, "no GET /v1/reload"},
 		{"wrong method", "DELETE", "/v1/routes", "Authorization", "Bearer s3cret", 404, "no DELETE /v1/routes"},
 	}
 	for _, tt := range tests {
@@ -69,8 +80,13 @@ func TestControlAPI(t *testing.T) {
 			}
 			w := httptest.NewRecorder()
 			h.ServeHTTP(w, r)
-			if w.Code != tt.status || !strings.Contains(w.Body.String(), tt.body) {
-				t.Errorf("got %d %s, want %d with %q", w.Code, w.Body, tt.status, tt.body)
+			got := w.Body.String()
+			var compact bytes.Buffer
+			if json.Compact(&compact, w.Body.Bytes()) == nil {
+				got = compact.String()
+			}
+			if w.Code != tt.status || !strings.Contains(got, tt.body) {
+				t.Errorf("got %d %s, want %d with %q", w.Code, got, tt.status, tt.body)
 			}
 			if w.Header().Get("Content-Type") == "application/json" && !json.Valid(w.Body.Bytes()) {
 				t.Errorf("not JSON: %s", w.Body)

@@ -69,7 +69,11 @@ type Refused struct {
 func (l Loader) LoadDir(dir string) (Set, Problems) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return Set{}, Problems{{File: dir, Severity: SeverityError, Message: "cannot read the folder of definitions: " + why(err)}}
+		p := Problem{File: dir, Severity: SeverityError, Message: "cannot read the folder of definitions: " + why(err)}
+		if errors.Is(err, fs.ErrNotExist) {
+			p.Message, p.Hint = "the folder of definitions does not exist", "make it, or name another with --apis or apis in the settings"
+		}
+		return Set{}, Problems{p}
 	}
 	c := collector{ids: map[string]string{}, places: map[string]string{}}
 	names := map[string]bool{}

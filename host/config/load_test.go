@@ -98,7 +98,7 @@ func TestLoadDir(t *testing.T) {
 func TestLoadDirMissing(t *testing.T) {
 	set, problems := config.Loader{}.LoadDir("/nonexistent/apis")
 	if len(set.Definitions)+len(set.Refused) != 0 || len(problems) != 1 ||
-		problems[0].Error() != "/nonexistent/apis: cannot read the folder of definitions: no such file" {
+		problems[0].Error() != "/nonexistent/apis: the folder of definitions does not exist (make it, or name another with --apis or apis in the settings)" {
 		t.Errorf("got %v", problems)
 	}
 }
