@@ -444,10 +444,10 @@ func TestRollingRestart(t *testing.T) {
 	for _, protocol := range []rpc.Protocol{rpc.Native, rpc.Tyk} {
 		t.Run(string(protocol), func(t *testing.T) {
 			noLeaks(t)
-			addresses := []string{freePort(t), freePort(t)}
+			addresses := []string{place(t), place(t)}
 			stop := make([]func(), 2)
 			start := func(i int) {
-				l, err := net.Listen("tcp", addresses[i])
+				l, err := net.Listen("unix", addresses[i])
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -458,12 +458,12 @@ func TestRollingRestart(t *testing.T) {
 			s := open(t, rpc.Options{
 				Address: "dns:///plugins.test:80", RetryEvery: 50 * time.Millisecond,
 				Resolve: func(context.Context, string) ([]string, error) { return []string{"1.1.1.1", "2.2.2.2"}, nil },
-				Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+				Dial: func(ctx context.Context, _, address string) (net.Conn, error) {
 					to := addresses[0]
 					if strings.HasPrefix(address, "2.") {
 						to = addresses[1]
 					}
-					return new(net.Dialer).DialContext(ctx, network, to)
+					return new(net.Dialer).DialContext(ctx, "unix", to)
 				},
 			})
 			ready := func(n int) {
@@ -528,15 +528,8 @@ func startInstance(t *testing.T, protocol rpc.Protocol, l net.Listener) func() {
 	return startTyk(t, l, markTyk).GracefulStop
 }
 
-// freePort returns an address nobody listens at for now.
-func freePort(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
+// place returns an address nobody else will listen at, as a port could not be that is free for now.
+func place(t *testing.T) string { return filepath.Join(t.TempDir(), "s") }
 
 // TestAddressesComeAndGo: instances follow what the name stands for; a failing lookup changes nothing.
 func TestAddressesComeAndGo(t *testing.T) {

@@ -40,6 +40,8 @@ type instance struct {
 	ctx     context.Context // ends when the address is gone or the server is closed
 	cancel  context.CancelFunc
 
+	patience time.Duration // of the next link with cancelled calls; the goroutine's own
+
 	mu    sync.Mutex
 	state State
 	err   error // why it is not ready
@@ -152,7 +154,8 @@ func (i *instance) run() {
 	var links sync.WaitGroup
 	defer links.Wait()
 	for failures := 0; i.ctx.Err() == nil; {
-		l, err := i.connect()
+		i.patience = 2 * i.s.o.AckWait
+		l, err := i.connect(forever)
 		for err == nil && l != nil {
 			failures = 0
 			var next *link
@@ -181,8 +184,11 @@ func (i *instance) pause(failures int) {
 	}
 }
 
-// connect waits for a connection and asks the server how it wants to be spoken to.
-func (i *instance) connect() (*link, error) {
+const forever = -1
+
+// connect waits for a connection and asks the server how it wants to be spoken to. It gives up when that many attempts
+// to connect have failed.
+func (i *instance) connect(attempts int) (*link, error) {
 	for {
 		state := i.conn.GetState()
 		switch state {
@@ -190,8 +196,12 @@ func (i *instance) connect() (*link, error) {
 			return i.ask()
 		case connectivity.Idle:
 			i.conn.Connect()
-		case connectivity.TransientFailure:
-			i.note(StateDown, i.whyNot())
+		case connectivity.TransientFailure, connectivity.Shutdown:
+			why := i.whyNot()
+			if attempts--; attempts == 0 {
+				return nil, fmt.Errorf("%w: %w", errLost, why)
+			}
+			i.note(StateDown, why)
 			i.s.lookAgain()
 		}
 		if !i.conn.WaitForStateChange(i.ctx, state) {

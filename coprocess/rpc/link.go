@@ -122,6 +122,7 @@ func (l *link) openSessions(ctx context.Context) error {
 		limits.FrameBytes = min(limits.FrameBytes, int(wish.FrameBytes))
 	}
 	limits.FrameCalls = int(wish.FrameCalls)
+	limits.AckWait, limits.LostWait = o.AckWait, l.i.patience
 	for range o.Streams {
 		s, err := session.Open(l.ctx, l.i.conn, limits,
 			grpc.MaxCallRecvMsgSize(max(replyFrame, 2*o.MaxRecv)), grpc.MaxCallSendMsgSize(max(o.MaxSend, 64<<10)*2))
@@ -187,13 +188,10 @@ func (i *instance) serve(l *link) (next *link, why error) {
 			i.s.enlist(l)
 			i.note(StateReady, nil)
 		case <-leaving:
-			if l.full() {
-				if next, err := i.ask(); err == nil {
-					i.s.enlist(next)
-					return next, nil
-				}
+			if i.conn.GetState() != connectivity.Ready { // its streams ended with it
+				return i.succeed(l)
 			}
-			return nil, fmt.Errorf("%w: server ended or drains its session", sdk.ErrUnavailable)
+			return i.reopen(l)
 		case <-lost:
 			return i.succeed(l)
 		case <-down:
@@ -209,35 +207,54 @@ func (i *instance) succeed(l *link) (*link, error) {
 	if i.s.others(l) {
 		i.s.delist(l)
 	}
-	next, err := i.reconnect()
+	// A server that bounds a connection's age goes on answering what comes on the old one meanwhile.
+	next, err := i.connect(1)
 	if err == nil {
 		i.s.enlist(next)
 	}
 	return next, err
 }
 
-// reconnect makes the successor of a link whose server wants the connection renewed, as servers do that bound a
-// connection's age: it goes on answering what comes on the old one meanwhile. It gives up when the server is not there.
-func (i *instance) reconnect() (*link, error) {
-	for {
-		state := i.conn.GetState()
-		switch state {
-		case connectivity.Ready:
-			return i.ask()
-		case connectivity.Idle:
-			i.conn.Connect()
-		case connectivity.TransientFailure, connectivity.Shutdown:
-			return nil, fmt.Errorf("%w: %w", errLost, i.whyNot())
-		}
-		if !i.conn.WaitForStateChange(i.ctx, state) {
-			return nil, i.ctx.Err()
+// reopen replaces a link of which a session is to be replaced. While others of its sessions serve, so does the link:
+// its successor shares the connection.
+func (i *instance) reopen(l *link) (*link, error) {
+	i.learn(l)
+	serving := false
+	why := fmt.Errorf("%w: server drains its session", sdk.ErrUnavailable)
+	for _, s := range l.sessions {
+		switch s.Condition() {
+		case session.Serving:
+			serving = true
+		case session.Ended:
+			if err := s.Err(); err != nil {
+				why = err
+			}
+		case session.Draining:
+			return nil, why
 		}
 	}
+	if !serving {
+		return nil, why
+	}
+	next, err := i.ask()
+	if err != nil {
+		return nil, fmt.Errorf("%w (and then: %w)", why, err)
+	}
+	i.s.enlist(next)
+	return next, nil
 }
 
-// full reports whether all that is wrong with the link is the number of bindings its server knows.
-func (l *link) full() bool {
-	return slices.ContainsFunc(l.sessions, (*session.Session).Full)
+// mostPatience is how long a server may take with the replies to cancelled calls that has lost more than once.
+const mostPatience = 5 * time.Minute
+
+// learn makes the next link more patient when this one is replaced because of lost credit: what its server still runs
+// takes what a new stream has to give, and more streams one after the other would take all.
+func (i *instance) learn(l *link) {
+	if slices.ContainsFunc(l.sessions, (*session.Session).LostCredit) {
+		i.patience = min(2*i.patience, mostPatience)
+		i.s.o.Log.Warn("plugin server does not answer cancelled calls: opening its streams anew",
+			"server", i.s.o.Address, "address", i.address, "next_after", i.patience)
+	}
 }
 
 // healthPatience is how long a new link waits for the first word of the health service before it serves without.

@@ -44,6 +44,7 @@ type Options struct {
 	Window         int           // unacknowledged frames per session; default 1
 	GRPCUnary      bool          // calls of Tyk's protocol take grpc-go's client instead of our own
 	Bindings       int           // hooks and routes a session is told of before it is replaced; default 60,000
+	AckWait        time.Duration // for a frame's acknowledgement while calls time out, twice that for a cancelled call's reply; default 5 s
 	ConnectTimeout time.Duration // of one attempt to connect, and of the questions on a new connection; default 5 s
 	DrainTimeout   time.Duration // for the calls of an instance that leaves; default 30 s
 	RetryEvery     time.Duration // longest wait between attempts to connect; default 3 s
@@ -74,6 +75,7 @@ func (o Options) withDefaults() Options {
 	number(&o.MaxSend, 4<<20)
 	number(&o.Streams, 1)
 	number(&o.Window, 1)
+	duration(&o.AckWait, 5*time.Second)
 	duration(&o.ConnectTimeout, 5*time.Second)
 	duration(&o.DrainTimeout, 30*time.Second)
 	duration(&o.RetryEvery, 3*time.Second)

@@ -87,7 +87,14 @@ type entry struct {
 	gen  uint64
 	seq  uint64 // of the frame it leaves in; above the session's it has not left
 	call *Call  // nil when nobody waits for the reply any more
+	left int64  // when that began
 	live bool
+}
+
+// sentFrame is a frame that the server has not acknowledged.
+type sentFrame struct {
+	size int
+	at   int64 // when it left
 }
 
 // admit takes a call on: into the pending frame, or into the queue. It wants the lock.
@@ -214,7 +221,7 @@ func (s *Session) take(now int64) *frame {
 		s.stats.CallFrames++
 		s.stats.Calls += uint64(sent)
 	}
-	s.sizes[s.seq%uint64(len(s.sizes))] = f.size
+	s.frames[s.seq%uint64(len(s.frames))] = sentFrame{f.size, now}
 	s.inFlight += f.size
 	if f.large = s.inFlight > sendInPlace; f.large {
 		s.owned.Add(1) // the receiver is still counted there, or err would be set

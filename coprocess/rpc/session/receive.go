@@ -88,7 +88,8 @@ func (s *Session) deliver(in *incoming) {
 	s.mu.Lock()
 	for s.acked < in.frame.Ack && in.frame.Ack <= s.seq { // one above what was sent has no meaning
 		s.acked++
-		s.inFlight -= s.sizes[s.acked%uint64(len(s.sizes))]
+		s.doubted = false
+		s.inFlight -= s.frames[s.acked%uint64(len(s.frames))].size
 	}
 	if in.frame.Credit > 0 {
 		s.credit = int(min(in.frame.Credit, maxCalls))
@@ -104,7 +105,7 @@ func (s *Session) deliver(in *incoming) {
 	}
 	s.fill(now)
 	f := s.take(now)
-	s.load.Store(int64(s.outstanding + s.waiting.len()))
+	s.weigh()
 	s.mu.Unlock()
 
 	settle(in.calls)
@@ -160,7 +161,7 @@ func (s *Session) drain() []*Call {
 	s.draining = true
 	s.quit()
 	unsent := s.unsent(fmt.Errorf("%w: %w: session is draining", ErrNotSent, sdk.ErrUnavailable))
-	s.load.Store(int64(s.outstanding))
+	s.weigh()
 	return unsent
 }
 
@@ -231,7 +232,7 @@ func (s *Session) fail(err error) {
 		}
 	}
 	s.err = err
-	s.load.Store(0)
+	s.weigh()
 	s.mu.Unlock()
 	settle(calls)
 	s.cancel(err)

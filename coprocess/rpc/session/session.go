@@ -13,6 +13,10 @@
 //
 // Callers wait on one channel that lives with their reusable [Call]. Deadlines and clients that left are found by a
 // sweeper that ticks only while calls are outstanding, so that a call needs neither a timer nor its context's Done.
+//
+// A server can fail a session without ending it: by not acknowledging a frame, so that nothing is sent any more, or by
+// not answering calls that were cancelled, so that their credit is lost. Either shows in calls that time out. The first
+// ends the session, the second has it ask to be replaced; its owner opens another stream.
 package session
 
 import (
@@ -42,6 +46,9 @@ type Limits struct {
 	Queue      int // calls waiting for credit; default 4096
 	ReplyBytes int // of one reply; default 4 MiB
 	Bindings   int // the server is told of before the session asks to be replaced; default 60,000, servers take 65,536
+
+	AckWait  time.Duration // for the acknowledgement of a frame, while calls time out; default 5 s
+	LostWait time.Duration // for the reply to a cancelled call, while others lack its credit; default 10 s
 }
 
 // What a frame may hold without a server saying so.
@@ -52,6 +59,8 @@ const (
 	defaultReplyBytes = 4 << 20
 	maxWindow         = 8
 	defaultBindings   = 60_000
+	defaultAckWait    = 5 * time.Second
+	defaultLostWait   = 10 * time.Second
 )
 
 func (l Limits) withDefaults() Limits {
@@ -67,6 +76,12 @@ func (l Limits) withDefaults() Limits {
 	set(&l.Queue, defaultQueue)
 	set(&l.ReplyBytes, defaultReplyBytes)
 	set(&l.Bindings, defaultBindings)
+	if l.AckWait <= 0 {
+		l.AckWait = defaultAckWait
+	}
+	if l.LostWait <= 0 {
+		l.LostWait = defaultLostWait
+	}
 	return l
 }
 
@@ -82,7 +97,7 @@ type Session struct {
 	wake   chan struct{} // tells the sweeper that there are calls again
 	owned  sync.WaitGroup
 
-	load atomic.Int64 // outstanding and waiting; written under mu
+	load atomic.Int64 // outstanding and waiting; written under mu, by weigh
 
 	mu          sync.Mutex
 	table       []entry
@@ -97,10 +112,12 @@ type Session struct {
 	bound       []uint64 // bit set of bindings the server knows
 	known       int      // their number
 	left        bool     // leave is closed
+	lost        bool     // too much credit is
+	doubted     bool     // a call timed out since the server acknowledged something
 	seq, acked  uint64
-	sizes       [2 * maxWindow]int // of unacknowledged frames in bytes, by seq
-	inFlight    int                // their sum
-	entered     uint64             // calls that got an id
+	frames      [2 * maxWindow]sentFrame // unacknowledged, by seq
+	inFlight    int                      // bytes of them
+	entered     uint64                   // calls that got an id
 	sending     bool
 	draining    bool // no more calls: the server said so or the owner
 	drainSent   bool
@@ -146,15 +163,38 @@ func Open(ctx context.Context, conn grpc.ClientConnInterface, limits Limits, opt
 // Ready is closed when the server's first frame has come.
 func (s *Session) Ready() <-chan struct{} { return s.ready }
 
-// Leaving is closed when the session is to be replaced: the server drains it, it ended, or it knows as many bindings as
-// servers must be able to remember.
+// Leaving is closed when the session is to be replaced: the server drains it, it ended, it knows as many bindings as
+// servers must be able to remember, or too much of its credit is lost. In the last two cases it serves until then.
 func (s *Session) Leaving() <-chan struct{} { return s.leave }
 
-// Full reports whether the session asks to be replaced because of its bindings; until then it serves.
-func (s *Session) Full() bool {
+// Condition is whether a session takes calls.
+type Condition int
+
+// The conditions of a session.
+const (
+	Serving  Condition = iota
+	Draining           // takes no more calls and finishes those it has
+	Ended
+)
+
+// Condition returns what the session is able to do.
+func (s *Session) Condition() Condition {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.known >= s.limits.Bindings && !s.draining && s.err == nil
+	switch {
+	case s.err != nil:
+		return Ended
+	case s.draining:
+		return Draining
+	}
+	return Serving
+}
+
+// LostCredit reports whether the session asks to be replaced because of cancelled calls that were never answered.
+func (s *Session) LostCredit() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lost
 }
 
 // Done is closed when the session has ended and all its calls have their results.
@@ -179,8 +219,21 @@ func (s *Session) Stats() Stats {
 	return st
 }
 
-// Load is about how many calls the session has on its hands. It takes no lock.
+// Load is about how many calls the session has on its hands; a session that ended has more than any other, so that who
+// looks for the least does not take it. It takes no lock.
 func (s *Session) Load() int { return int(s.load.Load()) }
+
+// endedLoad is the load of a session that ended. The sum of some is no overflow.
+const endedLoad = 1 << 24
+
+// weigh notes the load. It wants the lock.
+func (s *Session) weigh() {
+	if s.err != nil {
+		s.load.Store(endedLoad)
+		return
+	}
+	s.load.Store(int64(s.outstanding + s.waiting.len()))
+}
 
 // Do has the server run the call and waits for the reply, which is in c afterwards. Failures that wrap ErrNotSent may
 // be tried elsewhere; others may have run.
@@ -198,7 +251,7 @@ func (s *Session) Do(ctx context.Context, c *Call) error {
 	f := s.take(c.Times.Begun)
 	wake := s.idle
 	s.idle = false
-	s.load.Store(int64(s.outstanding + s.waiting.len()))
+	s.weigh()
 	s.mu.Unlock()
 	if wake {
 		select {

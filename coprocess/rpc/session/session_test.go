@@ -106,12 +106,10 @@ func TestCredit(t *testing.T) {
 	s, p := connect(t, Limits{Queue: 2})
 	p.send(&pluginv1.PluginFrame{Credit: 1})
 	<-s.Ready()
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
 	held := start(t.Context(), s, "/held", nil)
 	f := p.receive()
 	p.send(&pluginv1.PluginFrame{Ack: f.Seq})
-	starved := start(ctx, s, "/starved", nil)
+	starved := start(within(t, 500*time.Millisecond), s, "/starved", nil)
 	until(t, "waiting", func() bool { return s.Stats().Waiting == 1 })
 	long, stop := context.WithCancel(t.Context())
 	left := start(long, s, "/left", nil)
@@ -137,9 +135,7 @@ func TestLateReplyReleasesCredit(t *testing.T) {
 	s, p := connect(t, Limits{})
 	p.send(&pluginv1.PluginFrame{Credit: 1})
 	<-s.Ready()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	late := start(ctx, s, "/late", nil)
+	late := start(within(t, 20*time.Millisecond), s, "/late", nil)
 	f := p.receive()
 	p.send(&pluginv1.PluginFrame{Ack: f.Seq})
 	want(t, finish(t, late), context.DeadlineExceeded, false)
@@ -218,7 +214,7 @@ func TestManyBindings(t *testing.T) {
 	<-s.Ready()
 	r := start(t.Context(), s, "/", nil)
 	<-s.Leaving()
-	if !s.Full() {
+	if s.Condition() != Serving {
 		t.Error("the session is not full")
 	}
 	p.send(answer(p.receive()))

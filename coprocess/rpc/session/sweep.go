@@ -2,7 +2,9 @@ package session
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
@@ -36,29 +38,13 @@ func (s *Session) sweep() {
 }
 
 // expire settles what nobody should wait for any longer. It reports whether to come again: calls are outstanding or
-// have come since the last time, when seen had.
+// have come since the last time, when seen had, or the server is to be given up if it does not acknowledge a frame.
 func (s *Session) expire(seen uint64) (bool, uint64) {
+	var swept sweeping
 	now := s.Now()
-	var given []*Call
 	s.mu.Lock()
-	waiting := 0
 	for at := range s.table {
-		e := &s.table[at]
-		if e.call == nil {
-			continue
-		}
-		err := overdue(e.call, now)
-		if err == nil {
-			waiting++
-			continue
-		}
-		given = append(given, e.call)
-		e.call.err = err
-		if e.seq > s.seq {
-			s.pending.forget(e.call)
-		}
-		e.call = nil // its credit comes back with the reply
-		s.cancels = append(s.cancels, e.gen<<indexBits|uint64(at))
+		s.look(uint32(at), now, &swept)
 	}
 	starved := s.outstanding >= s.credit
 	s.waiting.filter(func(c *Call) bool {
@@ -68,22 +54,80 @@ func (s *Session) expire(seen uint64) (bool, uint64) {
 		}
 		if starved && c.ctx.Err() != context.Canceled {
 			err = fmt.Errorf("%w: no credit within the deadline", sdk.ErrOverloaded)
+			swept.starved = true
 		}
+		swept.late = swept.late || !errors.Is(err, context.Canceled)
 		c.err = fmt.Errorf("%w: %w", ErrNotSent, err)
-		given = append(given, c)
+		swept.given = append(swept.given, c)
 		return false
 	})
-	waiting += s.waiting.len()
-	s.idle = waiting == 0 && s.entered == seen
+	if swept.lost > 0 && (swept.starved || 2*swept.lost >= s.credit) {
+		s.lost = true
+		s.quit()
+	}
+	var stuck error
+	if s.doubted = (s.doubted || swept.late) && s.seq > s.acked; s.doubted {
+		stuck = s.stuck(now)
+	}
+	s.idle = swept.waiting+s.waiting.len() == 0 && !s.doubted && s.entered == seen
 	busy, seen := !s.idle, s.entered
-	s.load.Store(int64(s.outstanding + s.waiting.len()))
+	s.weigh()
 	f := s.take(now)
 	s.mu.Unlock()
-	settle(given)
+	settle(swept.given)
 	if f != nil {
 		s.send(f)
 	}
+	if stuck != nil {
+		s.fail(stuck)
+	}
 	return busy, seen
+}
+
+// sweeping is what one look at all calls finds.
+type sweeping struct {
+	given   []*Call // have their results
+	waiting int     // calls somebody waits for
+	lost    int     // calls that should have been answered long ago, though nobody waits for them any more
+	late    bool    // a call's deadline has passed
+	starved bool    // for want of credit
+}
+
+// look gives up the call at that place of the table if it is overdue.
+func (s *Session) look(at uint32, now int64, swept *sweeping) {
+	e := &s.table[at]
+	if e.call == nil {
+		if e.live && now-e.left > int64(s.limits.LostWait) {
+			swept.lost++
+		}
+		return
+	}
+	err := overdue(e.call, now)
+	if err == nil {
+		swept.waiting++
+		return
+	}
+	swept.late = swept.late || err == context.DeadlineExceeded
+	swept.given = append(swept.given, e.call)
+	e.call.err = err
+	if e.seq > s.seq {
+		s.pending.forget(e.call)
+	}
+	e.call, e.left = nil, now // its credit comes back with the reply
+	s.cancels = append(s.cancels, e.gen<<indexBits|uint64(at))
+}
+
+// stuck says that the server has not acknowledged a frame for too long; nil when that is not so. Calls that time out
+// show that it is not just idle. It wants the lock.
+func (s *Session) stuck(now int64) error {
+	if s.seq == s.acked {
+		return nil
+	}
+	waited := time.Duration(now - s.frames[(s.acked+1)%uint64(len(s.frames))].at)
+	if waited <= s.limits.AckWait {
+		return nil
+	}
+	return fmt.Errorf("%w: server has not acknowledged a frame for %v", sdk.ErrUnavailable, waited.Round(time.Millisecond))
 }
 
 // overdue says why nobody should wait for the call any longer; nil: somebody should.
@@ -128,17 +172,23 @@ func (s *Session) Post(ctx context.Context, fields []byte) error {
 	case <-s.done:
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i := range s.batches {
-		if s.batches[i] == b {
-			s.batches = append(s.batches[:i], s.batches[i+1:]...)
-			if ctx.Err() != nil {
-				return fmt.Errorf("%w: %w", sdk.ErrOverloaded, ctx.Err())
-			}
-			return fmt.Errorf("%w: session ended", sdk.ErrUnavailable)
-		}
+	at := slices.Index(s.batches, b)
+	var stuck error
+	if at >= 0 {
+		s.batches = slices.Delete(s.batches, at, at+1)
+		stuck = s.stuck(s.Now())
 	}
-	return nil // it left after all
+	s.mu.Unlock()
+	switch {
+	case at < 0:
+		return nil // it left after all
+	case stuck != nil:
+		s.fail(stuck)
+		return stuck
+	case ctx.Err() != nil:
+		return fmt.Errorf("%w: %w", sdk.ErrOverloaded, ctx.Err())
+	}
+	return fmt.Errorf("%w: session ended", sdk.ErrUnavailable)
 }
 
 // batch is what observers are sent.
