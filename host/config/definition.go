@@ -157,8 +157,6 @@ type Limits struct {
 
 	// Rate bounds the API as a whole, whoever calls. What keys may do is in their sessions and policies.
 	Rate Rate `yaml:"rate"`
-	// PathRates bounds paths of the API as a whole; the first match holds.
-	PathRates []PathRate `yaml:"path_rates"`
 	// IgnoreKeyRate and IgnoreKeyQuota leave what sessions say of rates and quotas unheeded.
 	IgnoreKeyRate  bool `yaml:"ignore_key_rate"`
 	IgnoreKeyQuota bool `yaml:"ignore_key_quota"`
@@ -168,12 +166,6 @@ type Limits struct {
 type Rate struct {
 	Requests float64       `yaml:"requests,positive"`
 	Per      time.Duration `yaml:"per,positive"`
-}
-
-// PathRate bounds the requests on the matching paths, each entry by itself.
-type PathRate struct {
-	PathMatch `yaml:",inline"`
-	Rate      `yaml:",inline"`
 }
 
 // CORS answers preflight requests and adds the Access-Control headers (Fetch standard, section

@@ -112,9 +112,6 @@ func (d *Definition) Complete() {
 
 func (d *Definition) methodLists() [][]string {
 	out := [][]string{d.CORS.Methods}
-	for _, r := range d.Limits.PathRates {
-		out = append(out, r.Methods)
-	}
 	rules := []*Rules{&d.Rules}
 	for i := range d.Versions.List {
 		rules = append(rules, &d.Versions.List[i].Rules)
@@ -126,6 +123,9 @@ func (d *Definition) methodLists() [][]string {
 			}
 		}
 		for _, l := range r.PathLimits {
+			out = append(out, l.Methods)
+		}
+		for _, l := range r.PathRates {
 			out = append(out, l.Methods)
 		}
 		for _, t := range r.PathTimeouts {

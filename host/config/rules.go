@@ -9,8 +9,10 @@ type Rules struct {
 	// PathLimits bounds request bodies on some paths; the first match holds.
 	PathLimits []PathLimit `yaml:"path_limits"`
 	// PathTimeouts bounds the exchange on some paths; the first match holds.
-	PathTimeouts []PathTimeout    `yaml:"path_timeouts"`
-	Headers      HeaderTransforms `yaml:"headers"`
+	PathTimeouts []PathTimeout `yaml:"path_timeouts"`
+	// PathRates bounds how often some paths are asked for, whoever asks; the first match holds.
+	PathRates []PathRate       `yaml:"path_rates"`
+	Headers   HeaderTransforms `yaml:"headers"`
 }
 
 func (r Rules) join(v Rules) Rules {
@@ -23,6 +25,7 @@ func (r Rules) join(v Rules) Rules {
 		// A version's own limit is more particular than the API's, and the first match holds.
 		PathLimits:   concat(v.PathLimits, r.PathLimits),
 		PathTimeouts: concat(v.PathTimeouts, r.PathTimeouts),
+		PathRates:    concat(v.PathRates, r.PathRates),
 		Headers: HeaderTransforms{
 			Request:  r.Headers.Request.join(v.Headers.Request),
 			Response: r.Headers.Response.join(v.Headers.Response),
@@ -66,6 +69,12 @@ type PathLimit struct {
 type PathTimeout struct {
 	PathMatch `yaml:",inline"`
 	Total     time.Duration `yaml:"total,positive"`
+}
+
+// PathRate bounds the requests on the matching paths, all of them together.
+type PathRate struct {
+	PathMatch `yaml:",inline"`
+	Rate      `yaml:",inline"`
 }
 
 // HeaderTransforms change the headers of messages: Request and Response on every path, Paths on

@@ -40,9 +40,6 @@ func (v *validator) auth(d *Definition) {
 	if a.Identity != "" && !names[a.Identity] {
 		v.errorf("$.auth.identity", "no method is named %q", a.Identity)
 	}
-	for i, r := range d.Limits.PathRates {
-		v.rate(document.Index("$.limits.path_rates", i), r.Rate)
-	}
 	v.rate("$.limits.rate", d.Limits.Rate)
 }
 
@@ -133,15 +130,15 @@ func (v *validator) bodyExpressions(at string, b *BasicAuth) {
 	}
 }
 
-// hmacAlgorithms are the signature algorithms there are.
-func hmacAlgorithms() []string {
+// HMACAlgorithms are the signature algorithms there are.
+func HMACAlgorithms() []string {
 	return []string{"hmac-sha1", "hmac-sha256", "hmac-sha384", "hmac-sha512", "rsa-sha256"}
 }
 
 func (v *validator) hmac(at string, h *HMACAuth) {
 	for i, a := range h.Algorithms {
-		if !slices.Contains(hmacAlgorithms(), a) {
-			v.errorf(document.Index(at+".algorithms", i), "%q must be one of %s", a, strings.Join(hmacAlgorithms(), ", "))
+		if !slices.Contains(HMACAlgorithms(), a) {
+			v.errorf(document.Index(at+".algorithms", i), "%q must be one of %s", a, strings.Join(HMACAlgorithms(), ", "))
 		}
 	}
 	if len(h.Algorithms) == 0 {

@@ -71,6 +71,13 @@ func (v *validator) rules(path string, r *Rules) {
 			v.errorf(at+".body", "a size greater than 0 is required")
 		}
 	}
+	for i := range r.PathRates {
+		at := document.Index(path+".path_rates", i)
+		v.match(at, &r.PathRates[i].PathMatch)
+		if v.rate(at, r.PathRates[i].Rate); r.PathRates[i].Rate == (Rate{}) {
+			v.errorf(at, "requests and per are required")
+		}
+	}
 	for i := range r.PathTimeouts {
 		at := document.Index(path+".path_timeouts", i)
 		v.match(at, &r.PathTimeouts[i].PathMatch)

@@ -30,44 +30,61 @@ func identityFields() []Field {
 
 // authFields say who may call.
 func authFields() []Field {
-	const later = "not supported yet"
 	return slices.Concat(
-		works("removes auth_check and post_key_auth hooks; a definition that is neither keyless nor has plugin auth needs auth tokens and is refused",
-			"use_keyless"),
+		works("removes every method of authentication and post_key_auth hooks", "use_keyless"),
 		works("plugin auth with custom_middleware.auth_check", "custom_plugin_auth_enabled", "enable_coprocess_auth", "use_go_plugin_auth"),
-		works("empty or custom_auth; others are refused", "base_identity_provided_by"),
-		works("where the credential is, for failure events",
-			"auth_configs.coprocess.auth_header_name", "auth_configs.coprocess.disable_header",
-			"auth_configs.coprocess.use_param", "auth_configs.coprocess.param_name",
-			"auth_configs.coprocess.use_cookie", "auth_configs.coprocess.cookie_name"),
-		ignored("a label", "auth_configs.coprocess.name"),
-		refused("client certificates as credentials: "+later, "auth_configs.coprocess.use_certificate"),
-		refused("signatures of credentials: "+later, "auth_configs.coprocess.validate_signature"),
-		ignored("used with validate_signature alone", "auth_configs.coprocess.signature"),
-		ignored("belongs to an auth method that is refused when it is on", "auth_configs.*", "auth"),
-		refused("auth tokens: "+later, "use_standard_auth"),
-		refused("basic auth: "+later, "use_basic_auth"),
-		refused("HMAC and HTTP signatures: "+later, "enable_signature_checking"),
-		refused("JWT: "+later, "enable_jwt"),
-		refused("OAuth 2: "+later, "use_oauth2"),
-		refused("external OAuth: "+later, "external_oauth.enabled"),
-		ignored("used with external_oauth.enabled alone", "external_oauth.providers"),
-		refused("OpenID Connect: "+later, "use_openid"),
-		refused("mutual TLS: "+later, "use_mutual_tls_auth", "client_certificates"),
-		refused("taking credentials off before the upstream sees them is not supported", "strip_auth_data"),
-		ignored("used with use_basic_auth alone", "basic_auth"),
-		ignored("used with enable_signature_checking alone", "hmac_allowed_clock_skew", "hmac_allowed_algorithms"),
-		ignored("used with enable_jwt alone",
-			"jwt_signing_method", "jwt_source", "jwt_jwks_uris", "jwt_identity_base_field", "jwt_client_base_field",
-			"jwt_policy_field_name", "jwt_default_policies", "jwt_issued_at_validation_skew", "jwt_expires_at_validation_skew",
-			"jwt_not_before_validation_skew", "jwt_skip_kid", "jwt_scope_to_policy_mapping", "jwt_scope_claim_name", "scopes",
-			"idp_client_id_mapping_disabled", "jwt_disable_issued_at_validation", "jwt_disable_expires_at_validation",
+		works("on its own when no other method is on", "use_standard_auth"),
+		works("", "use_basic_auth", "basic_auth.disable_caching", "basic_auth.cache_ttl", "basic_auth.extract_from_body",
+			"basic_auth.body_user_regexp", "basic_auth.body_password_regexp"),
+		works("", "enable_signature_checking", "hmac_allowed_clock_skew"),
+		works("empty admits all five", "hmac_allowed_algorithms"),
+		works("", "enable_jwt", "jwt_signing_method", "jwt_source", "jwt_jwks_uris[].url", "jwt_jwks_uris[].cache_timeout",
+			"jwt_identity_base_field", "jwt_client_base_field", "jwt_policy_field_name", "jwt_default_policies",
+			"jwt_issued_at_validation_skew", "jwt_expires_at_validation_skew", "jwt_not_before_validation_skew", "jwt_skip_kid",
+			"jwt_scope_to_policy_mapping", "jwt_scope_claim_name", "scopes.jwt.scope_claim_name", "scopes.jwt.scope_to_policy",
+			"idp_client_id_mapping_disabled"),
+		refused("times in tokens are always looked at", "jwt_disable_issued_at_validation", "jwt_disable_expires_at_validation",
 			"jwt_disable_not_before_validation"),
+		ignored("used with OpenID Connect alone", "scopes.oidc"),
+		works("one of the methods that are on", "base_identity_provided_by"),
+		credentialFields("auth_configs.authToken"), credentialFields("auth_configs.jwt"), credentialFields("auth_configs.hmac"),
+		credentialFields("auth_configs.basic"), credentialFields("auth_configs.coprocess"), credentialFields("auth"),
+		under("auth_configs.authToken", signatureFields()), under("auth", signatureFields()),
+		refused("signatures of credentials are for auth tokens", "auth_configs.jwt.validate_signature", "auth_configs.hmac.validate_signature",
+			"auth_configs.basic.validate_signature", "auth_configs.coprocess.validate_signature"),
+		refused("certificates as credentials are for auth tokens", "auth_configs.jwt.use_certificate", "auth_configs.hmac.use_certificate",
+			"auth_configs.basic.use_certificate", "auth_configs.coprocess.use_certificate"),
+		ignored("used with validate_signature alone", "auth_configs.jwt.signature", "auth_configs.hmac.signature",
+			"auth_configs.basic.signature", "auth_configs.coprocess.signature"),
+		ignored("belongs to a method that is refused when it is on", "auth_configs.*"),
+		refused("OAuth 2 is not supported: use JWTs of its provider", "use_oauth2"),
+		refused("external OAuth is not supported: use JWTs of its provider", "external_oauth.enabled"),
+		ignored("used with external_oauth.enabled alone", "external_oauth.providers"),
+		refused("OpenID Connect is not supported: use JWTs of its provider", "use_openid"),
+		works("who may connect, in the listener's TLS (listen.tls.client_auth in the settings)", "use_mutual_tls_auth", "client_certificates"),
+		works("", "strip_auth_data", "session_lifetime", "session_lifetime_respects_key_expiration"),
 		ignored("used with use_oauth2 alone", "oauth_meta"),
 		ignored("used with use_openid alone", "openid_options"),
-		ignored("no sessions are kept yet", "session_lifetime", "session_lifetime_respects_key_expiration",
-			"session_provider", "auth_provider", "dont_set_quota_on_create"),
-		ignored("there are no limits to disable yet", "disable_rate_limit", "disable_quota"),
+		ignored("a quota begins with the first request", "dont_set_quota_on_create"),
+		ignored("there is one store", "session_provider", "auth_provider"),
+		works("", "disable_rate_limit", "disable_quota"),
+	)
+}
+
+// credentialFields say where a credential is.
+func credentialFields(prefix string) []Field {
+	return slices.Concat(
+		works("", prefix+".auth_header_name", prefix+".disable_header", prefix+".use_param", prefix+".param_name",
+			prefix+".use_cookie", prefix+".cookie_name"),
+		ignored("a label", prefix+".name"),
+	)
+}
+
+func signatureFields() []Field {
+	return slices.Concat(
+		works("a client certificate in place of a token that is missing", "use_certificate"),
+		works("", "validate_signature", "signature.algorithm", "signature.header", "signature.use_param", "signature.param_name",
+			"signature.secret", "signature.allowed_clock_skew", "signature.error_code", "signature.error_message"),
 	)
 }
 
@@ -115,7 +132,11 @@ func pluginFields() []Field {
 	return slices.Concat(
 		works("grpc; other drivers are refused when there are hooks", "custom_middleware.driver"),
 		under("custom_middleware", entry("pre[]"), entry("auth_check"), entry("post_key_auth[]"), entry("post[]"), entry("response[]")),
-		works("refused when it extracts: not supported yet", "custom_middleware.id_extractor"),
+		works("", "custom_middleware.id_extractor.disabled", "custom_middleware.id_extractor.extract_with",
+			"custom_middleware.id_extractor.extractor_config.header_name", "custom_middleware.id_extractor.extractor_config.param_name",
+			"custom_middleware.id_extractor.extractor_config.regex_expression", "custom_middleware.id_extractor.extractor_config.regex_match_index",
+			"custom_middleware.id_extractor.extractor_config.xpath_expression"),
+		works("header, form or body; what extracts nothing in Tyk is refused", "custom_middleware.id_extractor.extract_from"),
 		refused("traffic log hooks are not supported", "custom_middleware.traffic_logs"),
 		off("custom_middleware_bundle_disabled", refused("bundles are not supported yet", "custom_middleware_bundle")),
 		works("", "custom_middleware_bundle_disabled", "config_data", "config_data_disabled"),
@@ -136,12 +157,12 @@ func trafficFields() []Field {
 			"CORS.allow_credentials", "CORS.max_age", "CORS.options_passthrough"),
 		ignored("debugging", "CORS.debug"),
 		works("", "enable_ip_whitelisting", "allowed_ips", "enable_ip_blacklisting", "blacklisted_ips"),
-		works("refused when a rate is set and not disabled: not supported yet",
+		works("",
 			"global_rate_limit.rate", "global_rate_limit.per", "global_rate_limit.disabled"),
 		ignored("used with a rate alone", "global_rate_limit.smoothing"),
 		refused("caching is not supported", "cache_options.enable_cache"),
 		ignored("used with enable_cache alone", "cache_options.*"),
-		ignored("values that name context variables are refused where they stand", "enable_context_vars"),
+		works("for values of header transforms", "enable_context_vars"),
 		off("error_overrides_disabled", refused("error overrides are not supported", "error_overrides")),
 		works("", "error_overrides_disabled"),
 	)

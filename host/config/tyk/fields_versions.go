@@ -21,7 +21,7 @@ func versionKeys() []Field {
 		works(`"2006-01-02 15:04" in UTC; empty or -1 is never`, "expires"),
 		works("", "override_target", "use_extended_paths", "ignore_endpoint_case"),
 		works("used when use_extended_paths is false", "paths.ignored", "paths.white_list", "paths.black_list"),
-		works("values with $tyk_meta., $tyk_context. and $secret_ variables are refused", "global_headers", "global_response_headers"),
+		works("values may name $tyk_meta. and $tyk_context. variables; those with $secret_ are refused", "global_headers", "global_response_headers"),
 		works("", "global_headers_remove", "global_headers_disabled", "global_response_headers_remove",
 			"global_response_headers_disabled", "global_size_limit", "global_size_limit_disabled"),
 	)
@@ -39,13 +39,14 @@ func pathLists() []Field {
 	}
 	headers := func(list string) []Field {
 		return slices.Concat(match(list),
-			works("values with $tyk_meta., $tyk_context. and $secret_ variables are refused", list+"[].add_headers"),
+			works("values may name $tyk_meta. and $tyk_context. variables; those with $secret_ are refused", list+"[].add_headers"),
 			works("", list+"[].delete_headers"),
 			ignored("the name of the list says which side is changed", list+"[].act_on"))
 	}
 	return slices.Concat(
 		plain("ignored"), plain("white_list"), plain("black_list"),
 		match("size_limits"), works("bytes", "size_limits[].size_limit"),
+		match("rate_limit"), works("of the path as a whole", "rate_limit[].rate", "rate_limit[].per"),
 		match("hard_timeouts"), works("seconds", "hard_timeouts[].timeout"),
 		headers("transform_headers"), headers("transform_response_headers"),
 		ignored("analytics", "track_endpoints", "do_not_track_endpoints"),
@@ -66,6 +67,5 @@ func otherLists() []Field {
 		refused("validation of requests is not supported", "validate_json", "validate_request"),
 		refused("paths for internal use are not supported", "internal"),
 		refused("persisted GraphQL is not supported", "persist_graphql"),
-		refused("rate limits by path are not supported yet", "rate_limit"),
 	)
 }

@@ -7,64 +7,10 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/host/config/document"
 )
 
-func (t *translation) auth() {
-	d := &t.def
-	keyless := t.get("use_keyless")
-	d.Keyless = t.truth(keyless)
-	var custom *document.Node
-	for _, key := range []string{"custom_plugin_auth_enabled", "enable_coprocess_auth", "use_go_plugin_auth"} {
-		if n := t.get(key); t.truth(n) {
-			custom = n
-		}
-	}
-	if provider := t.get("base_identity_provided_by"); provider != nil && !d.Keyless {
-		if text := t.text(provider); text != "" && text != "custom_auth" {
-			t.errorf(provider, "identity from %q is not supported yet: custom_auth is", text)
-		}
-	}
-	t.credential(t.get("auth_configs", "coprocess"))
-	check := t.get("custom_middleware", "auth_check")
-	named := check != nil && t.text(get(check, "name")) != ""
-	enabled := named && !t.truth(get(check, "disabled"))
-	switch {
-	case d.Keyless && (custom != nil || enabled):
-		at := custom
-		if at == nil {
-			at = check
-		}
-		t.report(at, document.Ignored, "", "use_keyless removes auth_check and post_key_auth hooks")
-	case d.Keyless || keyless != nil && keyless.Kind != document.Bool:
-	case custom != nil && enabled:
-		d.Hooks.Auth = []config.HookRef{t.hook(check)}
-		t.from("$.hooks.auth", check)
-		t.from("$.hooks.auth[0].hook", get(check, "name"))
-	case custom != nil:
-		t.errorf(custom, "plugin auth is on, and custom_middleware.auth_check names no hook or is disabled")
-	default:
-		t.errorf(t.at(keyless), "the definition is neither keyless nor has plugin auth, so it asks for auth tokens, which are not supported yet")
-	}
-}
-
-func (t *translation) credential(n *document.Node) {
-	c := &t.def.Credential
-	if header := t.from("$.credential.header", get(n, "auth_header_name")); t.text(header) != "" {
-		c.Header = t.text(header)
-	}
-	if t.truth(get(n, "disable_header")) {
-		c.Header = ""
-	}
-	if t.truth(get(n, "use_param")) {
-		c.Param = t.text(get(n, "param_name"))
-	}
-	if t.truth(get(n, "use_cookie")) {
-		c.Cookie = t.text(get(n, "cookie_name"))
-	}
-}
-
 func (t *translation) plugins() {
 	m := t.get("custom_middleware")
 	h := &t.def.Hooks
-	hooks := len(h.Auth) > 0
+	hooks := t.def.Auth.Has(config.AuthHook)
 	for _, list := range []struct {
 		key, native string
 		hooks       *[]config.HookRef
@@ -92,7 +38,6 @@ func (t *translation) plugins() {
 	if hooks {
 		t.driver(get(m, "driver"))
 	}
-	t.extractor(get(m, "id_extractor"))
 	t.def.BundleHash = config.BundleHash(t.text(t.get("custom_middleware_bundle")))
 	t.processors(t.get("response_processors"))
 }
@@ -121,18 +66,6 @@ func (t *translation) driver(n *document.Node) {
 		t.errorf(at, "driver %q is not supported, for such plugins fit one build of Tyk alone: grpc is", name)
 	default:
 		t.errorf(at, "driver %q is not known: grpc is", name)
-	}
-}
-
-// extractor refuses an id extractor that is on: without the session store it would do nothing,
-// and with one that is wrong clients would share a session.
-func (t *translation) extractor(n *document.Node) {
-	if n == nil || !asks(n) || t.def.Keyless {
-		return
-	}
-	from, with := get(n, "extract_from"), get(n, "extract_with")
-	if t.text(from) != "" || t.text(with) != "" {
-		t.errorf(n, "id extractors are not supported yet")
 	}
 }
 

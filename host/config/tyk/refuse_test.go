@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -29,16 +30,26 @@ func keyed(extra string) string {
 
 func TestRefusals(t *testing.T) {
 	tests := []struct{ name, doc, want string }{
-		{"auth token", keyed(""), "2:44: $.use_keyless: the definition is neither keyless nor has plugin auth, so it asks for auth tokens, which are not supported yet"},
-		{"auth method beside keyless", minimal(`"enable_jwt": true`), "2:15: $.enable_jwt: JWT: not supported yet"},
+		{"OAuth", minimal(`"use_oauth2": true`), "2:15: $.use_oauth2: OAuth 2 is not supported: use JWTs of its provider"},
+		{"mutual TLS beside keyless", minimal(`"use_mutual_tls_auth": true`), "2:24: $.use_mutual_tls_auth: client certificates without any key are not supported: write"},
+		{"mutual TLS that admits nobody", keyed(`"use_mutual_tls_auth": true`), "2:24: $.use_mutual_tls_auth: mutual TLS is on, and client_certificates admits nobody"},
+		{"certificate id", keyed(`"use_mutual_tls_auth": true, "client_certificates": ["abc"]`), "2:24: $.use_mutual_tls_auth: must be the SHA-256 of a certificate"},
+		{"JWT source", keyed(`"enable_jwt": true, "jwt_source": "not base64!"`), "2:35: $.jwt_source: must be the URL of a key set, or base64 of a URL, key or secret"},
+		{"JWT method", keyed(`"enable_jwt": true, "jwt_signing_method": "none"`), `2:43: $.jwt_signing_method: "none": must be hmac, rsa, ecdsa or eddsa`},
+		{"JWT key set for hmac", keyed(`"enable_jwt": true, "jwt_source": "https://idp/keys"`), "2:15: $.enable_jwt: key sets hold public keys, and hmac needs a secret: set source"},
+		{"JWT times", keyed(`"enable_jwt": true, "jwt_disable_expires_at_validation": true`), "2:58: $.jwt_disable_expires_at_validation: times in tokens are always looked at"},
+		{"signature without algorithm", keyed(`"auth_configs": {"authToken": {"validate_signature": true}}`), "2:31: $.auth_configs.authToken: validate_signature is on, and no signature.algorithm is named"},
+		{"signature of a JWT", keyed(`"enable_jwt": true, "auth_configs": {"jwt": {"validate_signature": true}}`), "2:68: $.auth_configs.jwt.validate_signature: signatures of credentials are for auth tokens"},
+		{"basic body", keyed(`"use_basic_auth": true, "basic_auth": {"extract_from_body": true, "body_user_regexp": "(a)"}`), "2:39: $.basic_auth: extract_from_body is on, and body_user_regexp or body_password_regexp is missing"},
+		{"HMAC algorithm", keyed(`"enable_signature_checking": true, "hmac_allowed_algorithms": ["md5"]`), `2:30: $.enable_signature_checking: "md5" must be one of hmac-sha1`},
 		{"plugin auth without hook", keyed(`"custom_plugin_auth_enabled": true`),
 			"2:31: $.custom_plugin_auth_enabled: plugin auth is on, and custom_middleware.auth_check names no hook or is disabled"},
 		{"plugin auth with disabled hook", keyed(`"enable_coprocess_auth": true, "custom_middleware": {"driver": "grpc", "auth_check": {"name": "A", "disabled": true}}`),
 			"2:26: $.enable_coprocess_auth: plugin auth is on, and custom_middleware.auth_check names no hook or is disabled"},
-		{"flag of the wrong type", minimal(`"enable_jwt": "true"`), "2:15: $.enable_jwt: JWT: not supported yet"},
+		{"flag of the wrong type", minimal(`"enable_jwt": "true"`), "2:15: $.enable_jwt: must be true or false, not a string"},
 		{"keyless of the wrong type", strings.Replace(minimal(""), "true", `"true"`, 1), `2:44: $.use_keyless: must be true or false, not a string`},
 		{"identity provider", keyed(`"enable_coprocess_auth": true, "base_identity_provided_by": "jwt_claim", "custom_middleware": {"driver": "grpc", "auth_check": {"name": "A"}}`),
-			`2:61: $.base_identity_provided_by: identity from "jwt_claim" is not supported yet: custom_auth is`},
+			`2:61: $.base_identity_provided_by: no method is named "jwt_claim"`},
 		{"driver python", minimal(`"custom_middleware": {"driver": "python", "pre": [{"name": "P"}]}`),
 			`2:33: $.custom_middleware.driver: driver "python" is not supported yet: grpc is`},
 		{"no driver", minimal(`"custom_middleware": {"pre": [{"name": "P", "path": "p.js"}]}`),
@@ -46,9 +57,12 @@ func TestRefusals(t *testing.T) {
 		{"hook without name", minimal(`"custom_middleware": {"driver": "grpc", "pre": [{"path": "p"}]}`),
 			`2:49: $.custom_middleware.pre[0]: a name is required`},
 		{"id extractor", keyed(`"enable_coprocess_auth": true, "custom_middleware": {"driver": "grpc", "auth_check": {"name": "A"}, "id_extractor": {"extract_from": "header", "extract_with": "value"}}`),
-			"2:117: $.custom_middleware.id_extractor: id extractors are not supported yet"},
+			"2:117: $.custom_middleware.id_extractor: the name of the header is required"},
+		{"id extractor of a query string", keyed(`"enable_coprocess_auth": true, "custom_middleware": {"driver": "grpc", "auth_check": {"name": "A"}, "id_extractor": {"extract_from": "querystring", "extract_with": "value", "extractor_config": {"param_name": "x"}}}`),
+			"2:134: $.custom_middleware.id_extractor.extract_from: Tyk extracts nothing from a query string"},
+		{"id extractor of a body as it is", keyed(`"enable_coprocess_auth": true, "custom_middleware": {"driver": "grpc", "auth_check": {"name": "A"}, "id_extractor": {"extract_from": "body", "extract_with": "value"}}`),
+			"2:117: $.custom_middleware.id_extractor: a whole body is no id"},
 		{"bundle", minimal(`"custom_middleware_bundle": "b.zip"`), "2:29: $.custom_middleware_bundle: bundles are not supported yet"},
-		{"rate", minimal(`"global_rate_limit": {"rate": 5, "per": 1}`), "2:22: $.global_rate_limit: rate limits are not supported yet"},
 		{"empty allow list", minimal(`"enable_ip_whitelisting": true, "allowed_ips": []`),
 			"2:27: $.enable_ip_whitelisting: enable_ip_whitelisting is on and allowed_ips is empty: name the addresses, or turn it off"},
 		{"bad address", minimal(`"enable_ip_blacklisting": true, "blacklisted_ips": ["10.0.0.0/8", "lan"]`),
@@ -62,8 +76,10 @@ func TestRefusals(t *testing.T) {
 		{"mock reply", extended(`"white_list": [{"path": "/m", "method_actions": {"GET": {"action": "reply", "code": 200, "data": "x"}}}]`),
 			`4:199: $.version_data.versions.Default.extended_paths.white_list[0].method_actions.GET.action: method action "reply" is not supported: mock replies are not`},
 		{"rewrite", extended(`"url_rewrites": [{"path": "/m"}]`), "4:148: $.version_data.versions.Default.extended_paths.url_rewrites: URL rewrites are not supported"},
-		{"header variable", version(`"global_headers": {"X": "$tyk_meta.name"}`),
-			"4:109: $.version_data.versions.Default.global_headers.X: values with $tyk_meta. variables are not supported yet"},
+		{"header variable", version(`"global_headers": {"X": "$tyk_context.path"}`),
+			"4:109: $.version_data.versions.Default.global_headers.X: the value names a context variable, and enable_context_vars is off"},
+		{"header secret", version(`"global_headers": {"X": "$secret_env.NAME"}`),
+			"4:109: $.version_data.versions.Default.global_headers.X: values with $secret_ variables are not supported: write env:NAME"},
 		{"header smuggling", version(`"global_headers": {"Transfer-Encoding": "chunked"}`),
 			"4:103: $.version_data.versions.Default.global_headers: header Transfer-Encoding belongs to the gateway and cannot be set"},
 		{"bad pattern", extended(`"black_list": [{"path": "/a("}]`),
@@ -111,7 +127,7 @@ func TestRefusals(t *testing.T) {
 // TestAllProblemsAtOnce: one look at a file is enough.
 func TestAllProblemsAtOnce(t *testing.T) {
 	_, problems := parse(t, `{
-  "api_id": "x", "use_basic_auth": true, "enable_jwt": true,
+  "api_id": "x", "use_oauth2": true, "use_openid": true,
   "custom_middleware": {"driver": "lua", "pre": [{"name": "p"}]},
   "proxy": {"listen_path": 5}
 }`)
@@ -119,7 +135,7 @@ func TestAllProblemsAtOnce(t *testing.T) {
 	for _, p := range problems.Of(config.SeverityError) {
 		got = append(got, p.Path)
 	}
-	want := []string{"$", "$.use_basic_auth", "$.enable_jwt", "$.custom_middleware.driver", "$.proxy", "$.proxy.listen_path"}
+	want := []string{"$.use_oauth2", "$.use_openid", "$.custom_middleware.driver", "$.proxy", "$.proxy.listen_path"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
@@ -132,8 +148,8 @@ func TestManyWarningsHideNothing(t *testing.T) {
 	for i := range 5000 {
 		fmt.Fprintf(&odd, "\"odd_%d\": 1,\n", i)
 	}
-	def, problems := parse(t, minimal(odd.String()+`"enable_jwt": true`))
-	if def != nil || !at(problems, config.SeverityError, "$.enable_jwt") {
+	def, problems := parse(t, minimal(odd.String()+`"use_openid": true`))
+	if def != nil || !at(problems, config.SeverityError, "$.use_openid") {
 		t.Errorf("not refused: %v", problems.Of(config.SeverityError))
 	}
 	if len(problems) > 300 {
@@ -172,8 +188,15 @@ func TestWorks(t *testing.T) {
 			get(func(d *config.Definition) any { return d.BundleHash }), "92eb5ffee6ae2fec3ad71c777531578f"},
 		{"config data disabled", minimal(`"config_data": {"a": 1}, "config_data_disabled": true`),
 			get(func(d *config.Definition) any { return []any{len(d.Config), d.ConfigDisabled} }), []any{0, true}},
+		{"rate", minimal(`"global_rate_limit": {"rate": 5, "per": 2.5}`),
+			get(func(d *config.Definition) any { return d.Limits.Rate }), config.Rate{Requests: 5, Per: 2500 * time.Millisecond}},
 		{"rate off", minimal(`"global_rate_limit": {"rate": 5, "per": 1, "disabled": true}`),
-			get(func(d *config.Definition) any { return d.Keyless }), true},
+			get(func(d *config.Definition) any { return d.Limits.Rate }), config.Rate{}},
+		{"path rate", extended(`"rate_limit": [{"path": "/m", "method": "get", "rate": 5, "per": 1}, {"path": "/n", "rate": 0, "per": 1}]`),
+			get(func(d *config.Definition) any { return d.Versions.List[0].PathRates }),
+			[]config.PathRate{{PathMatch: config.PathMatch{Path: "~/m", Methods: []string{"GET"}}, Rate: config.Rate{Requests: 5, Per: time.Second}}}},
+		{"limits of keys off", minimal(`"disable_rate_limit": true, "disable_quota": true`),
+			get(func(d *config.Definition) any { return []bool{d.Limits.IgnoreKeyRate, d.Limits.IgnoreKeyQuota} }), []bool{true, true}},
 		{"version in the path", strings.Replace(minimal(`"definition": {"location": "url", "strip_path": true}`), `"not_versioned": true`, `"not_versioned": false`, 1),
 			get(func(d *config.Definition) any { return []any{d.Versions.In, d.Versions.Strip, d.Versions.Key} }),
 			[]any{config.VersionInPath, true, ""}},

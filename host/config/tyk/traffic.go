@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config/document"
 )
 
@@ -13,17 +14,29 @@ func (t *translation) traffic() {
 	t.def.IP.Allow = t.addresses("enable_ip_whitelisting", "allowed_ips", true)
 	t.def.IP.Block = t.addresses("enable_ip_blacklisting", "blacklisted_ips", false)
 
-	limit := t.get("global_rate_limit")
-	var rate, per float64
-	if n := get(limit, "rate"); n != nil {
-		t.decoder.Decode(n, &rate)
+	t.limits()
+}
+
+// limits reads the rate of the whole API, and whether those of keys hold.
+func (t *translation) limits() {
+	l, global := &t.def.Limits, t.get("global_rate_limit")
+	l.IgnoreKeyRate, l.IgnoreKeyQuota = t.truth(t.get("disable_rate_limit")), t.truth(t.get("disable_quota"))
+	if !t.truth(get(global, "disabled")) && !l.IgnoreKeyRate {
+		l.Rate = t.rate(t.from("$.limits.rate", global))
 	}
-	if n := get(limit, "per"); n != nil {
-		t.decoder.Decode(n, &per)
+}
+
+// rate reads a rate, none when one of its numbers is not above 0.
+func (t *translation) rate(n *document.Node) config.Rate {
+	var requests float64
+	if r := get(n, "rate"); r != nil {
+		t.decoder.Decode(r, &requests)
 	}
-	if rate > 0 && per > 0 && !t.truth(get(limit, "disabled")) && !t.truth(t.get("disable_rate_limit")) {
-		t.errorf(limit, "rate limits are not supported yet")
+	per := t.seconds(get(n, "per"))
+	if requests <= 0 || per <= 0 {
+		return config.Rate{}
 	}
+	return config.Rate{Requests: requests, Per: per}
 }
 
 func (t *translation) cors(n *document.Node) {

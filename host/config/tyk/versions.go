@@ -144,6 +144,12 @@ func (t *translation) pathLists(n *document.Node, r *config.Rules, path string) 
 		total := time.Duration(min(seconds, longest) * float64(time.Second))
 		r.PathTimeouts = append(r.PathTimeouts, config.PathTimeout{PathMatch: t.match(item), Total: total})
 	}
+	for _, item := range items(get(extended, "rate_limit")) {
+		if rate := t.rate(item); rate != (config.Rate{}) {
+			t.from(document.Index(path+".path_rates", len(r.PathRates)), item)
+			r.PathRates = append(r.PathRates, config.PathRate{PathMatch: t.match(item), Rate: rate})
+		}
+	}
 	for _, item := range items(get(extended, "transform_headers")) {
 		t.from(document.Index(path+".headers.paths", len(r.Headers.Paths)), item)
 		r.Headers.Paths = append(r.Headers.Paths, config.PathHeaderChange{PathMatch: t.match(item), Request: t.change(item)})
@@ -207,10 +213,11 @@ func (t *translation) setHeaders(n *document.Node) config.Headers {
 	}
 	t.decoder.Decode(n, &out)
 	for _, f := range n.Fields {
-		for _, variable := range []string{"$tyk_meta.", "$tyk_context.", "$secret_"} {
-			if strings.Contains(f.Value.Text, variable) {
-				t.errorf(f.Value, "values with %s variables are not supported yet", variable)
-			}
+		if strings.Contains(f.Value.Text, "$secret_") {
+			t.errorf(f.Value, "values with $secret_ variables are not supported: write env:NAME or file:PATH for the whole value")
+		}
+		if strings.Contains(f.Value.Text, "$tyk_context.") && !t.truth(t.get("enable_context_vars")) {
+			t.errorf(f.Value, "the value names a context variable, and enable_context_vars is off")
 		}
 	}
 	return out
@@ -267,6 +274,9 @@ func ignoreCase(r *config.Rules) {
 	}
 	for i := range r.PathLimits {
 		r.PathLimits[i].IgnoreCase = true
+	}
+	for i := range r.PathRates {
+		r.PathRates[i].IgnoreCase = true
 	}
 	for i := range r.PathTimeouts {
 		r.PathTimeouts[i].IgnoreCase = true
