@@ -1,0 +1,37 @@
+package identity
+
+import "github.com/turnbuckle-gateway/turnbuckle/sdk"
+
+// Caller is who calls: a session with its policies applied, and what names it. It is immutable and shared by requests.
+type Caller struct {
+	// Token is what the caller presented, empty when it was found by its id.
+	Token string
+	// ID is what the session is stored under: the token's hash, or the token where tokens are not hashed. Counters and
+	// logs use it.
+	ID string
+	// Session has its policies applied. Treat it as read-only.
+	Session *Session
+	// View is the session as hooks see it; its KeyID is the token, or the id of one without. It goes into an exchange
+	// as it is: sdk.Exchange.EditSession makes a copy.
+	View *sdk.Session
+
+	limits map[string]Limits
+}
+
+// Limits are what of a session bounds the use of one API. A figure of zero or less is no limit.
+type Limits struct {
+	Rate             float64 // requests
+	Per              float64 // in so many seconds
+	ThrottleInterval float64 // seconds between attempts of a request that was over the rate
+	ThrottleRetries  int64
+	QuotaMax         int64
+	QuotaRenewal     int64 // seconds; zero or less never renews
+	MaxQueryDepth    int64
+	// Scope distinguishes the counters of limits that are not the whole session's; empty for those that are.
+	Scope string
+	// Endpoints have rates of their own, which hold before Rate.
+	Endpoints []Endpoint
+}
+
+// Limits returns what bounds the caller's use of an API.
+func (c *Caller) Limits(api string) Limits { return c.limits[api] }
