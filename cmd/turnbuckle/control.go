@@ -132,18 +132,22 @@ func (g *gateway) targetEvent(d *config.Definition, e upstream.Event) {
 
 // group runs goroutines and ends them together: the first error stops all.
 type group struct {
-	stop func()
-	wg   sync.WaitGroup
-	mu   sync.Mutex
-	errs []error
+	stop   func()
+	broken chan struct{} // closed at the first error
+	wg     sync.WaitGroup
+	mu     sync.Mutex
+	errs   []error
 }
 
-func newGroup(stop func()) *group { return &group{stop: stop} }
+func newGroup(stop func()) *group { return &group{stop: stop, broken: make(chan struct{})} }
 
 func (g *group) run(f func() error) {
 	g.wg.Go(func() {
 		if err := f(); err != nil {
 			g.mu.Lock()
+			if len(g.errs) == 0 {
+				close(g.broken)
+			}
 			g.errs = append(g.errs, err)
 			g.mu.Unlock()
 			g.stop()

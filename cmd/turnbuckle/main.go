@@ -67,6 +67,7 @@ plugins in any language.`,
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { usage = true; return err })
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), "Flags.FlagUsages", "Flags.FlagUsagesWrapped 110"))
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(serveCommand(e), checkCommand(e), protoCommand(e), settingsCommand(e))
 	cmd, err := root.ExecuteContextC(ctx)

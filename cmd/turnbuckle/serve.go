@@ -24,7 +24,9 @@ func serveCommand(e *env) *cobra.Command {
 		Use:   "serve",
 		Short: "Run the gateway",
 		Long: `Serve reads the settings, a folder of API definitions and the plugin folders, and serves until it is told
-to stop with SIGTERM or Ctrl-C. SIGHUP, or a change of the files, makes it read definitions and plugin folders again
+to stop with SIGTERM or Ctrl-C. Then it is not ready any more (/ready answers 503), goes on serving for
+--shutdown-delay, takes no more connections, and ends when what is in flight has, at most --drain-timeout later;
+a second Ctrl-C ends it at once. SIGHUP, or a change of the files, makes it read definitions and plugin folders again
 without failing a request; SIGHUP also opens the access log's file anew.
 
 Settings come from flags, then environment variables (see "turnbuckle settings"), then the settings file.`,
@@ -90,7 +92,9 @@ func serve(ctx context.Context, e *env, s *config.Settings, warnings config.Prob
 	if err = g.start(serving, group, hangups); err == nil && serving.Err() == nil {
 		log.Info("serving", "address", g.front.Addr().String(), "took", time.Since(started).Round(time.Millisecond).String(), "version", version)
 		<-serving.Done()
-		log.Info("stopping", "drain_timeout", s.DrainTimeout.String())
+		g.host.StartClosing()
+		log.Info("stopping", "shutdown_delay", s.ShutdownDelay.String(), "drain_timeout", s.DrainTimeout.String())
+		g.linger(group)
 	}
 	stop()
 	return errors.Join(err, g.shutdown(group))
@@ -177,6 +181,21 @@ func (g *gateway) control(group *group) error {
 
 // closeTimeout bounds what comes after a drain: observers, access log and spans get so long each to take what is left.
 const closeTimeout = 5 * time.Second
+
+// linger goes on serving for the shutdown delay: load balancers read that the gateway is not ready any more, and look
+// elsewhere, before it takes no more connections. What is broken has nothing to wait for.
+func (g *gateway) linger(group *group) {
+	if g.s.ShutdownDelay <= 0 {
+		return
+	}
+	delay := time.NewTimer(g.s.ShutdownDelay)
+	defer delay.Stop()
+	select {
+	case <-delay.C:
+		g.sight.log.Info("draining")
+	case <-group.broken:
+	}
+}
 
 // shutdown stops the listeners: not ready first, then what is in flight within the drain timeout.
 func (g *gateway) shutdown(group *group) error {

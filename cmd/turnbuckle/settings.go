@@ -19,42 +19,52 @@ import (
 // defaultConfig is read when it is there and no other file is named.
 const defaultConfig = "turnbuckle.yaml"
 
-// settingFlags are the flags that commands share: flag name, path of the setting, help.
+// settingFlags are the flags that commands share: flag name, path of the setting, help, in which backquotes name the
+// value. Default and environment variable are the setting's.
 var settingFlags = [...][3]string{
-	{"listen", "listen.address", "address that clients reach, host:port"},
-	{"tls-cert", "listen.tls.cert", "certificate file(s) of the data listener, PEM, comma-separated"},
-	{"tls-key", "listen.tls.key", "key file(s) of the data listener, PEM, comma-separated"},
-	{"trusted-proxies", "listen.trusted_proxies", "addresses whose X-Forwarded-For is believed, comma-separated prefixes"},
-	{"admin-listen", "admin.listen", "address of the control listener; none without it"},
-	{"admin-secret", "admin.secret", "secret of the control listener"},
-	{"admin-secret-file", "admin.secret_file", "file that holds the secret of the control listener"},
-	{"apis", "apis", "folder of API definitions"},
-	{"plugins", "plugins", "folder of plugin folders"},
-	{"plugin-server", "servers.default.address", "plugin server that hooks mean that name none, such as tcp://127.0.0.1:5555 or unix:/run/p.sock"},
-	{"log-level", "log.level", "debug, info, warn or error"},
-	{"log-format", "log.format", "text or json"},
-	{"access-log", "access_log.path", "file of the access log, stdout or stderr"},
-	{"drain-timeout", "drain_timeout", "how long requests may go on when the gateway stops or a definition changes"},
+	{"listen", "listen.address", "address that clients reach, `HOST:PORT` or :PORT"},
+	{"tls-cert", "listen.tls.cert", "certificate `FILES` of the data listener, PEM, comma-separated"},
+	{"tls-key", "listen.tls.key", "key `FILES` of the data listener, PEM, comma-separated"},
+	{"trusted-proxies", "listen.trusted_proxies", "comma-separated `PREFIXES` whose X-Forwarded-For, or PROXY header, is believed"},
+	{"admin-listen", "admin.listen", "address of the control listener, `HOST:PORT`; there is none without it"},
+	{"admin-secret", "admin.secret", "`SECRET` of the control listener"},
+	{"admin-secret-file", "admin.secret_file", "`FILE` that holds the secret of the control listener"},
+	{"apis", "apis", "`FOLDER` of API definitions"},
+	{"plugins", "plugins", "`FOLDER` of plugin folders"},
+	{"plugin-server", "servers.default.address",
+		"`ADDRESS` of the plugin server for hooks that name none, such as tcp://127.0.0.1:5555 or unix:/run/p.sock"},
+	{"log-level", "log.level", "`LEVEL` from which the gateway's own log is written: debug, info, warn or error"},
+	{"log-format", "log.format", "`FORMAT` of the gateway's own log: text or json"},
+	{"access-log", "access_log.path", "`FILE` of the access log, stdout or stderr"},
+	{"shutdown-delay", "shutdown_delay", "`TIME` that a gateway told to stop goes on serving, not ready any more, before it drains"},
+	{"drain-timeout", "drain_timeout", "`TIME` that requests have to end when the gateway stops or their definition changes"},
+	{"strict", "strict", "refuse to start when a definition is refused"},
 }
 
 // addSettingFlags offers the shared flags; the returned function loads the settings they amount to.
 func addSettingFlags(cmd *cobra.Command, e *env) func() (config.Settings, config.Problems, error) {
 	flags := cmd.Flags()
-	file := flags.StringP("config", "c", "", "settings file (default $"+config.EnvConfigFile+", else "+defaultConfig+" if it is there)")
+	file := flags.StringP("config", "c", "", "settings `FILE` ($"+config.EnvConfigFile+") (default "+defaultConfig+", if it is there)")
+	all := config.AllSettings()
 	for _, f := range settingFlags {
-		flags.String(f[0], "", f[2])
+		s := all[slices.IndexFunc(all, func(s config.Setting) bool { return s.Path == strings.Replace(f[1], ".default.", ".*.", 1) })]
+		help := f[2] + " ($" + strings.Replace(s.Env, "*", "DEFAULT", 1) + ")"
+		switch {
+		case f[0] == "strict":
+			flags.Bool(f[0], s.Default == "true", help+" (default "+s.Default+")")
+		case s.Default == "":
+			flags.String(f[0], "", help+" (default none)")
+		default:
+			flags.String(f[0], s.Default, help)
+		}
 	}
-	flags.Bool("strict", false, "refuse to start when a definition is refused")
-	flags.Bool("no-access-log", false, "write no access log")
+	flags.Bool("no-access-log", false, "write no access log ($TURNBUCKLE_ACCESS_LOG_ENABLED=false) (default false)")
 	return func() (config.Settings, config.Problems, error) {
 		set := map[string]string{}
 		for _, f := range settingFlags {
 			if flags.Changed(f[0]) {
 				set[f[1]] = flags.Lookup(f[0]).Value.String()
 			}
-		}
-		if flags.Changed("strict") {
-			set["strict"] = flags.Lookup("strict").Value.String()
 		}
 		if off, err := flags.GetBool("no-access-log"); err == nil && off {
 			set["access_log.enabled"] = "false"
@@ -151,18 +161,18 @@ func lookupIn(environ []string) func(string) (string, bool) {
 	}
 }
 
-// settingsCommand lists every setting with its environment variable.
+// settingsCommand lists every setting with its environment variable and its default.
 func settingsCommand(e *env) *cobra.Command {
 	return &cobra.Command{
 		Use:     "settings",
-		Short:   "List every setting with its environment variable",
+		Short:   "List every setting with its environment variable and its default",
 		Example: "  turnbuckle settings | grep listen",
 		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			w := tabwriter.NewWriter(e.stdout, 0, 8, 2, ' ', 0)
-			fmt.Fprintln(w, "SETTING\tENVIRONMENT")
+			fmt.Fprintln(w, "SETTING\tENVIRONMENT\tDEFAULT")
 			for _, s := range config.AllSettings() {
-				fmt.Fprintf(w, "%s\t%s\n", s.Path, s.Env)
+				fmt.Fprintf(w, "%s\t%s\t%s\n", s.Path, s.Env, cmp.Or(s.Default, "-"))
 			}
 			return w.Flush()
 		},

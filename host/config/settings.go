@@ -37,6 +37,9 @@ type Settings struct {
 	Tracing   Tracing   `yaml:"tracing"`
 	Metrics   Metrics   `yaml:"metrics"`
 
+	// ShutdownDelay is how long a gateway that is told to stop goes on serving, not ready any more,
+	// before it drains: load balancers need so long to look elsewhere. Default 0, not at all.
+	ShutdownDelay time.Duration `yaml:"shutdown_delay"`
 	// DrainTimeout bounds how long requests and streams of an old table, or of a gateway that
 	// stops, may go on. Default 30 s.
 	DrainTimeout time.Duration `yaml:"drain_timeout,positive"`

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/config/document"
 )
@@ -23,6 +24,9 @@ type Setting struct {
 	Path string
 	// Env is the environment variable; "*" stands for the name in upper case, "-" as "_".
 	Env string
+	// Default is what holds when nobody says anything, as a file would say it; empty when that is
+	// nothing, or depends.
+	Default string
 
 	leaf document.Leaf
 }
@@ -30,14 +34,32 @@ type Setting struct {
 // AllSettings lists every setting, in the order of the Settings type.
 func AllSettings() []Setting {
 	var out []Setting
+	defaults := DefaultSettings()
+	var server PluginServer
+	server.SetDefaults()
+	defaults.Servers = map[string]PluginServer{"*": server}
 	for _, leaf := range document.Leaves(reflect.TypeFor[Settings]()) {
 		out = append(out, Setting{
-			Path: strings.Join(leaf.Keys, "."),
-			Env:  EnvPrefix + strings.ToUpper(strings.ReplaceAll(strings.Join(leaf.Keys, "_"), "-", "_")),
-			leaf: leaf,
+			Path:    strings.Join(leaf.Keys, "."),
+			Env:     EnvPrefix + strings.ToUpper(strings.ReplaceAll(strings.Join(leaf.Keys, "_"), "-", "_")),
+			Default: written(leaf.In(reflect.ValueOf(defaults))),
+			leaf:    leaf,
 		})
 	}
 	return out
+}
+
+// written is a value as a file would say it. Nothing is written of a zero, which may stand for what depends, unless it is
+// a switch.
+func written(v reflect.Value) string {
+	if !v.IsValid() || v.IsZero() && v.Kind() != reflect.Bool {
+		return ""
+	}
+	text := fmt.Sprint(v.Interface())
+	if v.Type() == reflect.TypeFor[time.Duration]() && strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	return text
 }
 
 // alternatives are settings of which the stronger source's wins whichever it names.

@@ -91,7 +91,7 @@ func sample(t *testing.T, s config.Setting, dir string) string {
 	switch last := s.Path[strings.LastIndexByte(s.Path, '.')+1:]; {
 	case (strings.HasPrefix(s.Path, "servers.*.tls.") || strings.HasPrefix(s.Path, "store.redis.tls.")) && slices.Contains([]string{"ca", "cert", "key"}, last):
 		return dir + "/tls/ca.pem"
-	case strings.HasSuffix(last, "timeout"), last == "window" && strings.Contains(s.Path, "breaker"), last == "open_for":
+	case strings.HasSuffix(last, "timeout"), strings.HasSuffix(last, "delay"), last == "window" && strings.Contains(s.Path, "breaker"), last == "open_for":
 		return "77s"
 	case strings.HasPrefix(last, "max_"), last == "streams", last == "window", last == "xff_depth", last == "min_calls":
 		return "77"
@@ -122,6 +122,31 @@ func at(t *testing.T, settings config.Settings, path string) any {
 		}
 	}
 	return v.Interface()
+}
+
+// What a setting says of its default is what a file could say, and means the default.
+func TestDefaultsAsAFileSaysThem(t *testing.T) {
+	want, _ := config.LoadSettings(config.SettingsSource{WorkDir: "/work"})
+	texts := map[string]string{}
+	for _, s := range config.AllSettings() {
+		texts[s.Path] = s.Default
+		if s.Default == "" || strings.Contains(s.Path, "*") {
+			continue
+		}
+		got, problems := config.LoadSettings(config.SettingsSource{WorkDir: "/work", Flags: map[string]string{s.Path: s.Default}})
+		if diff := cmp.Diff(want, got, prefixes); diff != "" || problems.Refused() {
+			t.Errorf("%s = %s: %v (-want +got)\n%s", s.Path, s.Default, problems, diff)
+		}
+	}
+	for path, want := range map[string]string{
+		"listen.address": ":8080", "apis": "apis", "drain_timeout": "30s", "listen.idle_timeout": "2m", "listen.max_header": "64KiB",
+		"listen.h2c": "true", "strict": "false", "admin.listen": "", "listen.trusted_proxies": "", "tracing.sample_ratio": "1",
+		"servers.*.max_recv": "4MiB", "servers.*.address": "", "hooks.timeout": "", "log.level": "info", "shutdown_delay": "",
+	} {
+		if got, ok := texts[path]; !ok || got != want {
+			t.Errorf("the default of %s is %q, want %q", path, got, want)
+		}
+	}
 }
 
 // TestEverySettingHasAVariable sets each setting by its environment variable, and by a flag, and
@@ -222,6 +247,7 @@ func TestSettingsProblems(t *testing.T) {
 			`t.yaml:4:37: $.listen.max_header: must be greater than 0`,
 			`t.yaml:4:49: $.listen.address: "nowhere" is not an address: write host:port or :port`,
 		}},
+		{"a delay that is none", "shutdown_delay: -1s\n", nil, nil, []string{`t.yaml:1:17: $.shutdown_delay: a duration must not be negative`}},
 		{"admin without secret", "admin: {listen: ':9'}\n", nil, nil, []string{
 			`t.yaml:1:8: $.admin.secret: the control listener needs a secret or a secret_file`}},
 		{"PROXY from strangers", "listen: {proxy_protocol: true}\n", nil, nil, []string{

@@ -64,6 +64,21 @@ func Leaves(t reflect.Type) []Leaf {
 	return out
 }
 
+// In returns the leaf's value in v, of the type whose Leaves it is one of. "*" is looked for as a key of that name. It is
+// not valid where a mapping has no such key.
+func (l Leaf) In(v reflect.Value) reflect.Value {
+	for keys := l.Keys; len(keys) > 0 && v.IsValid(); keys = keys[1:] {
+		if v.Kind() == reflect.Map {
+			v = v.MapIndex(reflect.ValueOf(keys[0]))
+			continue
+		}
+		fields := fieldsOf(v.Type())
+		i := slices.IndexFunc(fields, func(f field) bool { return f.key == keys[0] })
+		v = v.FieldByIndex(fields[i].index)
+	}
+	return v
+}
+
 func decodesItself(t reflect.Type) bool {
 	pointer := reflect.PointerTo(t)
 	return pointer.Implements(reflect.TypeFor[Unmarshaler]()) || pointer.Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
