@@ -110,7 +110,7 @@ func (c *compiler) variant(v *config.Version, hooks phased) error {
 	}
 	if out.headers != nil {
 		out.request = append(out.request, stepFunc(func(st *state) error {
-			out.headers.Request(st.f, st.rest())
+			out.headers.Request(st.f, st.rest(), nil)
 			return nil
 		}))
 	}
@@ -121,7 +121,7 @@ func (c *compiler) variant(v *config.Version, hooks phased) error {
 	if out.headers != nil {
 		out.response = append(out.response, stepFunc(func(st *state) error {
 			x := &st.f.X
-			out.headers.Response(x.Response().Header(), x.Request().Method(), st.rest())
+			out.headers.Response(x.Response().Header(), x.Request().Method(), st.rest(), nil)
 			return nil
 		}))
 	}

@@ -43,8 +43,8 @@ func all(f *flow.Flow, p *Paths, s *Sizes, to *Timeouts, h *Headers, ip *IP, v *
 	path := TrimListenPath(r.Path(), "/api", true)
 	ok := err == nil && p.Check(r.Method(), path) == Allowed && ip.Check(netip.AddrFrom4([4]byte{192, 0, 2, 1})) == nil &&
 		s.Enforce(f, path) == nil && to.Total(r.Method(), path) == 0
-	h.Request(f, path)
-	h.Response(f.X.Response().Header(), r.Method(), path)
+	h.Request(f, path, nil)
+	h.Response(f.X.Response().Header(), r.Method(), path, nil)
 	d.Apply(f.X.Response().Header())
 	return ok
 }

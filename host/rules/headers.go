@@ -19,8 +19,9 @@ type Headers struct {
 
 // edit is one change of a header.
 type edit struct {
-	do          func(h *sdk.Header, name, value string)
-	name, value string
+	do    func(h *sdk.Header, name, value string)
+	name  string
+	value Template
 }
 
 // CompileHeaders compiles the changes of an API and those of one of its versions; nil when there is none. They come in
@@ -71,7 +72,7 @@ func compileEdits(c config.HeaderChange, request bool) ([]edit, error) {
 		case request && sdk.EqualFold(name, "Host") || request && forwarded(name):
 			return nil, fmt.Errorf("remove: %s is written by the gateway and cannot be removed", name)
 		case !framing(name): // the rest never passes the gateway anyway
-			edits = append(edits, edit{func(h *sdk.Header, name, _ string) { h.Remove(name) }, name, ""})
+			edits = append(edits, edit{func(h *sdk.Header, name, _ string) { h.Remove(name) }, name, Template{}})
 		}
 	}
 	for i, f := range c.Set {
@@ -79,7 +80,7 @@ func compileEdits(c config.HeaderChange, request bool) ([]edit, error) {
 			return nil, fmt.Errorf("set: %s is written by the gateway and cannot be set", f.Name)
 		}
 		same := func(g config.Header) bool { return sdk.EqualFold(g.Name, f.Name) }
-		e := edit{(*sdk.Header).Replace, f.Name, f.Value}
+		e := edit{(*sdk.Header).Replace, f.Name, CompileTemplate(f.Value)}
 		switch {
 		case request && sdk.EqualFold(f.Name, "Host"):
 			e.do = nil
@@ -101,45 +102,46 @@ func forwarded(name string) bool {
 }
 
 // Request changes the request of f, unrecorded; Host is set in f.Out. path is without the listen path, its escapes as
-// they came; it is compared decoded and with dot segments resolved.
-func (h *Headers) Request(f *flow.Flow, path string) {
+// they came; it is compared decoded and with dot segments resolved. What values name is looked up in v, which may be nil.
+func (h *Headers) Request(f *flow.Flow, path string, v Variables) {
 	if h == nil || !h.onRequests {
 		return
 	}
 	r := f.X.Request()
-	applyRequest(f, h.request)
+	applyRequest(f, h.request, v)
 	if h.paths != nil {
 		for _, i := range h.paths.all(r.Method(), canonical(path)) {
-			applyRequest(f, h.pathRequests[i])
+			applyRequest(f, h.pathRequests[i], v)
 		}
 	}
 }
 
-func applyRequest(f *flow.Flow, edits []edit) {
+func applyRequest(f *flow.Flow, edits []edit, v Variables) {
 	for _, e := range edits {
 		if e.do == nil {
-			f.Out.Host = e.value
+			f.Out.Host = e.value.Expand(v)
 			continue
 		}
-		e.do(f.X.Request().Header(), e.name, e.value)
+		e.do(f.X.Request().Header(), e.name, e.value.Expand(v))
 	}
 }
 
-// Response changes the header of the reply to a request of that method and path, unrecorded.
-func (h *Headers) Response(reply *sdk.Header, method, path string) {
+// Response changes the header of the reply to a request of that method and path, unrecorded. What values name is looked up
+// in v, which may be nil.
+func (h *Headers) Response(reply *sdk.Header, method, path string, v Variables) {
 	if h == nil || !h.onResponses {
 		return
 	}
-	apply(reply, h.response)
+	apply(reply, h.response, v)
 	if h.paths != nil {
 		for _, i := range h.paths.all(method, canonical(path)) {
-			apply(reply, h.pathResponses[i])
+			apply(reply, h.pathResponses[i], v)
 		}
 	}
 }
 
-func apply(h *sdk.Header, edits []edit) {
+func apply(h *sdk.Header, edits []edit, v Variables) {
 	for _, e := range edits {
-		e.do(h, e.name, e.value)
+		e.do(h, e.name, e.value.Expand(v))
 	}
 }

@@ -91,7 +91,7 @@ func TestHeaders(t *testing.T) {
 		for _, field := range test.before {
 			f.X.Request().Header().Append(field.Name, field.Value)
 		}
-		h.Request(&f, test.path)
+		h.Request(&f, test.path, nil)
 		if diff := cmp.Diff(test.wanted, append([]sdk.Field{}, f.X.Request().Header().Fields()...)); diff != "" {
 			t.Errorf("%s: (-want +got)\n%s", test.name, diff)
 		}
@@ -122,7 +122,7 @@ func TestHeadersResponse(t *testing.T) {
 	for _, test := range tests {
 		var header sdk.Header
 		header.Append("server", "x")
-		h.Response(&header, test.method, test.path)
+		h.Response(&header, test.method, test.path, nil)
 		if diff := cmp.Diff(test.want, header.Fields()); diff != "" {
 			t.Errorf("%s %s: (-want +got)\n%s", test.method, test.path, diff)
 		}
