@@ -91,7 +91,9 @@ func (b *Binding) name() string {
 // RunEach runs a group's hooks one call after the other, for a dispatcher whose server cannot run them in one. It
 // leaves x with the changes of the last one noted; the host reads the others from the records.
 func RunEach(ctx context.Context, d Dispatcher, b *Binding, x *sdk.Exchange) error {
+	defer x.BeginMember(0)
 	for i, one := range b.each {
+		x.BeginMember(i)
 		if i > 0 {
 			x.Begin(one.Phase, one.Hooks[0].Config, false)
 		}

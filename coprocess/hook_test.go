@@ -2,8 +2,11 @@ package coprocess
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 
@@ -135,6 +138,42 @@ func TestRunEachStops(t *testing.T) {
 		if got := len(x.Request().Header().Values("Ran")); got != tt.ran {
 			t.Errorf("%s in %v: %d hooks ran, want %d", tt.stop, tt.phase, got, tt.ran)
 		}
+	}
+}
+
+// grouped notes what is logged and counted, and by which hook of a group.
+type grouped struct{ said []string }
+
+func (*grouped) PeerCertificates() []*x509.Certificate { return nil }
+func (g *grouped) Log(_ slog.Level, m string)          { g.HookLog(0, 0, m) }
+func (g *grouped) Count(name string, n int64)          { g.HookCount(0, name, n) }
+func (g *grouped) HookDone(int, sdk.HookRecord)        {}
+func (g *grouped) HookLog(i int, _ slog.Level, m string) {
+	g.said = append(g.said, fmt.Sprintf("%d %s", i, m))
+}
+func (g *grouped) HookCount(i int, name string, n int64) {
+	g.said = append(g.said, fmt.Sprintf("%d %s %d", i, name, n))
+}
+
+// TestRunEachTellsWhoSpoke: what a hook logs and counts goes under its own place in the group.
+func TestRunEachTellsWhoSpoke(t *testing.T) {
+	speak := func(x *sdk.Exchange) error {
+		x.Log(slog.LevelInfo, "said")
+		x.Count("spoke", 1)
+		return nil
+	}
+	d := &scripted{"a": speak, "b": speak, "fail": func(x *sdk.Exchange) error { return errors.Join(speak(x), errors.New("broken")) }}
+	b := &grouped{}
+	x := exchange(sdk.Pre)
+	x.Reset(sdk.Init{Route: &sdk.Route{}, Backing: b})
+	h, _ := Group(d, newHooks(t, d, sdk.Pre, &sdk.Route{}, "a", "b", "fail"))
+	if err := h.Handle(t.Context(), x); err == nil {
+		t.Error("the last hook's failure is lost")
+	}
+	x.Log(slog.LevelInfo, "after")
+	want := []string{"0 said", "0 spoke 1", "1 said", "1 spoke 1", "2 said", "2 spoke 1", "0 after"}
+	if !slices.Equal(b.said, want) {
+		t.Errorf("got %q, want %q", b.said, want)
 	}
 }
 

@@ -7,39 +7,30 @@ import (
 
 // This file is what runtimes that speak the native protocol have in common.
 
-// ApplyReply makes the changes of a call's reply to x, and passes on what the hooks logged and counted. Of a group, the
-// notes of each hook come before its record. r is memory to use; afterwards it holds what [wire.ApplyReply] says, whose
-// errors are returned.
+// ApplyReply makes the changes of a call's reply to x, and passes on what the hooks logged and counted, each under its
+// own index; of a group, also the record of each hook. What names a hook beyond the binding is dropped. r is memory to
+// use; afterwards it holds what [wire.ApplyReply] says, whose errors are returned.
 func ApplyReply(reply []byte, b *Binding, x *sdk.Exchange, r *wire.Result) error {
 	err := wire.ApplyReply(reply, x, r)
-	logs, counters := r.Logs, r.Counters
-	if len(b.Hooks) > 1 {
+	hooks := uint32(len(b.Hooks))
+	for i := range r.Logs {
+		if l := &r.Logs[i]; l.Hook < hooks {
+			x.HookLog(int(l.Hook), l.Level, l.Message)
+		}
+	}
+	for i := range r.Counters {
+		if c := &r.Counters[i]; c.Hook < hooks {
+			x.HookCount(int(c.Hook), c.Name, c.Delta)
+		}
+	}
+	if hooks > 1 {
 		for i := range r.Outcomes {
-			hook := r.Outcomes[i].Hook
-			logs, counters = notes(x, logs, counters, hook)
-			if int(hook) < len(b.Hooks) {
+			if hook := r.Outcomes[i].Hook; hook < hooks {
 				x.HookDone(int(hook), record(b, x, r.Outcomes, i, err))
 			}
 		}
 	}
-	for _, l := range logs {
-		x.Log(l.Level, l.Message)
-	}
-	for _, c := range counters {
-		x.Count(c.Name, c.Delta)
-	}
 	return err
-}
-
-// notes passes on those up to the given hook and returns the rest.
-func notes(x *sdk.Exchange, logs []wire.LogLine, counters []wire.Counter, hook uint32) ([]wire.LogLine, []wire.Counter) {
-	for ; len(logs) > 0 && logs[0].Hook <= hook; logs = logs[1:] {
-		x.Log(logs[0].Level, logs[0].Message)
-	}
-	for ; len(counters) > 0 && counters[0].Hook <= hook; counters = counters[1:] {
-		x.Count(counters[0].Name, counters[0].Delta)
-	}
-	return logs, counters
 }
 
 // record is the outcome of one hook of a group. Only the last that ran can have ended the call.

@@ -49,20 +49,20 @@ func (st *state) begin(f *flow.Flow, g *Gateway) {
 	f.Sink = st
 }
 
-// HookLog writes a hook's line to the gateway's log.
-func (st *state) HookLog(f *flow.Flow, level slog.Level, message string) {
+// HookLog writes a line of one hook of the running step to the gateway's log.
+func (st *state) HookLog(f *flow.Flow, index int, level slog.Level, message string) {
 	h := st.hook
-	if h == nil {
+	if h == nil || index < 0 || index >= len(h.stats) {
 		return
 	}
 	st.gate.log.Log(f.Ctx, level, message,
-		"api", st.route.info.ID, "phase", h.phase.String(), "hook", h.name, "server", h.server, "request_id", f.X.RequestID())
+		"api", st.route.info.ID, "phase", h.phase.String(), "hook", h.stats[index].Key().Name, "server", h.server, "request_id", f.X.RequestID())
 }
 
-// HookCount adds to a hook's own counter.
-func (st *state) HookCount(_ *flow.Flow, name string, delta int64) {
-	if st.hook != nil {
-		st.hook.stats[0].Count(name, delta)
+// HookCount adds to a counter of one hook of the running step.
+func (st *state) HookCount(_ *flow.Flow, index int, name string, delta int64) {
+	if h := st.hook; h != nil && index >= 0 && index < len(h.stats) {
+		h.stats[index].Count(name, delta)
 	}
 }
 

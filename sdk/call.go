@@ -1,6 +1,9 @@
 package sdk
 
-import "time"
+import (
+	"log/slog"
+	"time"
+)
 
 // This file is what hosts and runtimes, the packages that carry calls to where hooks run, tell each other; plugins have
 // no use for it.
@@ -27,11 +30,15 @@ type CallBacking interface {
 	CallDone(t CallTimings)
 }
 
-// GroupBacking is a [Backing] that wants the record of every hook of a group, hooks that one call ran in order. index
-// counts from 0 within the group; hooks that did not run have no record. Name and phase are set, the server's name is
-// the host's to add.
+// GroupBacking is a [Backing] that tells apart the hooks of a group, hooks that one call ran in order. index counts
+// from 0 within the group.
 type GroupBacking interface {
+	// HookDone takes the record of a hook. Hooks that did not run have none. Name and phase are set, the server's name
+	// is the host's to add.
 	HookDone(index int, r HookRecord)
+	// HookLog and HookCount are Log and Count of a hook that is not the group's first.
+	HookLog(index int, level slog.Level, message string)
+	HookCount(index int, name string, delta int64)
 }
 
 // CallDone reports the timings of a call of the hook that runs. For runtimes.
@@ -47,6 +54,38 @@ func (x *Exchange) HookDone(index int, r HookRecord) {
 		b.HookDone(index, r)
 	}
 }
+
+// HookLog is [Exchange.Log] of the hook with that index in the group that runs. For runtimes.
+func (x *Exchange) HookLog(index int, level slog.Level, message string) {
+	index += x.member
+	if index > 0 {
+		if b, ok := x.backing.(GroupBacking); ok {
+			b.HookLog(index, level, message)
+			return
+		}
+	}
+	if x.backing != nil {
+		x.backing.Log(level, message)
+	}
+}
+
+// HookCount is [Exchange.Count] of the hook with that index in the group that runs. For runtimes.
+func (x *Exchange) HookCount(index int, name string, delta int64) {
+	index += x.member
+	if index > 0 {
+		if b, ok := x.backing.(GroupBacking); ok {
+			b.HookCount(index, name, delta)
+			return
+		}
+	}
+	if x.backing != nil {
+		x.backing.Count(name, delta)
+	}
+}
+
+// BeginMember says which hook of a group runs, by its index, when they are called one after the other: what is logged
+// and counted from now on is its own. A group ends with BeginMember(0). For runtimes.
+func (x *Exchange) BeginMember(index int) { x.member = index }
 
 // WantsCallDone reports whether the host takes timings, so that a runtime need not read the clock for nobody.
 func (x *Exchange) WantsCallDone() bool {

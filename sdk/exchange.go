@@ -27,6 +27,7 @@ type Exchange struct {
 	changed  Change
 	record   bool
 	backing  Backing
+	member   int // of the group that runs, see BeginMember
 }
 
 // Route says which definition an exchange runs under. It is immutable and shared between exchanges.
@@ -35,7 +36,7 @@ type Route struct {
 	Name       string
 	Org        string
 	ListenPath string
-	Bundle     string // md5 hex of the bundle's name as Tyk's protocol carries it; of "" when there is none
+	Bundle     string // md5 hex of the bundle's name, as Tyk's protocol carries it; "" when there is no bundle
 	Config     []byte // the definition's config data, JSON; nil when it has none
 }
 
@@ -171,16 +172,12 @@ func (x *Exchange) Trace() Trace { return x.trace }
 
 // Log writes a line to the gateway's log under the hook's name, wherever the hook runs.
 func (x *Exchange) Log(level slog.Level, message string) {
-	if x.backing != nil {
-		x.backing.Log(level, message)
-	}
+	x.HookLog(0, level, message)
 }
 
 // Count adds delta to a counter of the hook's own, exported by the gateway under the hook's name.
 func (x *Exchange) Count(name string, delta int64) {
-	if x.backing != nil {
-		x.backing.Count(name, delta)
-	}
+	x.HookCount(0, name, delta)
 }
 
 // A Hook handles one phase of an exchange. It changes x in place. In a request phase, [Exchange.Answer] ends the

@@ -18,7 +18,7 @@ type Init struct {
 // Reset begins the exchange anew; its memory is used again.
 func (x *Exchange) Reset(init Init) {
 	x.phase, x.route, x.backing = PhaseUnknown, init.Route, init.Backing
-	x.client, x.id, x.trace = init.Client, init.RequestID, init.Trace
+	x.client, x.id, x.trace, x.member = init.Client, init.RequestID, init.Trace, 0
 	x.answered, x.session, x.editing, x.config, x.changed, x.record = false, nil, false, nil, 0, false
 	clear(x.values)
 	x.values = x.values[:0]

@@ -89,12 +89,22 @@ func (b *Backing) HookDone(index int, r sdk.HookRecord) {
 	b.Records[index] = r
 }
 
+// HookLog implements [sdk.GroupBacking].
+func (b *Backing) HookLog(index int, level slog.Level, message string) {
+	b.Lines = append(b.Lines, fmt.Sprintf("hook %d: log %v %s", index, level, message))
+}
+
+// HookCount implements [sdk.GroupBacking].
+func (b *Backing) HookCount(index int, name string, delta int64) {
+	b.Lines = append(b.Lines, fmt.Sprintf("hook %d: count %s %d", index, name, delta))
+}
+
 // NewExchange returns an exchange of some richness on a route of its own.
 func NewExchange() (*sdk.Exchange, *Backing) {
 	b := &Backing{}
 	x := &sdk.Exchange{}
 	x.Reset(sdk.Init{
-		Route:     &sdk.Route{ID: "orders", Name: "Orders", Org: "acme", ListenPath: "/orders/", Bundle: "d41d8cd98f00b204e9800998ecf8427e", Config: []byte(`{"a":1}`)},
+		Route:     &sdk.Route{ID: "orders", Name: "Orders", Org: "acme", ListenPath: "/orders/", Bundle: "92eb5ffee6ae2fec3ad71c777531578f", Config: []byte(`{"a":1}`)},
 		Client:    netip.MustParseAddrPort("192.0.2.7:4711"),
 		RequestID: "0123456789abcdef",
 		Trace:     sdk.Trace{Parent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", State: "k=v"},

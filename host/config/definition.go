@@ -63,8 +63,8 @@ type Definition struct {
 	Config json.RawMessage `yaml:"config"`
 	// ConfigDisabled is the classic config_data_disabled: hooks get no config key at all.
 	ConfigDisabled bool `yaml:"-"`
-	// BundleHash is the lower-case hex MD5 of the classic bundle name (of the empty string when
-	// there is none), which Tyk's protocol sends with every call.
+	// BundleHash is the lower-case hex MD5 of the classic bundle name, which Tyk's protocol sends
+	// with every call; "" when there is none.
 	BundleHash string `yaml:"-"`
 
 	Errors Errors `yaml:"errors"`

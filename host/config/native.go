@@ -28,13 +28,15 @@ func DefaultDefinition() Definition {
 			MaxIdlePerTarget: 256,
 		},
 		Credential: Credential{Header: "Authorization"},
-		BundleHash: BundleHash(""),
 	}
 }
 
 // BundleHash is the lower-case hex MD5 of a classic bundle's name, which names it in Tyk's
-// protocol. It identifies and protects nothing.
+// protocol; "" without one. It identifies and protects nothing.
 func BundleHash(name string) string {
+	if name == "" {
+		return ""
+	}
 	sum := md5.Sum([]byte(name))
 	return hex.EncodeToString(sum[:])
 }

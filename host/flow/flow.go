@@ -129,8 +129,8 @@ type Handler interface {
 // Sink takes what hooks and runtimes say through their exchange (see [sdk.Backing], [sdk.CallBacking] and
 // [sdk.GroupBacking]).
 type Sink interface {
-	HookLog(f *Flow, level slog.Level, message string)
-	HookCount(f *Flow, name string, delta int64)
+	HookLog(f *Flow, index int, level slog.Level, message string)
+	HookCount(f *Flow, index int, name string, delta int64)
 	CallDone(f *Flow, t sdk.CallTimings)
 	HookDone(f *Flow, index int, r sdk.HookRecord)
 }
@@ -165,14 +165,28 @@ func (f *Flow) PeerCertificates() []*x509.Certificate {
 // Log hands a hook's line to the sink (see [sdk.Backing]).
 func (f *Flow) Log(level slog.Level, message string) {
 	if f.Sink != nil {
-		f.Sink.HookLog(f, level, message)
+		f.Sink.HookLog(f, 0, level, message)
+	}
+}
+
+// HookLog hands a line of one hook of a group to the sink (see [sdk.GroupBacking]).
+func (f *Flow) HookLog(index int, level slog.Level, message string) {
+	if f.Sink != nil {
+		f.Sink.HookLog(f, index, level, message)
 	}
 }
 
 // Count hands a hook's count to the sink (see [sdk.Backing]).
 func (f *Flow) Count(name string, delta int64) {
 	if f.Sink != nil {
-		f.Sink.HookCount(f, name, delta)
+		f.Sink.HookCount(f, 0, name, delta)
+	}
+}
+
+// HookCount hands a count of one hook of a group to the sink (see [sdk.GroupBacking]).
+func (f *Flow) HookCount(index int, name string, delta int64) {
+	if f.Sink != nil {
+		f.Sink.HookCount(f, index, name, delta)
 	}
 }
 

@@ -37,14 +37,7 @@ func ScanCall(b []byte) (CallHeader, error) {
 	var h CallHeader
 	c := cursor{msg: b}
 	for c.next() {
-		switch c.key {
-		case 1<<3 | varint:
-			h.ID = c.num
-		case 2<<3 | varint:
-			h.Binding = uint32(c.num)
-		case 3<<3 | varint:
-			h.Timeout = time.Duration(min(c.num, uint64(maxTimeout/time.Microsecond))) * time.Microsecond
-		}
+		h.field(&c)
 	}
 	if c.err != nil {
 		return h, garbage("call", c.err)
@@ -52,21 +45,32 @@ func ScanCall(b []byte) (CallHeader, error) {
 	return h, nil
 }
 
+// field takes one field of a call, if it is the header's.
+func (h *CallHeader) field(c *cursor) bool {
+	switch c.key {
+	case 1<<3 | varint:
+		h.ID = c.num
+	case 2<<3 | varint:
+		h.Binding = uint32(c.num)
+	case 3<<3 | varint:
+		h.Timeout = micros(c.num)
+	default:
+		return false
+	}
+	return true
+}
+
 // maxTimeout is what a timeout is cut to: one day.
 const maxTimeout = 24 * time.Hour
 
-// Decode begins in and x anew from the bytes of a call of that binding. On an error x is untouched. Strings are copied;
+// Decode begins in and x anew from the bytes of a call of that binding. On an error both are untouched. Strings are copied;
 // bodies, values and certificates alias b, which must stay as it is until the reply has been appended.
 func (in *Incoming) Decode(b []byte, binding *Binding, x *sdk.Exchange) error {
-	h, err := ScanCall(b)
-	if err != nil {
-		return err
-	}
-	in.reset(h)
 	d := callDecoder{text: arena{size: min(len(b), 4096)}}
 	if err := d.scan(b); err != nil {
 		return garbage("call", err)
 	}
+	in.reset(d.header)
 	in.peer = append(in.peer, d.peer...)
 	x.Reset(sdk.Init{Route: binding.Route, Client: d.client, RequestID: d.id, Trace: d.trace, Backing: in})
 	d.fill(b, x)
@@ -82,6 +86,7 @@ func (in *Incoming) reset(h CallHeader) {
 }
 
 type callDecoder struct {
+	header   CallHeader
 	text     arena
 	init     sdk.RequestInit
 	client   netip.AddrPort
@@ -102,7 +107,7 @@ type callDecoder struct {
 func (d *callDecoder) scan(b []byte) error {
 	c := cursor{msg: b}
 	for c.next() {
-		if d.request(&c) {
+		if d.request(&c) || d.header.field(&c) {
 			continue
 		}
 		var err error

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"cmp"
 	"net/url"
 	"strings"
 	"unicode/utf8"
@@ -45,7 +46,7 @@ func AppendObject(b []byte, x *sdk.Exchange, hook string, o ObjectOptions) []byt
 	r := x.Route()
 	b = appendEntry(b, 6, "OrgID", r.Org)
 	b = appendEntry(b, 6, "APIID", r.ID)
-	b = appendEntry(b, 6, "bundle_hash", r.Bundle)
+	b = appendEntry(b, 6, "bundle_hash", cmp.Or(r.Bundle, noBundle))
 	if config := x.Config(); len(config) > 0 {
 		b = appendConfig(b, config)
 	}
@@ -54,6 +55,9 @@ func AppendObject(b []byte, x *sdk.Exchange, hook string, o ObjectOptions) []byt
 	}
 	return b
 }
+
+// noBundle is what Tyk's protocol says of a route without bundle: the MD5 of no name.
+const noBundle = "d41d8cd98f00b204e9800998ecf8427e"
 
 // appendConfig appends the route's configuration as an entry of Object.spec.
 func appendConfig(b, config []byte) []byte {

@@ -82,10 +82,10 @@ func TestAppendObject(t *testing.T) {
 			r.Body, r.RawBody = "", nil
 		}},
 		{"no config", sdk.Pre, coprocess.HookType_Pre, ObjectOptions{}, func(x *sdk.Exchange) { x.SetRoute(&sdk.Route{ID: "i"}) }, func(o *coprocess.Object) {
-			o.Spec = map[string]string{"OrgID": "", "APIID": "i", "bundle_hash": ""}
+			o.Spec = map[string]string{"OrgID": "", "APIID": "i", "bundle_hash": noBundle}
 		}},
 		{"config not UTF-8", sdk.Pre, coprocess.HookType_Pre, ObjectOptions{}, func(x *sdk.Exchange) { x.SetRoute(&sdk.Route{Config: []byte("\xff")}) }, func(o *coprocess.Object) {
-			o.Spec = map[string]string{"OrgID": "", "APIID": "", "bundle_hash": "", "config_data": "\uFFFD"}
+			o.Spec = map[string]string{"OrgID": "", "APIID": "", "bundle_hash": noBundle, "config_data": "\uFFFD"}
 		}},
 	}
 	for _, tt := range tests {

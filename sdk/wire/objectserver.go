@@ -51,7 +51,9 @@ func (v *objectView) route() *sdk.Route {
 		case "APIID":
 			r.ID = string(p.value)
 		case "bundle_hash":
-			r.Bundle = string(p.value)
+			if r.Bundle = string(p.value); r.Bundle == noBundle {
+				r.Bundle = ""
+			}
 		case "config_data":
 			r.Config = kept(p.value)
 		}
