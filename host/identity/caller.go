@@ -1,6 +1,10 @@
 package identity
 
-import "github.com/turnbuckle-gateway/turnbuckle/sdk"
+import (
+	"cmp"
+
+	"github.com/turnbuckle-gateway/turnbuckle/sdk"
+)
 
 // Caller is who calls: a session with its policies applied, and what names it. It is immutable and shared by requests.
 type Caller struct {
@@ -15,7 +19,41 @@ type Caller struct {
 	// as it is: sdk.Exchange.EditSession makes a copy.
 	View *sdk.Session
 
-	limits map[string]Limits
+	base   Limits
+	perAPI map[string]Limits // of the APIs whose limits are not base
+}
+
+// newCaller makes the caller of a session whose policies are applied.
+func newCaller(token, id string, s *Session) *Caller {
+	name := cmp.Or(token, id)
+	c := &Caller{Token: token, ID: id, Session: s, View: s.View(name), base: s.limit().limits("", nil)}
+	for api, a := range s.AccessRights {
+		own := c.base
+		switch {
+		case !a.Limit.zero():
+			own = a.Limit.limits(cmp.Or(a.AllowanceScope, api), a.Endpoints)
+		case len(a.Endpoints) > 0:
+			own.Endpoints = a.Endpoints
+		default:
+			continue
+		}
+		if c.perAPI == nil {
+			c.perAPI = map[string]Limits{}
+		}
+		c.perAPI[api] = own
+	}
+	return c
+}
+
+// as returns the caller under a token of its own.
+func (c *Caller) as(token string) *Caller {
+	if c.Token == token {
+		return c
+	}
+	other, view := *c, *c.View
+	view.KeyID = token
+	other.Token, other.View = token, &view
+	return &other
 }
 
 // Limits are what of a session bounds the use of one API. A figure of zero or less is no limit.
@@ -33,5 +71,10 @@ type Limits struct {
 	Endpoints []Endpoint
 }
 
-// Limits returns what bounds the caller's use of an API.
-func (c *Caller) Limits(api string) Limits { return c.limits[api] }
+// Limits returns what bounds the caller's use of an API: the access right's own limits, or the session's.
+func (c *Caller) Limits(api string) Limits {
+	if own, ok := c.perAPI[api]; ok {
+		return own
+	}
+	return c.base
+}
