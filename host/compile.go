@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -88,11 +89,7 @@ func (c *compiler) variant(v *config.Version, hooks phased) error {
 	if out.headers, err = rules.CompileHeaders(c.d.Rules.Headers, v.Rules.Headers); err != nil {
 		return err
 	}
-	limit := c.d.Limits.Body
-	if limit == 0 {
-		limit = c.o.MaxBody
-	}
-	sizes, err := rules.CompileSizes(limit, all.PathLimits)
+	sizes, err := rules.CompileSizes(c.maxBody(), all.PathLimits)
 	if err != nil {
 		return err
 	}
@@ -130,6 +127,9 @@ func (c *compiler) variant(v *config.Version, hooks phased) error {
 	return nil
 }
 
+// maxBody is the route's limit on request bodies; 0 for none.
+func (c *compiler) maxBody() config.Size { return cmp.Or(c.d.Limits.Body, c.o.MaxBody) }
+
 // admission is what comes between pre hooks and authentication: addresses and sizes.
 func (c *compiler) admission(sizes *rules.Sizes) []step {
 	var steps []step
@@ -147,6 +147,7 @@ func (c *compiler) bufferForResponse(hooks []step) step {
 	if len(hooks) == 0 {
 		return nil
 	}
+	most := c.maxBody()
 	return stepFunc(func(st *state) error {
 		for _, s := range hooks {
 			h := s.(*hookStep)
@@ -155,7 +156,7 @@ func (c *compiler) bufferForResponse(hooks []step) step {
 				continue
 			}
 			n := needer.Needs()
-			if limit := policy.BodyLimit(h.body, n); limit > 0 && n.Has(sdk.NeedBody) {
+			if limit := policy.BodyLimit(h.body, n, most); limit > 0 && n.Has(sdk.NeedBody) {
 				if err := policy.Buffer(st.f, h.name, limit); err != nil {
 					return err
 				}
@@ -267,7 +268,7 @@ func (c *compiler) step(h sdk.Hook, run []placed) step {
 	s.name = strings.Join(names, "+")
 	events, r := c.events, c.r
 	call := policy.Call{
-		Name: s.name, Phase: s.phase, Policy: first.policy, Budget: c.d.Budget,
+		Name: s.name, Phase: s.phase, Policy: first.policy, MaxBody: c.maxBody(), Budget: c.d.Budget,
 		Notify: func(b policy.BreakerChange) { events.breaker(r, s, b) },
 	}
 	if first.untold {

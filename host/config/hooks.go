@@ -145,6 +145,9 @@ const (
 	DefaultNativeTimeout = time.Second
 	DefaultTykTimeout    = 5 * time.Second
 	DefaultBodyLimit     = Size(1 << 20)
+	// MaxNeededBody is the longest body that a plugin can have buffered for it by saying that it needs one; for
+	// longer ones a policy must say so.
+	MaxNeededBody = Size(16 << 20)
 )
 
 // DefaultPolicy returns the policy of a hook about which nothing is said.

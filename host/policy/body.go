@@ -16,13 +16,18 @@ import (
 // upstream's reply. The hook has not been called.
 var ErrBody = errors.New("body")
 
-// BodyLimit is how much of a body may be buffered for a hook of that policy and those needs; 0 for none.
-func BodyLimit(p config.BodyPolicy, n sdk.Needs) int64 {
+// BodyLimit is how much of a body may be buffered for a hook of that policy and those needs; 0 for none. A plugin that
+// asks for more than [config.MaxNeededBody], or than route, the route's own limit on such bodies (0: none), gets that.
+func BodyLimit(p config.BodyPolicy, n sdk.Needs, route config.Size) int64 {
 	switch {
 	case p.Mode == config.BodyNone:
 		return 0
 	case p.Mode == "" && n.BodyLimit > 0:
-		return n.BodyLimit
+		most := config.MaxNeededBody
+		if route > 0 {
+			most = min(most, route)
+		}
+		return min(n.BodyLimit, int64(most))
 	case p.Limit <= 0:
 		return int64(config.DefaultBodyLimit)
 	}
@@ -37,17 +42,21 @@ func body(c Call, h sdk.Hook) Middleware {
 		return nil
 	}
 	needer, _ := h.(sdk.Needer)
+	route := c.MaxBody
+	if c.Phase == sdk.ResponsePhase {
+		route = 0
+	}
 	return func(next sdk.Hook) sdk.Hook {
 		return sdk.HookFunc(func(ctx context.Context, x *sdk.Exchange) error {
 			f, live := x.Backing().(*flow.Flow)
 			if !live {
 				return next.Handle(ctx, x)
 			}
-			request, reply, most := p.Mode == config.BodyBuffer, p.Mode == config.BodyBuffer, BodyLimit(p, sdk.Needs{})
+			request, reply, most := p.Mode == config.BodyBuffer, p.Mode == config.BodyBuffer, BodyLimit(p, sdk.Needs{}, 0)
 			unsure := false
 			if needer != nil {
 				n := needer.Needs()
-				request, reply, most = n.Has(sdk.NeedBody), n.Has(sdk.NeedResponseBody), BodyLimit(p, n)
+				request, reply, most = n.Has(sdk.NeedBody), n.Has(sdk.NeedResponseBody), BodyLimit(p, n, route)
 				unsure = n.Fields == sdk.NeedNothing // which is also what is said of a server that was never up
 			}
 			var err error

@@ -21,6 +21,7 @@ type Call struct {
 	Policy config.Policy // complete but for Body.Mode, which may be empty: as the hook's needs say
 	// Timeout replaces Policy.Timeout where it depends on what is known only when the hook is called; nil: it does not.
 	Timeout func() time.Duration
+	MaxBody config.Size         // the route's limit on request bodies; 0: none
 	Budget  time.Duration       // of the whole exchange for hooks; 0: none
 	Notify  func(BreakerChange) // told of the breaker's changes; may be nil
 	Now     func() time.Time    // the clock; nil: time.Now

@@ -152,15 +152,20 @@ func TestBodyLimit(t *testing.T) {
 	for _, tt := range []struct {
 		policy config.BodyPolicy
 		needs  int64
+		route  config.Size
 		want   int64
 	}{
-		{config.BodyPolicy{Mode: config.BodyNone, Limit: 5}, 9, 0},
-		{config.BodyPolicy{Limit: 5}, 9, 9},
-		{config.BodyPolicy{Limit: 5}, 0, 5},
-		{config.BodyPolicy{Mode: config.BodyBuffer, Limit: 5}, 9, 5},
-		{config.BodyPolicy{}, 0, int64(config.DefaultBodyLimit)},
+		{config.BodyPolicy{Mode: config.BodyNone, Limit: 5}, 9, 0, 0},
+		{config.BodyPolicy{Limit: 5}, 9, 0, 9},
+		{config.BodyPolicy{Limit: 5}, 0, 3, 5},
+		{config.BodyPolicy{Mode: config.BodyBuffer, Limit: 5}, 9, 3, 5},
+		{config.BodyPolicy{}, 0, 0, int64(config.DefaultBodyLimit)},
+		{config.BodyPolicy{}, 1 << 62, 0, 16 << 20},
+		{config.BodyPolicy{}, 1 << 62, 1 << 40, 16 << 20},
+		{config.BodyPolicy{}, 1 << 62, 3 << 20, 3 << 20},
+		{config.BodyPolicy{Mode: config.BodyBuffer, Limit: 1 << 40}, 9, 3, 1 << 40}, // the operator's word
 	} {
-		if got := BodyLimit(tt.policy, sdk.Needs{BodyLimit: tt.needs}); got != tt.want {
+		if got := BodyLimit(tt.policy, sdk.Needs{BodyLimit: tt.needs}, tt.route); got != tt.want {
 			t.Errorf("%+v, needs %d: got %d, want %d", tt.policy, tt.needs, got, tt.want)
 		}
 	}
