@@ -100,8 +100,8 @@ func followable(req *http.Request, via []*http.Request) error {
 }
 
 // Use returns a hold on the set at url (http or https), which the caller closes. The first user starts fetching it, and
-// Use does not wait for that. The set is fetched again when it is cacheFor old (0: 5 min; no more often than Options.Retry), or as early as the least
-// patient of its users wants.
+// Use does not wait for that. The set is fetched again when it is cacheFor old (0: 5 min; at least Options.Retry), or as
+// early as the least patient of its users wants.
 func (c *Cache) Use(url string, cacheFor time.Duration) *Set {
 	if cacheFor <= 0 {
 		cacheFor = defaultCacheFor
