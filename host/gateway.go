@@ -162,6 +162,7 @@ func (st *state) request() error {
 		st.event(sdk.EventVersionFailure, err.Error())
 		return err
 	}
+	r.versions.Strip(x, r.listen.Path)
 	st.variant = r.variants[at]
 	if err := st.admit(); err != nil {
 		return err

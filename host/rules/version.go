@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"strings"
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
@@ -15,12 +16,13 @@ type Versions struct {
 	names    map[string]int
 	fallback int // index of the default version; -1: none
 	expires  []time.Time
+	strip    bool
 }
 
 // CompileVersions compiles what config has validated: indices are those of v.List. The zero config.Versions is one version
 // that serves everything.
 func CompileVersions(v config.Versions) *Versions {
-	c := &Versions{in: v.In, key: v.Key, names: make(map[string]int, len(v.List)), fallback: -1}
+	c := &Versions{in: v.In, key: v.Key, names: make(map[string]int, len(v.List)), fallback: -1, strip: v.Strip}
 	for i, version := range v.List {
 		if _, taken := c.names[version.Name]; !taken {
 			c.names[version.Name] = i
@@ -39,7 +41,8 @@ func CompileVersions(v config.Versions) *Versions {
 // Pick returns the index of the version that the request asks for. A request that names none gets the default, or the
 // error "Version information not found" where there is none; one that names an unknown version, or two different ones,
 // is refused, and so is a version from the instant it expires. In the path the version is the first segment behind the
-// listen path, which is left where it is; a path that can be read in several ways has to name one version in all of them.
+// listen path; a path that can be read in several ways has to name one version in all of them. What names the version is
+// left where it is (see Strip).
 func (v *Versions) Pick(x *sdk.Exchange, listenPath string, now time.Time) (index int, err error) {
 	switch r := x.Request(); v.in {
 	case config.VersionInHeader:
@@ -131,4 +134,34 @@ func (v *Versions) path(path string) (int, error) {
 		index = i
 	}
 	return index, nil
+}
+
+// Strip removes what names the version, where the API asks for it: every field or parameter of the key, or the first
+// segment behind the listen path. Pick has accepted the request.
+func (v *Versions) Strip(x *sdk.Exchange, listenPath string) {
+	if !v.strip {
+		return
+	}
+	switch r := x.Request(); v.in {
+	case config.VersionInHeader:
+		r.Header().Remove(v.key)
+	case config.VersionInQuery:
+		r.Query().Del(v.key)
+	case config.VersionInPath:
+		r.SetPath(v.without(r.Path(), listenPath))
+	}
+}
+
+// without cuts the version's segment out of a path, whose other bytes stay as they came. Behind an empty first segment
+// there is no version: Pick took the default.
+func (v *Versions) without(path, listenPath string) string {
+	rest := TrimListenPath(path, listenPath, true)
+	if !strings.HasSuffix(path, rest) {
+		rest = rest[1:] // the slash that was put before what prefix matching left
+	}
+	before, segment := path[:len(path)-len(rest)], firstSegment(rest)
+	if segment == "" {
+		return path
+	}
+	return rooted(before + strings.TrimPrefix(rest, "/")[len(segment):])
 }

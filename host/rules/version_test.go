@@ -2,6 +2,7 @@ package rules
 
 import (
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,53 @@ func exchange(method, target string, fields ...string) *sdk.Exchange {
 		x.Request().Header().Append(name, value)
 	}
 	return &x
+}
+
+// What names the version is taken off when it is to be; nothing else is touched.
+func TestVersionsStrip(t *testing.T) {
+	list := []config.Version{{Name: "v1"}, {Name: "v2"}}
+	for _, test := range []struct {
+		in           config.VersionLocation
+		target, want string
+		headers      string // that are left
+		listen       string
+	}{
+		{config.VersionInHeader, "/api/v1?v=v1", "/api/v1?v=v1", "X-Other", "/api"},
+		{config.VersionInQuery, "/api/v1?a=%20&v=v1&b+c&v=v1", "/api/v1?a=%20&b+c", "V,V,X-Other", "/api"},
+		{config.VersionInQuery, "/api/v1?v=v1", "/api/v1", "V,V,X-Other", "/api"},
+		{config.VersionInPath, "/api/v1/x%2Fy//z?v=v1", "/api/x%2Fy//z?v=v1", "V,V,X-Other", "/api"},
+		{config.VersionInPath, "/api/v1/", "/api/", "V,V,X-Other", "/api"},
+		{config.VersionInPath, "/api/v1", "/api", "V,V,X-Other", "/api"},
+		{config.VersionInPath, "/api/%761/x", "/api/x", "V,V,X-Other", "/api"},
+		{config.VersionInPath, "/%61pi/v1/x", "/%61pi/x", "V,V,X-Other", "/api"},
+		{config.VersionInPath, "/v1/v1", "/v1", "V,V,X-Other", "/"},
+		{config.VersionInPath, "/v1", "/", "V,V,X-Other", "/"},
+		{config.VersionInPath, "/api/", "/api/", "V,V,X-Other", "/api"},
+		{config.VersionInPath, "/api", "/api", "V,V,X-Other", "/api"},
+		{config.VersionInPath, "/apiv1/x", "/api/x", "V,V,X-Other", "/api"}, // by prefix
+	} {
+		v := config.Versions{In: test.in, Key: "v", Default: "v1", List: list, Strip: true}
+		for _, strip := range []bool{true, false} {
+			x := exchange("GET", test.target, "V: v1", "v: v1", "X-Other: 1")
+			v.Strip = strip
+			c := CompileVersions(v)
+			if _, err := c.Pick(x, test.listen, time.Now()); err != nil {
+				t.Fatalf("%s: %v", test.target, err)
+			}
+			c.Strip(x, test.listen)
+			var names []string
+			for _, f := range x.Request().Header().Fields() {
+				names = append(names, http.CanonicalHeaderKey(f.Name))
+			}
+			want, headers := test.want, test.headers
+			if !strip {
+				want, headers = test.target, "V,V,X-Other"
+			}
+			if got := x.Request().Target(); got != want || strings.Join(names, ",") != headers || x.Invalid() != nil {
+				t.Errorf("%s, strip %v: got %s with %s, want %s with %s (%v)", test.target, strip, got, names, want, headers, x.Invalid())
+			}
+		}
+	}
 }
 
 func TestVersionsPick(t *testing.T) {
