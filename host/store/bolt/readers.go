@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -73,21 +74,37 @@ func (r *readers) acquire() (*slot, error) {
 	return s, r.renew(&s.reader)
 }
 
+// renew sees to it that the transaction is of the newest state.
 func (r *readers) renew(d *reader) error {
 	if r.closed.Load() {
 		return store.ErrClosed
 	}
 	if state := r.state.Load(); d.tx == nil || d.state != state {
 		d.end()
-		tx, err := r.db.Begin(false)
-		if err != nil {
-			return store.ErrClosed // it has no other reason
+		if err := r.begin(d, state); err != nil {
+			d.end()
+			return err
 		}
-		d.tx, d.state = tx, state
-		d.entries = tx.Bucket([]byte(entriesBucket)).Cursor()
-		d.counters = tx.Bucket([]byte(countersBucket)).Cursor()
 	}
 	d.fault = debug.SetPanicOnFault(true)
+	return nil
+}
+
+func (r *readers) begin(d *reader, state uint64) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if fault := recover(); fault != nil {
+			err = corrupt(r.db.Path(), fmt.Errorf("%v", fault))
+		}
+	}()
+	if d.tx, err = r.db.Begin(false); err != nil {
+		return store.ErrClosed // it has no other reason
+	}
+	entries, counters := d.tx.Bucket([]byte(entriesBucket)), d.tx.Bucket([]byte(countersBucket))
+	if entries == nil || counters == nil {
+		return corrupt(r.db.Path(), errors.New("a bucket is missing"))
+	}
+	d.state, d.entries, d.counters = state, entries.Cursor(), counters.Cursor()
 	return nil
 }
 
