@@ -58,6 +58,12 @@ type Dispatcher interface {
 	Protocol() string
 }
 
+// A Checker is a dispatcher that knows more of what it can run than whether its server is there.
+type Checker interface {
+	// Check says what keeps the binding's hooks from being called; nil also while that is not known.
+	Check(b *Binding) error
+}
+
 // A Binding is one hook, or several consecutive ones of a phase that run in order, as one route uses them. It is
 // immutable but for Cache.
 type Binding struct {

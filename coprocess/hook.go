@@ -71,6 +71,15 @@ func (h *Hook) Handle(ctx context.Context, x *sdk.Exchange) error {
 	return fmt.Errorf("%s: %w", h.b.name(), err)
 }
 
+// Check says what keeps the hook from ever being called as it is used, such as a configuration that its plugin does not
+// take; nil also while that is not known. Its calls fail with the same error.
+func (h *Hook) Check() error {
+	if c, ok := h.d.(Checker); ok {
+		return c.Check(h.b)
+	}
+	return nil
+}
+
 // Needs says what the hook wants of an exchange: of a group, what all of them want together.
 func (h *Hook) Needs() sdk.Needs { return h.d.Needs(h.b) }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -301,6 +302,21 @@ func testNotes(t *testing.T, open Open) {
 		if c.Encode < 0 || c.Queue < 0 || c.Wire < 0 || c.Apply < 0 || c.Wire+c.Apply > wait {
 			t.Errorf("got timings %+v", c)
 		}
+	}
+}
+
+// testConfigSchema: a configuration that the plugin does not take is refused when the hook is opened, by plugin and path.
+func testConfigSchema(t *testing.T, open Open) {
+	p := plugin("H", func(context.Context, *sdk.Exchange) error { return nil })
+	p.ConfigSchema = []byte(`{"properties": {"realm": {"type": "string"}}}`)
+	server := caller{t, open(t, p)}
+	x, _ := NewExchange()
+	if err := server.call(limited(t), x, "H", sdk.Pre, []byte(`{"realm":"r"}`)); err != nil {
+		t.Errorf("a good one: %v", err)
+	}
+	_, err := server.s.Hook(sdk.HookUse{Name: "H", Phase: sdk.Pre, Config: []byte(`{"realm":1}`), Route: x.Route()})
+	if err == nil || !strings.Contains(err.Error(), "$.realm") || !strings.Contains(err.Error(), fmt.Sprintf("%q", p.Name)) {
+		t.Errorf("got %v, want plugin and path", err)
 	}
 }
 

@@ -43,6 +43,7 @@ func run(t *testing.T, open Open, tyk bool) {
 	if !tyk {
 		t.Run("Group", func(t *testing.T) { testGroup(t, open) })
 		t.Run("Notes", func(t *testing.T) { testNotes(t, open) })
+		t.Run("ConfigSchema", func(t *testing.T) { testConfigSchema(t, open) })
 	}
 	t.Run("Needs", func(t *testing.T) { testNeeds(t, open, tyk) })
 	t.Run("Observer", func(t *testing.T) { testObserver(t, open, tyk) })

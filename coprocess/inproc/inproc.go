@@ -16,15 +16,17 @@ import (
 
 // Server is a plugin behind the wire. It is safe for concurrent use.
 type Server struct {
-	p     *sdk.Plugin
-	about *wire.Description
-	calls sync.Pool // *call
-	close func() error
+	p      *sdk.Plugin
+	about  *wire.Description
+	schema *coprocess.Schema
+	calls  sync.Pool // *call
+	close  func() error
 }
 
 var (
 	_ coprocess.Server     = (*Server)(nil)
 	_ coprocess.Dispatcher = (*Server)(nil)
+	_ coprocess.Checker    = (*Server)(nil)
 )
 
 // call is the memory of one call.
@@ -52,7 +54,11 @@ func Open(p *sdk.Plugin) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{p: p, about: about, close: func() error { return nil }}
+	schema, err := coprocess.NewSchema(p.Name, p.ConfigSchema)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{p: p, about: about, schema: schema, close: func() error { return nil }}
 	s.calls.New = func() any { return new(call) }
 	if p.Close != nil {
 		s.close = sync.OnceValue(p.Close)
@@ -60,10 +66,13 @@ func Open(p *sdk.Plugin) (*Server, error) {
 	return s, nil
 }
 
-// Hook implements [coprocess.Server].
+// Hook implements [coprocess.Server]. It refuses a configuration that is not as the plugin's schema has it.
 func (s *Server) Hook(use sdk.HookUse) (sdk.Hook, error) {
 	h, err := coprocess.NewHook(s, use)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.schema.Check(&use); err != nil {
 		return nil, err
 	}
 	return h, nil
@@ -83,6 +92,9 @@ func (s *Server) Protocol() string { return "native" }
 
 // Needs implements [coprocess.Dispatcher].
 func (s *Server) Needs(b *coprocess.Binding) sdk.Needs { return s.bind(b).needs }
+
+// Check implements [coprocess.Checker].
+func (s *Server) Check(b *coprocess.Binding) error { return s.bind(b).err }
 
 // Close calls the plugin's Close, once. Nothing may be calling the plugin any more.
 func (s *Server) Close() error { return s.close() }
@@ -149,7 +161,11 @@ func (s *Server) bind(b *coprocess.Binding) *bound {
 	v := &bound{needs: coprocess.NeedsOf(b, s.about)}
 	sent := coprocess.WireBinding(b)
 	v.binding = &sent
-	for _, u := range b.Hooks {
+	for i := range b.Hooks {
+		u := &b.Hooks[i]
+		if v.err = s.schema.Check(u); v.err != nil {
+			break
+		}
 		spec, ok := s.p.Find(u.Name, u.Phase)
 		if !ok {
 			v.err = fmt.Errorf("%w: plugin %q has no hook %q in phase %v", sdk.ErrUnimplemented, s.p.Name, u.Name, u.Phase)

@@ -107,7 +107,11 @@ func (i *instance) describe(ctx context.Context) (*manner, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &manner{protocol: Native, raw: string(in.Data), about: about}, nil
+	schema, err := coprocess.NewSchema(about.Name, about.ConfigSchema)
+	if err != nil {
+		return nil, err
+	}
+	return &manner{protocol: Native, raw: string(in.Data), about: about, schema: schema}, nil
 }
 
 func (l *link) openSessions(ctx context.Context) error {

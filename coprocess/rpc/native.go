@@ -23,6 +23,7 @@ type prepared struct {
 	binding *session.Binding
 	manner  *manner
 	needs   sdk.Needs
+	err     error // why the server is not to be called
 }
 
 // native runs the binding's hooks in one call on a session.
@@ -37,6 +38,9 @@ func (l *link) native(ctx context.Context, b *coprocess.Binding, x *sdk.Exchange
 		begun = s.Now()
 	}
 	p := l.i.s.prepare(b, l.manner)
+	if p.err != nil {
+		return p.err
+	}
 	n := l.i.s.calls.Get().(*nativeCall)
 	c := n.call
 	c.Binding = p.binding
@@ -95,6 +99,11 @@ func (s *Server) prepare(b *coprocess.Binding, m *manner) *prepared {
 		p.binding = s.bind(b)
 	}
 	p.needs = coprocess.NeedsOf(b, m.about)
+	for i := range b.Hooks {
+		if p.err = m.schema.Check(&b.Hooks[i]); p.err != nil {
+			break
+		}
+	}
 	b.Cache.Store(p)
 	return p
 }

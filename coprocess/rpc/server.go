@@ -60,12 +60,14 @@ type manner struct {
 	protocol Protocol
 	raw      string
 	about    *wire.Description // nil for Tyk
+	schema   *coprocess.Schema // of the hooks' configurations; nil: any
 }
 
 var (
 	_ coprocess.Runtime    = Runtime{}
 	_ coprocess.Server     = (*Server)(nil)
 	_ coprocess.Dispatcher = (*Server)(nil)
+	_ coprocess.Checker    = (*Server)(nil)
 )
 
 // Open begins to connect to the server. It waits for nothing, and ctx does not bound the server's life: Close ends it.
@@ -102,13 +104,25 @@ func Open(ctx context.Context, o Options) (*Server, error) {
 	return s, nil
 }
 
-// Hook implements [coprocess.Server].
+// Hook implements [coprocess.Server]. It refuses a configuration that is not as the plugin's schema has it, when that is
+// known; else the hook's calls fail.
 func (s *Server) Hook(use sdk.HookUse) (sdk.Hook, error) {
 	h, err := coprocess.NewHook(s, use)
 	if err != nil {
 		return nil, err
 	}
+	if err := h.Check(); err != nil {
+		return nil, err
+	}
 	return h, nil
+}
+
+// Check implements [coprocess.Checker].
+func (s *Server) Check(b *coprocess.Binding) error {
+	if m := s.lastSeen.Load(); m != nil && m.protocol == Native {
+		return s.prepare(b, m).err
+	}
+	return nil
 }
 
 // Group implements [coprocess.Server]. Of a server whose protocol is not known yet the group is made, and runs hook by
