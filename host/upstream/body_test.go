@@ -37,3 +37,8 @@ func (b *clientBody) Close() error {
 	})
 	return nil
 }
+
+// failing is a reader that fails.
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }

@@ -20,12 +20,12 @@ import (
 // that request, and the sweeper may cut it.
 type conn struct {
 	t     *Transport
-	nc    net.Conn        // what is written and read
-	raw   syscall.RawConn // the socket below it
-	plain bool            // nc is the socket
-	slot  int             // in t.conns, guarded by t.mu
-	home  int             // part of the pool
-	used  int64           // when it last served a request, on the sweeper's clock
+	nc    net.Conn         // what is written and read
+	raw   syscall.RawConn  // the socket below it
+	held  *outbound.Socket // the same as TLS reads it
+	plain bool             // nc is the socket
+	home  int              // part of the pool
+	used  int64            // when it last served a request, on the sweeper's clock
 
 	// The lease. mu is held for a moment at begin and end and once a tick, so it is never waited for.
 	mu       sync.Mutex
@@ -33,10 +33,13 @@ type conn struct {
 	total    int64 // deadline of the whole exchange on the sweeper's clock, 0 none
 	cause    error // why it was cut
 	young    bool  // the sweeper has not seen it yet
+	shutting bool  // the transport cuts what is left
+	dialing  atomic.Bool
 	busy     atomic.Bool
 	deadline atomic.Int64 // of the step under way on the sweeper's clock, 0 none, sending while the body leaves
 	reading  gauge        // body bytes from the target
 	writing  gauge        // body bytes to the target
+	upload   atomic.Bool  // the client's next body bytes are awaited
 
 	// The exchange under way; the request's own.
 	step  func(fd uintptr) bool // c.socketStep, bound once
@@ -48,6 +51,8 @@ type conn struct {
 	in    *buffer // what came: in.b[r:w]
 	r, w  int
 	heard bool // a byte of the reply came
+	early bool // it came before the request was sent
+	one   [1]byte
 	head  head // of the reply, its memory used again
 }
 
@@ -68,30 +73,70 @@ func (g *gauge) stalled(now int64, limit time.Duration) bool {
 	return now-g.since >= int64(limit)
 }
 
-func newConn(t *Transport, nc net.Conn) (*conn, error) {
-	c := &conn{t: t, nc: nc, plain: true}
+var errCut = errors.New("connection was cut")
+
+// open makes c the connection nc, which it closes when it fails.
+func (c *conn) open(nc net.Conn) error {
 	socket := nc
+	c.nc, c.plain = nc, true
 	if secure, ok := nc.(*tls.Conn); ok {
-		socket, c.plain = secure.NetConn(), false
+		c.plain = false
+		if c.held, ok = secure.NetConn().(*outbound.Socket); ok {
+			socket = c.held.Conn
+		}
 	}
 	sys, ok := socket.(syscall.Conn)
-	if !ok {
+	if !ok || !c.plain && c.held == nil {
 		nc.Close()
-		return nil, fmt.Errorf("connection of type %T is no socket", socket)
+		return fmt.Errorf("connection of type %T is no socket", socket)
 	}
 	raw, err := sys.SyscallConn()
 	if err != nil {
 		nc.Close()
-		return nil, err
+		return err
 	}
 	c.raw, c.step = raw, c.socketStep
-	return c, nil
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dialing.Store(false)
+	if c.shutting {
+		nc.Close()
+		return errCut
+	}
+	return nil
+}
+
+// close closes the connection. One that was cut closes without a word: over TLS a last one might have to wait for a
+// target that does not read.
+func (c *conn) close() {
+	c.mu.Lock()
+	cut := c.cause != nil
+	c.mu.Unlock()
+	if cut && c.held != nil {
+		c.held.Close()
+		return
+	}
+	c.nc.Close()
+}
+
+// quiet reports whether nothing came behind the reply. A look at the socket does not find what TLS has read already.
+func (c *conn) quiet() bool {
+	if c.plain {
+		return true
+	}
+	c.held.Hold(true)
+	n, err := c.nc.Read(c.one[:])
+	c.held.Hold(false)
+	return n == 0 && outbound.IsHeld(err)
 }
 
 // begin leases the connection to a call.
 func (c *conn) begin(call *outbound.Call) {
 	c.mu.Lock()
 	c.ctx, c.cause, c.total, c.young = call.Ctx, nil, 0, true
+	if c.shutting {
+		c.cause = errCut
+	}
 	if !call.Deadline.IsZero() {
 		c.total = c.t.sweeper.at(call.Deadline)
 	}
@@ -104,6 +149,7 @@ func (c *conn) begin(call *outbound.Call) {
 // end gives the connection back. It is kept only when clean says that request and reply were exactly consumed and
 // nobody cut it.
 func (c *conn) end(clean bool) {
+	clean = clean && c.quiet()
 	c.mu.Lock()
 	if c.cause != nil {
 		clean = false
@@ -133,6 +179,8 @@ func (c *conn) check(now int64) (young bool) {
 		c.cutLocked(err)
 	case d > 0 && now >= d:
 		c.cutLocked(fmt.Errorf("no reply header within %v: %w", c.t.o.Header, os.ErrDeadlineExceeded))
+	case c.total != 0 && now >= c.total && c.upload.Load():
+		c.cutLocked(outbound.SlowClient())
 	case c.total != 0 && now >= c.total:
 		c.cutLocked(fmt.Errorf("request and reply took too long: %w", os.ErrDeadlineExceeded))
 	case stall > 0 && (c.reading.stalled(now, stall) || c.writing.stalled(now, stall)):
@@ -148,6 +196,20 @@ func (c *conn) cut(cause error) {
 	if c.busy.Load() && c.cause == nil {
 		c.cutLocked(cause)
 	}
+}
+
+// shut cuts the connection whether it is leased, about to be, or being dialled.
+func (c *conn) shut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.shutting = true
+	if c.dialing.Load() {
+		return
+	}
+	if c.busy.Load() && c.cause == nil {
+		c.cause = errors.New("upstream is closed")
+	}
+	c.nc.SetDeadline(past())
 }
 
 func (c *conn) cutLocked(cause error) {

@@ -83,6 +83,25 @@ func TestPartialWrite(t *testing.T) {
 	}
 }
 
+// A reply that came before the request it answers may be one of two: the connection is not used again.
+func TestEarlyReplyEndsTheConnection(t *testing.T) {
+	tr, c, other := pair(t, Options{})
+	io.WriteString(other, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+	tr.pool.put(c)
+	call := newCall()
+	call.Ctx = t.Context()
+	call.Flow.X.Request().Fill(sdk.RequestInit{Method: "GET"})
+	if err := tr.RoundTrip(call); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := io.ReadAll(call.Flow.Reply.Body); err != nil || string(text) != "ok" {
+		t.Errorf("got %q, %v", text, err)
+	}
+	if again, _ := tr.pool.get(); again != nil {
+		t.Error("the connection was kept")
+	}
+}
+
 // The end of a lease and the sweeper's look may come at the same moment: a connection that was given back is never cut
 // for what its last request did.
 func TestSweeperSparesTheNextLease(t *testing.T) {

@@ -20,8 +20,9 @@ const (
 )
 
 // RoundTrip sends the call's request and fills in the flow's response, its Reply.Body or Reply.Upgraded, and its Times.
-// Errors are [*outbound.Failure], and then nothing of the request runs on. A connection that turns out dead is replaced by another when nothing was sent, or when nothing
-// of a reply came to an idempotent request that is at hand whole (RFC 9112 §9.3.1, RFC 9110 §9.2.2).
+// Errors are [*outbound.Failure], and then nothing of the request runs on. A connection that turns out dead is replaced
+// by another when nothing was sent, or when nothing of a reply came to an idempotent request that is at hand whole (RFC
+// 9112 §9.3.1, RFC 9110 §9.2.2).
 func (t *Transport) RoundTrip(call *outbound.Call) error {
 	out := t.heads.Get().(*buffer)
 	defer t.keep(&t.heads, out)
@@ -44,14 +45,16 @@ func (t *Transport) RoundTrip(call *outbound.Call) error {
 	for {
 		c, err := t.acquire(call, again)
 		if err != nil {
-			return err
+			return outbound.SentBefore(err, again)
 		}
 		reused := c.used != 0
 		x := exchange{c: c, call: call, expect: expect, behind: behind}
 		failure := x.run(out.b)
-		switch {
-		case failure == nil:
+		if failure == nil {
 			return nil
+		}
+		failure.Sent = failure.Sent || again
+		switch {
 		case !reused || failure.Kind != outbound.Reset:
 			return failure
 		case !failure.Sent: // stale; the next one, or a new one
@@ -96,7 +99,7 @@ type exchange struct {
 func (x *exchange) run(out []byte) *outbound.Failure {
 	c, f := x.c, x.call.Flow
 	c.begin(x.call)
-	c.in, c.r, c.w, c.sent, c.heard, c.fault = nil, 0, 0, 0, false, nil
+	c.in, c.r, c.w, c.sent, c.heard, c.early, c.fault = nil, 0, 0, 0, false, false, nil
 	f.Times.Sent = time.Now()
 	if h := c.t.o.Header; h > 0 && !x.behind {
 		c.deadline.Store(c.t.sweeper.at(f.Times.Sent.Add(h)))
@@ -266,13 +269,14 @@ func (x *exchange) accept() error {
 // always that of what follows.
 func (c *conn) take(method string, s *sender, clean bool) (*body, int64) {
 	h := &c.head
-	b := &body{t: c.t, c: c, in: c.in, r: c.r, w: c.w, left: h.length, sender: s, clean: clean && !h.close}
+	b := &body{t: c.t, c: c, in: c.in, r: c.r, w: c.w, left: h.length, sender: s, clean: clean && !h.close && !c.early}
 	c.in = nil
 	length := h.length
 	switch {
 	case method == "HEAD" || h.status == 304:
 		b.left = 0
 	case h.status == 204:
+		b.clean = b.clean && h.length <= 0 // one that declares a body may send it
 		b.left, length = 0, 0
 	case h.chunked:
 		b.chunked, b.left = true, 0

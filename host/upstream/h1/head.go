@@ -70,7 +70,10 @@ func (h *head) parse(block string, first int) error {
 		switch len(f.Name) {
 		case 7:
 			if sdk.EqualFold(f.Name, "Upgrade") {
-				h.upgrade = f.Value
+				if h.upgrade != "" {
+					h.upgrade += ","
+				}
+				h.upgrade += f.Value
 			}
 		case 10:
 			if sdk.EqualFold(f.Name, "Connection") {
@@ -100,6 +103,8 @@ func (h *head) parse(block string, first int) error {
 		return fmt.Errorf("both Transfer-Encoding and Content-Length (RFC 9112 §6.3)")
 	case coded && h.minor == 0:
 		return fmt.Errorf("Transfer-Encoding in HTTP/1.0 (RFC 9112 §6.1)")
+	case h.length > 0 && h.status < 200:
+		return fmt.Errorf("Content-Length in a %d (RFC 9110 §8.6)", h.status)
 	case coded && (h.status < 200 || h.status == 204):
 		return fmt.Errorf("Transfer-Encoding in a %d (RFC 9112 §6.1)", h.status)
 	}

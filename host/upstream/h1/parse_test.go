@@ -43,11 +43,11 @@ type reply struct {
 // readReply runs bytes through the transport's own reading, past interim replies.
 func readReply(data []byte, method string, piece int) (got reply, err error) {
 	t := &Transport{o: Options{MaxHeaderBytes: 1 << 16, MaxHeaderFields: 100, MaxInterim: 16,
-		Dialer: &outbound.Dialer{Target: &outbound.Target{Name: "test"}}}, drained: make(chan struct{})}
+		Dialer: &outbound.Dialer{Target: &outbound.Target{Name: "test"}}}, conns: outbound.NewTracker[*conn]()}
 	t.in.New = func() any { return &buffer{b: make([]byte, 32)} }
 	t.pool.init(1)
-	c := &conn{t: t, nc: &canned{r: bytes.NewReader(data), piece: piece}}
-	t.conns = []*conn{c}
+	c := &conn{t: t, nc: &canned{r: bytes.NewReader(data), piece: piece}, plain: true}
+	t.conns.Add(c)
 	c.in = t.in.New().(*buffer)
 	for c.head.status < 200 {
 		if err := c.readHead(); err != nil {

@@ -95,7 +95,9 @@ func (s *sender) stream() error {
 	b := buf.b[:cap(buf.b)]
 	const ahead = 10 // room for a size line: 8 digits and its end
 	for {
+		s.c.upload.Store(true)
 		n, err := s.from.Read(b[ahead : len(b)-2])
+		s.c.upload.Store(false)
 		switch {
 		case s.left == chunkedLength:
 			if n > 0 {

@@ -29,15 +29,14 @@ func (c *conn) socketStep(fd uintptr) bool {
 	if c.stage == awaiting {
 		return c.socketRead(int(fd))
 	}
-	var one [1]byte
-	switch n, err := read(int(fd), one[:]); {
+	switch n, err := read(int(fd), c.one[:]); {
 	case err == syscall.EAGAIN:
 	case err != nil || n == 0 || c.used != 0:
 		c.fault = errStale
 		return true
 	default: // a server that speaks first, on a new connection: it may be refusing
 		c.receive()
-		c.in.b[0], c.w, c.heard = one[0], 1, true
+		c.in.b[0], c.w, c.heard, c.early = c.one[0], 1, true, true
 	}
 	if c.stage == looking {
 		return true

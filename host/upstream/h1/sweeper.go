@@ -1,6 +1,7 @@
 package h1
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -19,6 +20,7 @@ type sweeper struct {
 	asleep atomic.Bool
 	wake   chan struct{}
 	quit   chan struct{}
+	once   sync.Once
 	done   chan struct{}
 }
 
@@ -32,14 +34,8 @@ func (s *sweeper) start(t *Transport) {
 }
 
 // stop ends the goroutine and waits for it. It may be called again.
-func (s *sweeper) stop(t *Transport) {
-	t.mu.Lock()
-	select {
-	case <-s.quit:
-	default:
-		close(s.quit)
-	}
-	t.mu.Unlock()
+func (s *sweeper) stop() {
+	s.once.Do(func() { close(s.quit) })
 	<-s.done
 }
 
@@ -99,13 +95,12 @@ func (s *sweeper) run(t *Transport) {
 // sweep looks at every connection. It reports whether one serves a request that was not seen before, whether one serves
 // any, and whether there is one.
 func (t *Transport) sweep(now int64) (young, busy, open bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, c := range t.conns {
+	t.conns.Each(func(c *conn) {
+		open = true
 		if c.busy.Load() {
 			busy = true
 			young = c.check(now) || young
 		}
-	}
-	return young, busy, len(t.conns) > 0
+	})
+	return young, busy, open
 }

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -45,12 +46,7 @@ type Transport struct {
 	in    sync.Pool // *buffer: what comes, from the first byte on
 	out   sync.Pool // *buffer: bodies on their way out
 
-	mu      sync.Mutex // guards what follows
-	conns   []*conn    // every open connection
-	dials   int        // under way
-	closing bool
-	drained chan struct{} // closed when closing and nothing is left
-
+	conns   *outbound.Tracker[*conn] // every open connection, and those being dialled
 	sweeper sweeper
 }
 
@@ -62,7 +58,7 @@ func New(o Options) *Transport {
 	o.MaxHeaderBytes = cmp.Or(o.MaxHeaderBytes, 1<<20)
 	o.MaxHeaderFields = cmp.Or(o.MaxHeaderFields, 1000)
 	o.MaxInterim = cmp.Or(o.MaxInterim, 16)
-	t := &Transport{o: o, tls: o.Dialer.Config("http/1.1"), drained: make(chan struct{})}
+	t := &Transport{o: o, tls: o.Dialer.Config("http/1.1"), conns: outbound.NewTracker[*conn]()}
 	t.heads.New = func() any { return &buffer{b: make([]byte, 2<<10)} }
 	t.in.New = func() any { return &buffer{b: make([]byte, 8<<10)} }
 	t.out.New = func() any { return &buffer{b: make([]byte, 32<<10)} }
@@ -83,41 +79,29 @@ func (t *Transport) keep(p *sync.Pool, b *buffer) {
 	}
 }
 
-// dial opens a connection and registers it.
+// dial opens a connection.
 func (t *Transport) dial(call *outbound.Call) (*conn, error) {
-	t.mu.Lock()
-	if t.closing {
-		t.mu.Unlock()
+	c := &conn{t: t}
+	c.dialing.Store(true)
+	if !t.conns.Add(c) {
 		return nil, errClosed()
 	}
-	t.dials++
-	t.mu.Unlock()
-
 	ctx, cancel := call.Ctx, context.CancelFunc(func() {})
 	if !call.Deadline.IsZero() {
 		ctx, cancel = context.WithDeadline(ctx, call.Deadline)
 	}
 	nc, err := t.o.Dialer.Dial(ctx, t.tls)
 	cancel()
-	var c *conn
 	if err == nil {
-		c, err = newConn(t, nc)
+		err = c.open(nc)
 	}
-
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.dials--
-	switch {
-	case err != nil:
-		t.settle()
+	if err != nil {
+		t.conns.Remove(c)
+		if errors.Is(err, errCut) {
+			return nil, errClosed()
+		}
 		return nil, outbound.DialFailure(call.Ctx, err)
-	case t.closing:
-		nc.Close()
-		t.settle()
-		return nil, errClosed()
 	}
-	c.slot = len(t.conns)
-	t.conns = append(t.conns, c)
 	return c, nil
 }
 
@@ -127,64 +111,35 @@ func errClosed() error {
 
 // discard closes a connection and forgets it.
 func (t *Transport) discard(c *conn) {
-	c.nc.Close()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	last := len(t.conns) - 1
-	t.conns[c.slot] = t.conns[last]
-	t.conns[c.slot].slot = c.slot
-	t.conns[last] = nil
-	t.conns = t.conns[:last]
-	t.settle()
-}
-
-// settle, with mu held, says so when a closing transport is empty.
-func (t *Transport) settle() {
-	if t.closing && len(t.conns) == 0 && t.dials == 0 {
-		select {
-		case <-t.drained:
-		default:
-			close(t.drained)
-		}
-	}
+	c.close()
+	t.conns.Remove(c)
 }
 
 // InFlight returns how many requests hold a connection, switched ones included.
 func (t *Transport) InFlight() int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	n := t.dials
-	for _, c := range t.conns {
-		if c.busy.Load() {
+	n := 0
+	t.conns.Each(func(c *conn) {
+		if c.busy.Load() || c.dialing.Load() {
 			n++
 		}
-	}
+	})
 	return n
 }
 
 // Close refuses new requests, waits for those in flight until ctx ends, then cuts them, and returns when the
 // transport's goroutine has ended; the error is ctx's when requests were cut.
 func (t *Transport) Close(ctx context.Context) error {
-	t.mu.Lock()
-	t.closing = true
-	t.settle()
-	t.mu.Unlock()
+	drained := t.conns.Close()
 	for _, c := range t.pool.close() {
 		t.discard(c)
 	}
-
 	var err error
 	select {
-	case <-t.drained:
+	case <-drained:
 	case <-ctx.Done():
 		err = fmt.Errorf("upstream %s: requests cut while draining: %w", t.o.Dialer.Target.Name, context.Cause(ctx))
-		t.mu.Lock()
-		for _, c := range t.conns {
-			c.cut(fmt.Errorf("upstream is closed"))
-			c.nc.SetDeadline(past()) // of one about to be leased too
-		}
-		t.mu.Unlock()
+		t.conns.Each(func(c *conn) { c.shut() })
 	}
-	t.sweeper.stop(t)
+	t.sweeper.stop()
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/flow"
 	"github.com/turnbuckle-gateway/turnbuckle/host/upstream/outbound"
@@ -24,6 +25,9 @@ func newRequest(ctx context.Context, target *outbound.Target, call *outbound.Cal
 	if whole := path + f.Out.Query; strings.ContainsFunc(whole, func(c rune) bool { return c <= ' ' || c == 0x7f }) {
 		return nil, nil, fmt.Errorf("request target %q has a blank or control character (RFC 9110 §7.1)", path)
 	}
+	if !sdk.ValidToken(r.Method()) {
+		return nil, nil, fmt.Errorf("method %q is no token (RFC 9110 §9.1)", r.Method())
+	}
 	req := (&http.Request{
 		Method: r.Method(), URL: address(target, path, &f.Out), Host: f.Out.Host, Header: make(http.Header, r.Header().Len()+4),
 		ProtoMajor: 1, ProtoMinor: 1,
@@ -33,9 +37,13 @@ func newRequest(ctx context.Context, target *outbound.Target, call *outbound.Cal
 	}
 	named := flow.ConnectionNames(r.Header())
 	for _, h := range r.Header().Fields() {
-		if !outbound.Own(h.Name) && !outbound.Listed(named, h.Name) {
-			req.Header.Add(h.Name, h.Value)
+		if outbound.Own(h.Name) || outbound.Listed(named, h.Name) {
+			continue
 		}
+		if !sdk.ValidToken(h.Name) || !sdk.ValidFieldValue(h.Value) {
+			return nil, nil, fmt.Errorf("field %q cannot be sent (RFC 9110 §5.5)", h.Name)
+		}
+		req.Header.Add(h.Name, h.Value)
 	}
 	set(req.Header, "X-Forwarded-For", f.Out.ForwardedFor)
 	set(req.Header, "X-Forwarded-Host", f.Out.ForwardedHost)
@@ -107,7 +115,8 @@ type gate struct {
 	left    int64       // bytes until the declared length, -1 when none was declared
 	trailer http.Header // announced names, filled in at the end
 	shut    bool
-	err     error // what ended the body, not io.EOF
+	reading atomic.Bool
+	failed  atomic.Pointer[outbound.Failure] // what ended the body, not io.EOF
 }
 
 // Read reads from the client.
@@ -117,10 +126,12 @@ func (g *gate) Read(p []byte) (int, error) {
 	switch {
 	case g.shut:
 		return 0, errShut
-	case g.err != nil:
-		return 0, g.err
+	case g.failed.Load() != nil:
+		return 0, g.failed.Load()
 	}
+	g.reading.Store(true)
 	n, err := g.from.Read(p)
+	g.reading.Store(false)
 	if g.left >= 0 {
 		g.left -= int64(n)
 		switch {
@@ -137,8 +148,9 @@ func (g *gate) Read(p []byte) (int, error) {
 	case err == io.EOF:
 		g.fillTrailer()
 	case err != nil:
-		g.err = &outbound.Failure{Kind: outbound.Client, Err: fmt.Errorf("request body: %w", err)}
-		return n, g.err
+		failure := &outbound.Failure{Kind: outbound.Client, Err: fmt.Errorf("request body: %w", err)}
+		g.failed.Store(failure)
+		return n, failure
 	}
 	return n, err
 }
@@ -159,15 +171,16 @@ func (g *gate) fillTrailer() {
 // Close is net/http's; the body is the front's to close.
 func (g *gate) Close() error { return nil }
 
-// failure returns what ended the body, nil when nothing did.
-func (g *gate) failure() error {
+// failure returns what ended the body, nil when nothing did. It does not wait for a read under way.
+func (g *gate) failure() *outbound.Failure {
 	if g == nil {
 		return nil
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.err
+	return g.failed.Load()
 }
+
+// waits reports whether the client's next bytes are awaited.
+func (g *gate) waits() bool { return g != nil && g.reading.Load() }
 
 // close shuts the gate and waits for a read under way, which closing the body ends.
 func (g *gate) close() {

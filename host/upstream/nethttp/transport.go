@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/upstream/outbound"
@@ -37,18 +36,10 @@ type Options struct {
 
 // Transport sends requests to one target. It is safe for concurrent use.
 type Transport struct {
-	o      Options
-	http   *http.Transport
-	flight atomic.Int64
-
-	mu      sync.Mutex // guards what follows
-	closing bool
-	cutting bool
-	cuts    map[*trip]struct{}               // requests in flight
-	conns   map[*conn]struct{}               // open connections
-	dials   map[*context.CancelFunc]struct{} // under way
-	drained chan struct{}                    // closed when closing and no request is in flight
-	closed  chan struct{}                    // closed when closing and nothing at all is left
+	o     Options
+	http  *http.Transport
+	trips *outbound.Tracker[*trip] // requests in flight
+	conns *outbound.Tracker[*conn] // open connections, and those being dialled
 }
 
 // New returns a Transport.
@@ -56,8 +47,7 @@ func New(o Options) *Transport {
 	if o.MaxHeaderFields == 0 {
 		o.MaxHeaderFields = 1000
 	}
-	t := &Transport{o: o, cuts: map[*trip]struct{}{}, conns: map[*conn]struct{}{}, dials: map[*context.CancelFunc]struct{}{},
-		drained: make(chan struct{}), closed: make(chan struct{})}
+	t := &Transport{o: o, trips: outbound.NewTracker[*trip](), conns: outbound.NewTracker[*conn]()}
 	var protocols http.Protocols
 	var config *tls.Config
 	if o.Dialer.Target.TLS {
@@ -83,35 +73,25 @@ func New(o Options) *Transport {
 }
 
 // InFlight returns how many requests are under way, reply bodies included.
-func (t *Transport) InFlight() int { return int(t.flight.Load()) }
+func (t *Transport) InFlight() int { return t.trips.Len() }
 
 // dial makes a connection that Close knows of. net/http dials on goroutines of its own, which may outlive the request.
 func (t *Transport) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	t.mu.Lock()
-	if t.closing {
-		t.mu.Unlock()
+	c := &conn{t: t, cancel: cancel}
+	if !t.conns.Add(c) {
 		return nil, errClosed
 	}
-	t.dials[&cancel] = struct{}{}
-	t.mu.Unlock()
-
 	nc, err := t.o.Dialer.Dial(ctx, nil)
-
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.dials, &cancel)
-	defer t.settle()
+	if err == nil && !c.open(nc) {
+		nc.Close()
+		err = errClosed
+	}
 	if err != nil {
+		t.conns.Remove(c)
 		return nil, &dialError{err}
 	}
-	if t.cutting {
-		nc.Close()
-		return nil, errClosed
-	}
-	c := &conn{Conn: nc, t: t}
-	t.conns[c] = struct{}{}
 	return c, nil
 }
 
@@ -125,96 +105,61 @@ var errClosed = errors.New("upstream is closed")
 // A conn tells the transport when it is closed.
 type conn struct {
 	net.Conn
-	t *Transport
+	t      *Transport
+	cancel context.CancelFunc // of the dial
+
+	mu   sync.Mutex // guards what follows
+	up   bool       // Conn is there
+	shut bool
+}
+
+// open makes c the connection nc; false when it is to be none any more.
+func (c *conn) open(nc net.Conn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.shut {
+		return false
+	}
+	c.Conn, c.up = nc, true
+	return true
+}
+
+// cut ends the dial, or closes the socket, which net/http notices.
+func (c *conn) cut() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.shut = true
+	if c.cancel(); c.up {
+		c.Conn.Close()
+	}
 }
 
 // Close closes the connection.
 func (c *conn) Close() error {
 	err := c.Conn.Close()
-	c.t.mu.Lock()
-	defer c.t.mu.Unlock()
-	delete(c.t.conns, c)
-	c.t.settle()
+	c.t.conns.Remove(c)
 	return err
-}
-
-// settle, with mu held, says so when a closing transport is empty.
-func (t *Transport) settle() {
-	if !t.closing || len(t.cuts) > 0 {
-		return
-	}
-	done(t.drained)
-	if len(t.conns) == 0 && len(t.dials) == 0 {
-		done(t.closed)
-	}
-}
-
-func done(c chan struct{}) {
-	select {
-	case <-c:
-	default:
-		close(c)
-	}
-}
-
-// enter counts a request in; false when the transport is closed.
-func (t *Transport) enter(r *trip) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.closing {
-		return false
-	}
-	t.cuts[r] = struct{}{}
-	t.flight.Add(1)
-	return true
-}
-
-// leave counts it out.
-func (t *Transport) leave(r *trip) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if _, in := t.cuts[r]; in {
-		delete(t.cuts, r)
-		t.flight.Add(-1)
-		t.settle()
-	}
 }
 
 // Close refuses new requests, waits for those in flight until ctx ends, then cuts them, and closes every connection;
 // the error is ctx's when requests were cut.
 func (t *Transport) Close(ctx context.Context) error {
-	t.mu.Lock()
-	t.closing = true
-	t.settle()
-	t.mu.Unlock()
+	drained := t.trips.Close()
 	t.http.CloseIdleConnections()
 
 	var err error
 	select {
-	case <-t.drained:
+	case <-drained:
 	case <-ctx.Done():
 		err = fmt.Errorf("upstream %s: requests cut while draining: %w", t.o.Dialer.Target.Name, context.Cause(ctx))
 	}
-	t.mu.Lock()
-	t.cutting = true
-	for r := range t.cuts {
-		r.cancel(errClosed)
-	}
-	for cancel := range t.dials {
-		(*cancel)()
-	}
-	open := make([]*conn, 0, len(t.conns))
-	for c := range t.conns {
-		open = append(open, c)
-	}
-	t.mu.Unlock()
+	t.trips.Each(func(r *trip) { r.cancel(errClosed) })
+	closed := t.conns.Close()
 	t.http.CloseIdleConnections()
-	for _, c := range open {
-		c.Conn.Close() // net/http notices, and closes c
-	}
+	t.conns.Each((*conn).cut)
 	if err == nil {
 		select {
-		case <-t.closed:
+		case <-closed:
 		case <-ctx.Done():
 		}
 	}

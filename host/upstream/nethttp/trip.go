@@ -20,7 +20,10 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
-var errShut = errors.New("request has ended")
+var (
+	errShut  = errors.New("request has ended")
+	errTotal = fmt.Errorf("request and reply took too long: %w", os.ErrDeadlineExceeded)
+)
 
 // A trip is one request and its reply.
 type trip struct {
@@ -50,6 +53,7 @@ func (t *Transport) RoundTrip(call *outbound.Call) error {
 	if r.used.Load() && errors.As(err, &failure) && failure.Kind == outbound.Reset &&
 		call.Whole && outbound.Idempotent(call.Flow.X.Request().Method()) {
 		_, err = t.try(call)
+		err = outbound.SentBefore(err, true)
 	}
 	return err
 }
@@ -58,10 +62,10 @@ func (t *Transport) try(call *outbound.Call) (*trip, error) {
 	r := &trip{t: t, client: call.Ctx, stop: func() {}}
 	ctx := call.Ctx
 	if !call.Deadline.IsZero() {
-		ctx, r.stop = context.WithDeadlineCause(ctx, call.Deadline, fmt.Errorf("request and reply took too long: %w", os.ErrDeadlineExceeded))
+		ctx, r.stop = context.WithDeadlineCause(ctx, call.Deadline, errTotal)
 	}
 	r.ctx, r.cancel = context.WithCancelCause(ctx)
-	if !t.enter(r) {
+	if !t.trips.Add(r) {
 		r.cancel(nil)
 		r.stop()
 		return r, &outbound.Failure{Kind: outbound.Closed, Err: errClosed}
@@ -187,7 +191,7 @@ func (r *trip) end() {
 	r.cancel(nil)
 	r.stop()
 	r.gate.close()
-	r.t.leave(r)
+	r.t.trips.Remove(r)
 }
 
 // why returns the reason for err: that of our own cancelling when there was one.
@@ -196,7 +200,11 @@ func (r *trip) why(err error) error {
 		return bad
 	}
 	if r.ctx.Err() != nil {
-		if cause := context.Cause(r.ctx); !errors.Is(err, cause) {
+		cause := context.Cause(r.ctx)
+		if cause == errTotal && r.gate.waits() { //nolint:errorlint // as it was given
+			return outbound.SlowClient()
+		}
+		if !errors.Is(err, cause) {
 			return fmt.Errorf("%w: %w", cause, err)
 		}
 	}

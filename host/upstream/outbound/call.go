@@ -149,13 +149,21 @@ func WantsTrailers(h *sdk.Header) bool {
 	return false
 }
 
-// TrailerAllowed reports whether a trailer field may be forwarded: no framing, routing or connection field may
-// (RFC 9110 §6.5.1).
+// TrailerAllowed reports whether a trailer field may be forwarded. Those that decide about framing, routing, content,
+// conditions, authentication or who asks may not (RFC 9110 §6.5.1): whoever merges trailers into the header would take
+// them for what was checked before they came.
 func TrailerAllowed(name string) bool {
-	switch {
-	case sdk.EqualFold(name, "Content-Length"), sdk.EqualFold(name, "Host"), sdk.EqualFold(name, "Content-Encoding"),
-		sdk.EqualFold(name, "Content-Type"), sdk.EqualFold(name, "Content-Range"), flow.HopByHop(name):
+	if flow.HopByHop(name) || len(name) > 2 && sdk.EqualFold(name[:3], "If-") {
 		return false
+	}
+	for _, refused := range [...]string{
+		"Content-Length", "Content-Encoding", "Content-Type", "Content-Range", "Host", "Forwarded", "X-Forwarded-For",
+		"X-Forwarded-Host", "X-Forwarded-Proto", "Authorization", "WWW-Authenticate", "Cookie", "Set-Cookie", "Expect",
+		"Range", "Max-Forwards", "Cache-Control", "Pragma", "Location", "Date", "Age", "Expires", "Retry-After", "Vary",
+	} {
+		if len(name) == len(refused) && sdk.EqualFold(name, refused) {
+			return false
+		}
 	}
 	return true
 }

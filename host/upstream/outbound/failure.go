@@ -3,8 +3,11 @@ package outbound
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
+
+	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
 // Kind says what kind of failure ended an attempt.
@@ -35,6 +38,22 @@ func (f *Failure) Error() string { return f.Err.Error() }
 
 // Unwrap returns the cause.
 func (f *Failure) Unwrap() error { return f.Err }
+
+// SlowClient returns the failure of a request that ran out of time while its client was sending the body.
+func SlowClient() *Failure {
+	return &Failure{Kind: Client, Sent: true, Err: &sdk.Error{
+		Status: 408, Message: "The request took too long to arrive", Err: fmt.Errorf("request body: %w", os.ErrDeadlineExceeded),
+	}}
+}
+
+// SentBefore returns err as that of a request that was sent before, if it was: its failure says so.
+func SentBefore(err error, before bool) error {
+	var f *Failure
+	if before && errors.As(err, &f) {
+		f.Sent = true
+	}
+	return err
+}
 
 // Blame reports whether the failure speaks against the target.
 func (f *Failure) Blame() bool { return f.Kind <= Garbage }

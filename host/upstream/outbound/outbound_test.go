@@ -67,3 +67,17 @@ func TestFields(t *testing.T) {
 		t.Error("Grpc-Status may not be a trailer")
 	}
 }
+
+func TestTrailerAllowed(t *testing.T) {
+	for _, name := range []string{"grpc-status", "Grpc-Message", "X-Sum", "Digest", "Server-Timing", "ETag", "If"} {
+		if !TrailerAllowed(name) {
+			t.Errorf("%s is refused", name)
+		}
+	}
+	for _, name := range []string{"transfer-encoding", "Content-Length", "host", "Connection", "authorization", "Cookie", "set-cookie",
+		"X-Forwarded-For", "forwarded", "If-Match", "if-none-match", "Expect", "Range", "TE", "Trailer", "Content-Type", "Upgrade"} {
+		if TrailerAllowed(name) {
+			t.Errorf("%s is let through", name)
+		}
+	}
+}
