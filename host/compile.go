@@ -266,6 +266,9 @@ func (c *compiler) step(h sdk.Hook, run []placed) step {
 		}))
 	}
 	s.name = strings.Join(names, "+")
+	if one, ok := h.(checked); ok {
+		c.r.checks = append(c.r.checks, one.Check)
+	}
 	events, r := c.events, c.r
 	call := policy.Call{
 		Name: s.name, Phase: s.phase, Policy: first.policy, MaxBody: c.maxBody(), Budget: c.d.Budget,

@@ -31,6 +31,7 @@ type Route struct {
 	handlers map[string][]handler // by event type
 	stats    *observe.Route
 
+	checks    []func() error // of hooks, when their servers are known
 	upstreams []func(context.Context) error
 	closers   []func(context.Context) error // of the rest, in the order of opening
 

@@ -45,6 +45,10 @@ type Opener interface {
 // comparable, are fed together. A server of another identity, though of the same name, is another: it may have moved.
 type identified interface{ Identity() any }
 
+// A checked hook can say what keeps it from ever being called, once its server is known, such as a configuration that its
+// plugin does not take: then the definition is refused.
+type checked interface{ Check() error }
+
 // A protocol is a hook that knows which protocol carries it: "tyk", "native", or "" when that is not known yet. A
 // failure's status depends on it.
 type protocol interface{ Protocol() string }

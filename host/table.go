@@ -2,8 +2,10 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
@@ -31,7 +33,6 @@ func (g *Gateway) Load(ctx context.Context, set config.Set, open Opener, fresh b
 	}
 	b := newBuilder(g, open, fresh)
 	b.build(ctx, &set)
-	settle(ctx, b.opened)
 	left := b.left()
 	g.table.Store(b.next)
 	serving, refused := b.next.counts()
@@ -56,6 +57,7 @@ type builder struct {
 	next     *Table
 	places   map[string]bool // host and listen path, taken
 	opened   []Server
+	compiled []*Route
 	refusals []Refusal
 }
 
@@ -86,6 +88,15 @@ func (b *builder) build(ctx context.Context, set *config.Set) {
 			failed = append(failed, func() { b.keep(d.ID, d.Source.File, d.Listen, err) })
 		}
 	}
+	settle(ctx, b.opened)
+	for _, r := range b.compiled {
+		if err := r.check(); err != nil {
+			d := r.definition
+			err = fmt.Errorf("%s: api %s: %w", d.Source.File, d.ID, errors.Join(err, r.retire(ctx)))
+			b.remove(r)
+			failed = append(failed, func() { b.keep(d.ID, d.Source.File, d.Listen, err) })
+		}
+	}
 	for _, f := range failed {
 		f()
 	}
@@ -105,8 +116,19 @@ func (b *builder) place(ctx context.Context, d *config.Definition) error {
 	r, err := compile(ctx, &b.g.options, watched{b.open, &b.opened}, b.g.events, d)
 	if err == nil {
 		b.add(r)
+		b.compiled = append(b.compiled, r)
 	}
 	return err
+}
+
+// check says what keeps a hook of the route from being called, as far as the servers are known.
+func (r *Route) check() error {
+	for _, check := range r.checks {
+		if err := check(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // keep goes on with the route that a definition had, or refuses its place. One that has no place of its own is kept to be
@@ -131,6 +153,11 @@ func (b *builder) keep(id, file string, l config.Listen, why error) {
 func (b *builder) add(r *Route) {
 	b.places[r.listen.Host+r.listen.Path] = true
 	b.next.routes = append(b.next.routes, r)
+}
+
+func (b *builder) remove(r *Route) {
+	delete(b.places, r.listen.Host+r.listen.Path)
+	b.next.routes = slices.DeleteFunc(b.next.routes, func(one *Route) bool { return one == r })
 }
 
 func (b *builder) taken(r *Route) bool { return b.places[r.listen.Host+r.listen.Path] }
