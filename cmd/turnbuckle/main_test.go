@@ -15,7 +15,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"turnbuckle": main,
 		"upstream":   program(runUpstream),
-		"tykplugin":  program(runTykPlugin),
+		"tykplugin":  func() { exit(runTykPlugin(os.Args[1:])) },
 		"plugin":     runNativePlugin,
 		"hostile":    program(runHostile),
 	})
@@ -30,10 +30,15 @@ func program(run func(args []string) error) func() {
 			<-told
 			os.Exit(0)
 		}()
-		if err := run(os.Args[1:]); err != nil {
-			_, _ = os.Stderr.WriteString(os.Args[0] + ": " + err.Error() + "\n")
-			os.Exit(1)
-		}
+		exit(run(os.Args[1:]))
+	}
+}
+
+// exit ends a program as its error says.
+func exit(err error) {
+	if err != nil {
+		_, _ = os.Stderr.WriteString(os.Args[0] + ": " + err.Error() + "\n")
+		os.Exit(1)
 	}
 }
 

@@ -28,6 +28,7 @@ func runNativePlugin() {
 			{Name: "Edit", Phase: sdk.Post, Hook: sdk.HookFunc(p.edit), Needs: sdk.Needs{Fields: sdk.NeedDefault | sdk.NeedBody}},
 			{Name: "Reply", Phase: sdk.ResponsePhase, Hook: sdk.HookFunc(p.reply), Needs: sdk.Needs{Fields: sdk.NeedDefault | sdk.NeedResponseBody}},
 			{Name: "Decide", Hook: sdk.HookFunc(p.decide)},
+			{Name: "Trace", Hook: sdk.HookFunc(p.trace)},
 			{Name: "Hold", Hook: sdk.HookFunc(p.hold)},
 		},
 		Observers: []sdk.ObserverSpec{{Name: "Watch", Observer: sdk.ObserverFunc(p.watch)}},
@@ -50,6 +51,16 @@ func (p *nativePlugin) trail(_ context.Context, x *sdk.Exchange) error {
 	if s := x.Session(); s != nil {
 		h.Set("X-Alias", s.Alias)
 	}
+	return nil
+}
+
+// trace tells the trace context that came with the call.
+func (p *nativePlugin) trace(_ context.Context, x *sdk.Exchange) error {
+	h := x.Request().Header()
+	if x.Phase() == sdk.ResponsePhase {
+		h = x.Response().Header()
+	}
+	h.Set("X-Trace-"+x.Phase().String(), x.Trace().Parent)
 	return nil
 }
 

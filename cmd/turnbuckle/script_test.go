@@ -61,7 +61,7 @@ type scriptCommand = func(ts *testscript.TestScript, neg bool, args []string)
 
 func scriptCommands() map[string]scriptCommand {
 	return map[string]scriptCommand{
-		"start": cmdStart, "serve": cmdServe, "end": cmdEnd, "crash": cmdCrash, "signal": cmdSignal, "log": cmdLog,
+		"start": cmdStart, "serve": cmdServe, "end": cmdEnd, "crash": cmdCrash, "signal": cmdSignal, "log": cmdLog, "holds": cmdHolds,
 		"fill": cmdFill, "replace": cmdReplace, "closedport": cmdClosedPort,
 		"http": cmdHTTP, "until": cmdUntil, "begin": cmdBegin, "finish": cmdFinish, "raw": cmdRaw,
 	}
@@ -168,6 +168,20 @@ func cmdLog(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	_, err := p.Await(args[1])
 	ts.Check(err)
+}
+
+// cmdHolds: holds FILE REGEXP waits until a file that another process writes holds it.
+func cmdHolds(ts *testscript.TestScript, neg bool, args []string) {
+	no(ts, neg, args, 2, "holds FILE REGEXP")
+	re, err := regexp.Compile("(?m)" + args[1])
+	ts.Check(err)
+	var data []byte
+	if !processtest.Poll(func() bool {
+		data, err = os.ReadFile(ts.MkAbs(args[0]))
+		return err == nil && re.Match(data)
+	}) {
+		ts.Fatalf("%s does not hold %q: %v\n%s", args[0], args[1], err, data)
+	}
 }
 
 // cmdFill: fill FILE... replaces ${NAME} in files by the script's variables.

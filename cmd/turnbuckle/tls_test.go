@@ -86,6 +86,22 @@ func TestTLS(t *testing.T) {
 	}
 }
 
+// TestControlListenerTLS: the control listener takes up new certificates too, and tells of the gateway meanwhile.
+func TestControlListenerTLS(t *testing.T) {
+	t.Parallel()
+	dir := folder(t, map[string]string{"apis/a.yaml": "listen: {path: /a}\nupstream: {url: \"http://127.0.0.1:1\"}\n"}, nil)
+	writeCert(t, dir, 1)
+	g := startGateway(t, dir, []string{"TURNBUCKLE_ADMIN_TLS_CERT=cert.pem", "TURNBUCKLE_ADMIN_TLS_KEY=key.pem"})
+	if got := serial(t, g.process.admin); got != 1 {
+		t.Errorf("got certificate %d, want 1", got)
+	}
+	writeCert(t, dir, 2)
+	until(t, "the new certificate", func() bool { return serial(t, g.process.admin) == 2 })
+	if got := ask(t, "-H", "Authorization: Bearer "+secret, "https://"+g.process.admin+"/v1/routes"); statusOf(got) != "200" {
+		t.Errorf("got %s", got)
+	}
+}
+
 func serial(t *testing.T, address string) int64 {
 	t.Helper()
 	c, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true})

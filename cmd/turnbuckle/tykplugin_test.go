@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"google.golang.org/grpc"
 
@@ -32,6 +34,12 @@ func runTykPlugin(args []string) error {
 	}
 	s := grpc.NewServer()
 	coprocess.RegisterDispatcherServer(s, &tykPlugin{name: *name})
+	told := make(chan os.Signal, 1)
+	signal.Notify(told, syscall.SIGTERM)
+	go func() { // as an author does who means well: what is under way ends
+		<-told
+		s.GracefulStop()
+	}()
 	fmt.Println("listening on", l.Addr())
 	return s.Serve(l)
 }
