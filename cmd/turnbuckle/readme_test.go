@@ -1,0 +1,51 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestReadmeDefinitions: the definitions that the READMEs tell new users to write are accepted, the one for a plugin
+// folder together with that folder and its schema.
+func TestReadmeDefinitions(t *testing.T) {
+	t.Parallel()
+	doorman := repositoryFile(t, "examples/go-grpc/plugin.yaml")
+	for _, test := range []struct {
+		file, block string
+		plugins     map[string]string
+	}{
+		{"README.md", `(?s)> apis/shop\.yaml <<'YAML'\n(.*?)YAML\n`, nil},
+		{"examples/go-grpc/README.md", "(?s)```yaml\n(.*?)```\n", map[string]string{"plugins.d/doorman/plugin.yaml": doorman}},
+	} {
+		t.Run(test.file, func(t *testing.T) {
+			m := regexp.MustCompile(test.block).FindStringSubmatch(repositoryFile(t, test.file))
+			if m == nil {
+				t.Fatalf("%s has no definition any more", test.file)
+			}
+			files := map[string]string{"apis/shop.yaml": m[1]}
+			for name, text := range test.plugins {
+				files[name] = text
+			}
+			p, err := spawn(folder(t, files, nil), environment(), "turnbuckle", "turnbuckle", "check", "--plugin-server", "unix:/tmp/turnbuckle-doorman.sock")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := p.Wait(); err != nil || p.Stdout.String() != "1 APIs can be served, 0 are refused\n" {
+				t.Errorf("%v: %s", err, p.Stdout)
+			}
+		})
+	}
+}
+
+// repositoryFile reads a file by its path from the root of the repository.
+func repositoryFile(t *testing.T, name string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("..", "..", filepath.FromSlash(name)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.ReplaceAll(string(data), "\r\n", "\n")
+}
