@@ -1,0 +1,145 @@
+package identity
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/turnbuckle-gateway/turnbuckle/host/store"
+	"github.com/turnbuckle-gateway/turnbuckle/host/store/bolt"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk"
+)
+
+// benchKeys makes n keys in a store of its own and returns their tokens.
+func benchKeys(b *testing.B, n int, options Options) (*Keys, []string) {
+	b.Helper()
+	s, err := bolt.Open(context.Background(), b.TempDir(), bolt.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	policies := OpenPolicies(s)
+	k, err := Open(context.Background(), s, policies, options)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := k.Close(context.Background()); err != nil {
+			b.Error(err)
+		}
+		policies.Close()
+		if err := s.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	tokens := make([]string, n)
+	var writes []store.Write
+	for i := range tokens {
+		tokens[i] = k.Token("default", fmt.Sprintf("%032x", i))
+		writes = append(writes, store.Write{Key: keyPrefix + k.ID(tokens[i]), Entry: store.Entry{Value: []byte(plainSession)}})
+		if len(writes) == 1000 || i == n-1 {
+			if err := s.Apply(context.Background(), writes...); err != nil {
+				b.Fatal(err)
+			}
+			writes = writes[:0]
+		}
+	}
+	return k, tokens
+}
+
+// BenchmarkLookup draws keys at random; with 1,000 all are in memory, with 1,000,000 few are unless there is room.
+func BenchmarkLookup(b *testing.B) {
+	for _, test := range []struct {
+		name    string
+		keys    int
+		options Options
+	}{
+		{"1000", 1000, Options{}},
+		{"1000000", 1_000_000, Options{}},
+		{"1000000_cached", 1_000_000, Options{Cached: 1 << 20, CachedBytes: 16 << 30}},
+	} {
+		b.Run(test.name, func(b *testing.B) {
+			k, tokens := benchKeys(b, test.keys, test.options)
+			warm := tokens
+			if test.options.Cached == 0 {
+				warm = tokens[:min(len(tokens), 200_000)]
+			}
+			var before, after runtime.MemStats
+			runtime.GC()
+			runtime.ReadMemStats(&before)
+			for _, token := range warm {
+				if _, err := k.Lookup(b.Context(), "default", token); err != nil {
+					b.Fatal(err)
+				}
+			}
+			runtime.GC()
+			runtime.ReadMemStats(&after)
+			var seed atomic.Uint64
+			b.ReportAllocs()
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				ctx, draw := b.Context(), rand.New(rand.NewPCG(seed.Add(1), 0))
+				for pb.Next() {
+					if _, err := k.Lookup(ctx, "default", tokens[draw.IntN(len(tokens))]); err != nil {
+						b.Error(err)
+					}
+				}
+			})
+			b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/(1<<20), "MiB")
+		})
+	}
+}
+
+func BenchmarkLookupOneKey(b *testing.B) {
+	k, tokens := benchKeys(b, 1, Options{})
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, err := k.Lookup(b.Context(), "default", tokens[0]); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+}
+
+func BenchmarkAdopt(b *testing.B) {
+	k, _ := benchKeys(b, 0, Options{})
+	hook := &sdk.Session{
+		Rate: 10, Per: 1, Alias: "anna", Tags: []string{"a"}, Metadata: map[string]string{"token": "t-1", "plan": "gold"},
+		AccessRights: map[string]sdk.AccessDefinition{"a": {APIID: "a", Versions: []string{"Default"}}},
+	}
+	for _, test := range []struct {
+		name   string
+		store  bool
+		change bool
+	}{{"same", true, false}, {"changed", true, true}, {"not stored", false, false}} {
+		b.Run(test.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if test.change {
+					hook.LastUpdated = time.Now().String()
+				}
+				if _, err := k.Adopt(b.Context(), Adoption{Org: "default", Token: "t-1", Hook: hook, Store: test.store}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkLimits(b *testing.B) {
+	k, tokens := benchKeys(b, 1, Options{})
+	c, err := k.Lookup(b.Context(), "default", tokens[0])
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if c.Limits("orders").Rate != 100 {
+			b.Fatal("no rate")
+		}
+	}
+}

@@ -1,0 +1,229 @@
+package identity
+
+import (
+	"hash/maphash"
+	"sync"
+	"sync/atomic"
+)
+
+// A record is what is known of one key id. It holds as long as it is not dead, and as the policies are those it was
+// made with.
+type record struct {
+	id         string
+	stored     *Session // as it is in the store, or will be when it has been written; policies not applied
+	base       *Caller  // by id, without a token
+	sum        uint64   // of the bytes in the store
+	ends       int64    // unix milliseconds when the store forgets it; 0 never
+	generation uint64   // of the policies
+	weight     int64    // bytes, estimated
+
+	given atomic.Pointer[given] // what it was adopted from
+	dead  atomic.Bool           // changed, or no longer in the cache, where a change would reach it
+	used  atomic.Bool           // since the clock last came by
+}
+
+// An entry is a name that leads to a record. Every cached record has one of kind byID; when that goes, the record is
+// dead, and with it every other name.
+type entry struct {
+	kind      kind
+	org, name string
+	record    *record
+	caller    *Caller
+}
+
+type kind uint8
+
+const (
+	byToken kind = iota
+	byID
+	byCertificate
+)
+
+const (
+	ways  = 8   // entries that share a place
+	notes = 256 // counters of changes
+)
+
+// cache finds entries by name. Reading takes no lock and writes nothing but a mark that is mostly set; every name has
+// one place, of eight entries, which a clock hand clears when it is full.
+type cache struct {
+	seed   maphash.Seed
+	places []place
+	mask   uint64
+	room   int64 // bytes
+	weight atomic.Int64
+	hand   atomic.Uint64 // the next place to clear when there is no room
+	// changed counts changes of ids, each counter those of many. A read notes its counter before it asks the store; a
+	// record is kept only while the counter is the same.
+	changed [notes]atomic.Uint64
+}
+
+type place struct {
+	tags    [ways]atomic.Uint64 // hash of the entry, a hint
+	entries [ways]atomic.Pointer[entry]
+	mu      sync.Mutex
+	hand    uint8
+}
+
+// newCache has room for so many records, each with two names, and for about so many bytes.
+func newCache(records int, room int64) *cache {
+	places := 1
+	for places*ways < 4*records { // half full: few places overflow
+		places *= 2
+	}
+	return &cache{seed: maphash.MakeSeed(), places: make([]place, places), mask: uint64(places - 1), room: room}
+}
+
+func (c *cache) hash(k kind, org, name string) uint64 {
+	const odd = 0x9e3779b97f4a7c15
+	h := maphash.String(c.seed, name) + uint64(k)*odd
+	if org != "" {
+		h ^= maphash.String(c.seed, org) * odd
+	}
+	return h | 1 // 0 is an empty slot
+}
+
+// get compares names as they are, not in constant time: who does not know the seed cannot make two names with one tag,
+// so a guess learns nothing about a token that is there.
+func (c *cache) get(k kind, org, name string) *entry {
+	h := c.hash(k, org, name)
+	p := &c.places[(h>>32)&c.mask]
+	for i := range p.tags {
+		if p.tags[i].Load() != h {
+			continue
+		}
+		if e := p.entries[i].Load(); e != nil && e.kind == k && e.name == name && e.org == org {
+			return e
+		}
+	}
+	return nil
+}
+
+// note returns the state of an id's changes, for put.
+func (c *cache) note(id string) uint64 { return c.changed[c.counter(id)].Load() }
+
+func (c *cache) counter(id string) uint64 { return maphash.String(c.seed, id) % notes }
+
+// putRecord keeps the record unless its id changed since the note was taken, and reports whether it did.
+func (c *cache) putRecord(r *record, note uint64) bool {
+	e := &entry{kind: byID, name: r.id, record: r, caller: r.base}
+	h := c.hash(byID, "", r.id)
+	p := &c.places[(h>>32)&c.mask]
+	p.mu.Lock()
+	if c.note(r.id) != note {
+		p.mu.Unlock()
+		r.dead.Store(true)
+		return false
+	}
+	c.store(p, h, e)
+	p.mu.Unlock()
+	c.shrink()
+	return true
+}
+
+// putName keeps another name of a record.
+func (c *cache) putName(e *entry) {
+	h := c.hash(e.kind, e.org, e.name)
+	p := &c.places[(h>>32)&c.mask]
+	p.mu.Lock()
+	c.store(p, h, e)
+	p.mu.Unlock()
+}
+
+// store needs p's lock.
+func (c *cache) store(p *place, h uint64, e *entry) {
+	slot := -1
+	for i := range p.entries {
+		old := p.entries[i].Load()
+		switch {
+		case old == nil, old.record.dead.Load():
+			slot = i
+			continue
+		case p.tags[i].Load() != h || old.kind != e.kind || old.name != e.name || old.org != e.org:
+			continue
+		}
+		slot = i
+		break
+	}
+	if slot < 0 {
+		slot = c.victim(p)
+	}
+	c.remove(p, slot)
+	if e.kind == byID {
+		c.weight.Add(e.record.weight)
+	}
+	p.entries[slot].Store(e)
+	p.tags[slot].Store(h)
+}
+
+// victim is the next slot that was not used since the hand last came by. It needs p's lock.
+func (c *cache) victim(p *place) int {
+	for range 2 * ways {
+		i := int(p.hand)
+		p.hand = (p.hand + 1) % ways
+		if e := p.entries[i].Load(); e == nil || !e.record.used.Swap(false) {
+			return i
+		}
+	}
+	return int(p.hand)
+}
+
+// remove needs p's lock.
+func (c *cache) remove(p *place, i int) {
+	e := p.entries[i].Load()
+	if e == nil {
+		return
+	}
+	p.tags[i].Store(0)
+	p.entries[i].Store(nil)
+	if e.kind == byID {
+		e.record.dead.Store(true)
+		c.weight.Add(-e.record.weight)
+	}
+}
+
+// forget makes the record of an id dead, and voids the notes of reads under way.
+func (c *cache) forget(id string) {
+	c.changed[c.counter(id)].Add(1)
+	c.forgetName(byID, "", id)
+}
+
+func (c *cache) forgetName(k kind, org, name string) {
+	h := c.hash(k, org, name)
+	p := &c.places[(h>>32)&c.mask]
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range p.entries {
+		if e := p.entries[i].Load(); e != nil && e.kind == k && e.name == name && e.org == org {
+			c.remove(p, i)
+		}
+	}
+}
+
+// forgetAll empties the cache.
+func (c *cache) forgetAll() {
+	for i := range c.changed {
+		c.changed[i].Add(1)
+	}
+	for i := range c.places {
+		p := &c.places[i]
+		p.mu.Lock()
+		for slot := range p.entries {
+			c.remove(p, slot)
+		}
+		p.mu.Unlock()
+	}
+}
+
+// shrink clears places until what is kept has room again.
+func (c *cache) shrink() {
+	for range len(c.places) {
+		if c.weight.Load() <= c.room {
+			return
+		}
+		p := &c.places[c.hand.Add(1)&c.mask]
+		p.mu.Lock()
+		c.remove(p, c.victim(p))
+		p.mu.Unlock()
+	}
+}

@@ -1,0 +1,246 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/turnbuckle-gateway/turnbuckle/host/identity/keyid"
+	"github.com/turnbuckle-gateway/turnbuckle/host/store"
+)
+
+// Lookup returns who a token of an organisation belongs to. A session of another organisation is unknown. Errors are
+// ErrUnknown, ErrPolicy, store.ErrUnavailable and a context's.
+//
+// A name that is no secret finds its key as well: the user name of basic auth, the key id of an HMAC signature. Who takes
+// the token alone as proof refuses sessions with a password (Session.BasicAuth).
+func (k *Keys) Lookup(ctx context.Context, org, token string) (*Caller, error) {
+	if e := k.cache.get(byToken, org, token); e != nil && k.live(e.record) {
+		return e.caller, nil
+	}
+	if len(token) < k.options.MinToken || len(token) > maxToken {
+		return nil, ErrUnknown
+	}
+	r, err := k.find(ctx, k.candidates(org, token), func(s *Session) bool { return s.OrgID == org })
+	if err != nil {
+		return nil, err
+	}
+	return k.name(r, byToken, org, token), nil
+}
+
+// LookupID returns who is stored under an id, of whatever organisation.
+func (k *Keys) LookupID(ctx context.Context, id string) (*Caller, error) {
+	if r := k.cached(id); r != nil {
+		return r.base, nil
+	}
+	if id == "" || len(keyPrefix)+len(id) > store.MaxKey {
+		return nil, ErrUnknown
+	}
+	r, err := k.find(ctx, []string{id}, anyone)
+	if err != nil {
+		return nil, err
+	}
+	return r.base, nil
+}
+
+func anyone(*Session) bool { return true }
+
+// ByCertificate returns the caller whose session is bound to a client certificate by its fingerprint, the lower-case hex
+// of its SHA-256. Errors are Lookup's.
+func (k *Keys) ByCertificate(ctx context.Context, org, fingerprint string) (*Caller, error) {
+	if e := k.cache.get(byCertificate, org, fingerprint); e != nil && k.live(e.record) {
+		return e.caller, nil
+	}
+	key := certificateKey(org, fingerprint)
+	if fingerprint == "" || len(key) > store.MaxKey {
+		return nil, ErrUnknown
+	}
+	index, err := k.storage.Get(ctx, key)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, ErrUnknown
+	}
+	if err != nil {
+		return nil, fmt.Errorf("key by certificate: %w", err)
+	}
+	bound := func(s *Session) bool { return s.OrgID == org && s.fingerprint() == fingerprint }
+	r, err := k.find(ctx, []string{string(index.Value)}, bound)
+	if err != nil {
+		return nil, err
+	}
+	// Not noted like a record is: an index that changed since leads to a session that has lost its certificate, and is
+	// dead, or to one of two that have it.
+	k.cache.putName(&entry{kind: byCertificate, org: strings.Clone(org), name: strings.Clone(fingerprint), record: r, caller: r.base})
+	return r.base, nil
+}
+
+// fingerprint is that of the certificate the session is bound to. Tyk puts the organisation before it.
+func (s *Session) fingerprint() string {
+	return strings.ToLower(strings.TrimPrefix(s.Certificate, s.OrgID))
+}
+
+func (k *Keys) live(r *record) bool {
+	if r.dead.Load() || r.generation != k.policies.generation.Load() || r.ends != 0 && k.options.Now().UnixMilli() >= r.ends {
+		return false
+	}
+	if !r.used.Load() {
+		r.used.Store(true)
+	}
+	return true
+}
+
+// cached returns the live record of an id, or nil.
+func (k *Keys) cached(id string) *record {
+	if e := k.cache.get(byID, "", id); e != nil && k.live(e.record) {
+		return e.record
+	}
+	return nil
+}
+
+// name returns the record's caller under a name, and keeps it.
+func (k *Keys) name(r *record, as kind, org, token string) *Caller {
+	token = strings.Clone(token) // it may be a part of a request's memory
+	c := r.base.as(token)
+	if len(token) <= cacheToken {
+		k.cache.putName(&entry{kind: as, org: strings.Clone(org), name: token, record: r, caller: c})
+	}
+	return c
+}
+
+// held is a session as it is in the store, or waits to be.
+type held struct {
+	id      string
+	session *Session
+	sum     uint64 // of its bytes
+	size    int    // of them
+	ends    int64  // unix milliseconds, 0 never
+	note    uint64 // of the cache, from before it was read
+	record  *record
+}
+
+// find returns the record of the first id that has a session which is wanted.
+func (k *Keys) find(ctx context.Context, ids []string, wanted func(*Session) bool) (*record, error) {
+	h, err := k.fetch(ctx, ids, wanted)
+	if err != nil {
+		return nil, err
+	}
+	if h.record != nil {
+		return h.record, nil
+	}
+	return k.keep(ctx, h)
+}
+
+// fetch returns what the first id has that is wanted, from memory or the store, without a look at its policies.
+func (k *Keys) fetch(ctx context.Context, ids []string, wanted func(*Session) bool) (held, error) {
+	for _, id := range ids {
+		if h, ok := k.known(id); ok && wanted(h.session) {
+			return h, nil
+		}
+	}
+	if len(ids) == 0 {
+		return held{}, ErrUnknown
+	}
+	h, err := k.read(ctx, ids[0])
+	switch {
+	case err == nil && wanted(h.session):
+		return h, nil
+	case err != nil && !errors.Is(err, ErrUnknown):
+		return held{}, err
+	case len(ids) == 1:
+		return held{}, ErrUnknown
+	}
+	return k.readMany(ctx, ids[1:], wanted)
+}
+
+// known returns what is in memory: cached, or waiting to be written.
+func (k *Keys) known(id string) (held, bool) {
+	if r := k.cached(id); r != nil {
+		return held{id: r.id, session: r.stored, sum: r.sum, ends: r.ends, record: r}, true
+	}
+	note := k.cache.note(id)
+	w := k.behind.waiting(id)
+	if w == nil || w.ends != 0 && k.options.Now().UnixMilli() >= w.ends {
+		return held{}, false
+	}
+	return held{id: id, session: w.session, sum: w.sum, size: len(w.value), ends: w.ends, note: note}, true
+}
+
+func (k *Keys) read(ctx context.Context, id string) (held, error) {
+	note := k.cache.note(id)
+	e, err := k.storage.Get(ctx, keyPrefix+id)
+	if errors.Is(err, store.ErrNotFound) {
+		return held{}, ErrUnknown
+	}
+	if err != nil {
+		return held{}, fmt.Errorf("read a key: %w", err)
+	}
+	return k.decoded(id, e, note)
+}
+
+func (k *Keys) readMany(ctx context.Context, ids []string, wanted func(*Session) bool) (held, error) {
+	stored, notes := make([]string, len(ids)), make([]uint64, len(ids))
+	for i, id := range ids {
+		stored[i], notes[i] = keyPrefix+id, k.cache.note(id)
+	}
+	entries, err := k.storage.Many(ctx, stored)
+	if err != nil {
+		return held{}, fmt.Errorf("read a key: %w", err)
+	}
+	for i, e := range entries {
+		if e.Value == nil {
+			continue
+		}
+		h, err := k.decoded(ids[i], e, notes[i])
+		if err != nil {
+			return held{}, err
+		}
+		if wanted(h.session) {
+			return h, nil
+		}
+	}
+	return held{}, ErrUnknown
+}
+
+func (k *Keys) decoded(id string, e store.Entry, note uint64) (held, error) {
+	s, err := DecodeSession(e.Value)
+	if err != nil {
+		return held{}, fmt.Errorf("%s in the store: %w", k.public(id), err)
+	}
+	return held{id: id, session: s, sum: k.sum(e.Value), size: len(e.Value), ends: millis(e.Expires), note: note}, nil
+}
+
+func millis(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+// public names a key in an error: by its id where that is a hash, else not, since it is the token.
+func (k *Keys) public(id string) string {
+	if k.options.Hash == keyid.Plain {
+		return "a key"
+	}
+	return "key " + id
+}
+
+// keep applies the policies, and caches what comes of it unless the id changed since the note.
+func (k *Keys) keep(ctx context.Context, h held) (*record, error) {
+	r := &record{
+		id: strings.Clone(h.id), stored: h.session, sum: h.sum, ends: h.ends,
+		generation: k.policies.generation.Load(),
+		weight:     4<<10 + 4*int64(h.size), // estimated, with two names
+	}
+	policies, err := k.policies.find(ctx, h.session.OrgID, h.session)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", k.public(h.id), err)
+	}
+	applied, err := Apply(h.session, policies)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", k.public(h.id), err)
+	}
+	r.base = newCaller("", r.id, applied)
+	k.cache.putRecord(r, h.note)
+	return r, nil
+}
