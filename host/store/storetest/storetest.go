@@ -12,8 +12,8 @@ import (
 
 // Fixture is a store for one test, empty, and what the suite needs around it.
 type Fixture struct {
-	Store store.Store
-	// Peer is the same store as another gateway has it; nil when it can have but one.
+	Store store.Store // its Status is good
+	// Peer is the same store as another gateway has it, its Status good; nil when there can be but one.
 	Peer store.Store
 	// Now is the store's clock.
 	Now func() time.Time
@@ -54,9 +54,6 @@ func Run(t *testing.T, open func(t *testing.T) Fixture) {
 		t.Run(test.name, func(t *testing.T) { test.run(t, open(t)) })
 	}
 }
-
-// awhile is what the suite gives a thing that happens elsewhere.
-const awhile = 5 * time.Second
 
 func deadline(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
