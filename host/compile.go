@@ -54,17 +54,18 @@ func compile(ctx context.Context, o *Options, open Opener, ev *events, d *config
 	if c.r.replies, err = reply.Compile(errs, d.HideGenerator || o.HideGenerator); err != nil {
 		return nil, err
 	}
-	for _, m := range slices.Concat(d.Auth.All, d.Auth.Any) {
-		if m.Kind != config.AuthHook || len(d.Auth.Any) > 1 {
-			return nil, fmt.Errorf("auth method %s: not supported yet", m.Name)
-		}
-	}
 	hooks, err := c.hooks()
 	if err != nil {
 		return nil, err
 	}
+	var auth method
+	if !d.Keyless {
+		if auth, err = c.authentication(); err != nil {
+			return nil, err
+		}
+	}
 	for i := range d.Versions.List {
-		if err := c.variant(&d.Versions.List[i], hooks); err != nil {
+		if err := c.variant(&d.Versions.List[i], auth, hooks); err != nil {
 			return nil, err
 		}
 	}
@@ -76,7 +77,7 @@ type phased map[sdk.Phase][]step
 
 // variant compiles the chain of one version. The order of its request steps is RATIONALE.md's "In which order does a
 // request meet the rules?".
-func (c *compiler) variant(v *config.Version, hooks phased) error {
+func (c *compiler) variant(v *config.Version, auth method, hooks phased) error {
 	all := c.d.RulesFor(v)
 	out := &variant{name: v.Name}
 	var err error
@@ -99,15 +100,19 @@ func (c *compiler) variant(v *config.Version, hooks phased) error {
 	c.r.upstreams = append(c.r.upstreams, out.upstream.Close)
 
 	out.request = slices.Concat(hooks[sdk.Pre], c.admission(sizes))
-	if !c.d.Keyless {
-		if len(hooks[sdk.Auth]) == 0 {
-			return errors.New("nobody would be asked who they are: the definition is not keyless and has no auth hook")
-		}
-		out.request = append(out.request, c.authSteps(hooks[sdk.Auth], hooks[sdk.PostKeyAuth])...)
+	if auth != nil {
+		out.request = append(out.request, c.authSteps(auth, hooks[sdk.PostKeyAuth])...)
+	}
+	bounds, err := c.newLimits(&all)
+	if err != nil {
+		return err
+	}
+	if bounds != nil {
+		out.request = append(out.request, bounds)
 	}
 	if out.headers != nil {
 		out.request = append(out.request, stepFunc(func(st *state) error {
-			out.headers.Request(st.f, st.rest(), nil)
+			out.headers.Request(st.f, st.rest(), st)
 			return nil
 		}))
 	}
@@ -118,7 +123,7 @@ func (c *compiler) variant(v *config.Version, hooks phased) error {
 	if out.headers != nil {
 		out.response = append(out.response, stepFunc(func(st *state) error {
 			x := &st.f.X
-			out.headers.Response(x.Response().Header(), x.Request().Method(), st.rest(), nil)
+			out.headers.Response(x.Response().Header(), x.Request().Method(), st.rest(), st)
 			return nil
 		}))
 	}
@@ -175,11 +180,11 @@ func (c *compiler) hooks() (phased, error) {
 		if err != nil {
 			return nil, err
 		}
-		if c.d.Keyless && (phase == sdk.Auth || phase == sdk.PostKeyAuth) {
-			continue
+		if phase == sdk.Auth || c.d.Keyless && phase == sdk.PostKeyAuth {
+			continue // auth hooks are methods of authentication
 		}
 		var run []placed
-		for _, ref := range c.d.HooksIn(p) {
+		for _, ref := range c.d.Hooks.In(p) {
 			next, err := c.place(ref, phase)
 			if err != nil {
 				return nil, err
@@ -252,7 +257,18 @@ func (c *compiler) steps(run []placed) []step {
 	return steps
 }
 
-func (c *compiler) step(h sdk.Hook, run []placed) step {
+// ownStep makes the step of one of the gateway's own methods of authentication, which has neither hook nor policy.
+func (c *compiler) ownStep(name string) *hookStep {
+	return &hookStep{
+		name: name, server: ownServer, phase: sdk.Auth, tyk: c.d.Dialect == config.DialectTyk,
+		stats: []*observe.Hook{c.o.Metrics.Hook(observe.HookKey{Route: c.d.ID, Phase: sdk.Auth, Server: ownServer, Name: name})},
+	}
+}
+
+// ownServer is what counters and records call the gateway where they name a hook's server.
+const ownServer = "gateway"
+
+func (c *compiler) step(h sdk.Hook, run []placed) *hookStep {
 	first := &run[0]
 	s := &hookStep{
 		server: first.server, phase: first.use.Phase, config: first.use.Config, bare: h,

@@ -128,6 +128,9 @@ func (g *Gateway) Publish(ev sdk.Event) {
 
 // event publishes what happened to the exchange.
 func (st *state) event(kind, message string) {
+	if st.trying > 0 {
+		return // another method may let the caller in
+	}
 	r, x := st.route, &st.f.X
 	ev := sdk.Event{
 		Time: time.Now(), Type: kind, Route: r.info.ID, Org: r.info.Org, RequestID: x.RequestID(), Message: message,

@@ -102,6 +102,7 @@ func (st *state) send() {
 		return
 	}
 	dropHopByHop(h)
+	st.limitHeaders(h)
 	st.begun = true
 	switch status := r.Status(); {
 	case status == 204 || status == 304 || st.method == "HEAD": // whatever a hook made of it, no body follows

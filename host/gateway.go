@@ -20,6 +20,7 @@ import (
 type Options struct {
 	Log       *slog.Logger
 	Metrics   *observe.Metrics
+	Shared    Shared             // required where a definition wants to know who calls, or has limits
 	Replies   *reply.Renderer    // for requests that no definition answers for
 	AccessLog *observe.AccessLog // nil: none
 	Tracer    *observe.Tracer    // nil: no spans
@@ -29,9 +30,11 @@ type Options struct {
 	Hooks         config.Policy       // for hooks that do not say
 	Errors        config.Errors       // templates of APIs that have none
 	HideGenerator bool
-	StrictReady   bool          // refused routes and dead plugin servers make the gateway not ready
-	Dead          func() int    // how many plugin servers take no calls; nil: nobody knows of any
-	Drain         time.Duration // for flows of routes that a reload replaces
+	LimitHeaders  config.LimitHeaders // which X-RateLimit fields replies have
+	PassUnlimited bool                // requests go on, uncounted, while what counts them is away
+	StrictReady   bool                // refused routes and dead plugin servers make the gateway not ready
+	Dead          func() int          // how many plugin servers take no calls; nil: nobody knows of any
+	Drain         time.Duration       // for flows of routes that a reload replaces
 }
 
 // Gateway serves flows. All methods are safe for concurrent use.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/flow"
+	"github.com/turnbuckle-gateway/turnbuckle/host/limit"
 	"github.com/turnbuckle-gateway/turnbuckle/host/observe"
 	"github.com/turnbuckle-gateway/turnbuckle/host/reply"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
@@ -116,6 +117,8 @@ func (u *target) Close(context.Context) error {
 
 // world is an Opener in memory.
 type world struct {
+	callers *Callers
+	limiter limit.Limiter
 	mu      sync.Mutex
 	hooks   map[string]sdk.Hook
 	up      map[string]*target // by definition id
@@ -176,6 +179,35 @@ func (w *world) Server(string) (Server, error) {
 	return server{w}, nil
 }
 func (w *world) Plugin(string, string, []byte) (config.Policy, error) { return config.Policy{}, nil }
+func (w *world) Callers() (*Callers, error) {
+	if w.callers == nil {
+		return nil, errors.New("no callers in this world")
+	}
+	return w.callers, nil
+}
+func (w *world) Limiter() (limit.Limiter, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.limiter == nil {
+		w.limiter = unlimited{}
+	}
+	return w.limiter, nil
+}
+
+// unlimited lets everything pass.
+type unlimited struct{}
+
+func (unlimited) Take(_ context.Context, a *limit.Ask, v *limit.Verdict) error {
+	v.Begin(a)
+	return nil
+}
+func (unlimited) Peek(_ context.Context, a *limit.Ask, v *limit.Verdict) error {
+	v.Begin(a)
+	return nil
+}
+func (unlimited) Reset(context.Context, ...limit.Key) error { return nil }
+func (unlimited) Forget(context.Context, string) error      { return nil }
+
 func (w *world) Upstream(d *config.Definition, _ string) (Upstream, error) {
 	if w.up[d.ID] == nil {
 		w.up[d.ID] = &target{}
@@ -206,7 +238,7 @@ func newGateway(t *testing.T, drain time.Duration) *Gateway {
 		t.Fatal(err)
 	}
 	g := New(context.Background(), Options{
-		Log: slog.New(slog.DiscardHandler), Metrics: observe.NewMetrics(), Replies: replies, Drain: drain,
+		Log: slog.New(slog.DiscardHandler), Metrics: observe.NewMetrics(), Replies: replies, Drain: drain, Shared: newWorld(nil),
 	})
 	t.Cleanup(func() { _ = g.Close(context.Background()) }) // it may be closed already, and have said so
 	return g

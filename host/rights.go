@@ -1,47 +1,81 @@
 package host
 
 import (
-	"regexp"
 	"slices"
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
+	"github.com/turnbuckle-gateway/turnbuckle/host/identity/authn"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
-// authSteps runs the auth hooks, those after them, and the checks of the session that came of it, unless the path is
-// ignored, where post_key_auth hooks run alone. The order is Tyk's: a post_key_auth hook sees keys that have expired.
-func (c *compiler) authSteps(auth, postKeyAuth []step) []step {
-	last, versioned := auth[len(auth)-1].(*hookStep), c.d.Versions.In != config.VersionNone
+// authSteps runs the methods of authentication, the hooks after them, and the checks of the session that came of it,
+// unless the path is ignored, where post_key_auth hooks run alone. The order is Tyk's: a post_key_auth hook sees keys
+// that have expired.
+func (c *compiler) authSteps(auth method, postKeyAuth []step) []step {
+	versioned, byTyk := c.d.Versions.In != config.VersionNone, c.asTyk(auth)
+	strip := authn.NewStrip(&c.d.Auth)
 	steps := []step{stepFunc(func(st *state) error {
 		if st.ignored {
 			return nil
 		}
-		for _, h := range auth {
-			if err := h.run(st); err != nil {
-				return err
-			}
+		if err := auth.admit(st); err != nil {
+			return err
 		}
-		return st.identified(last)
+		return st.identified(byTyk())
 	})}
 	steps = append(steps, postKeyAuth...)
 	return append(steps, stepFunc(func(st *state) error {
 		if st.ignored {
 			return nil
 		}
-		if err := st.identified(last); err != nil { // a hook may have taken the identity away
+		if err := st.identified(byTyk()); err != nil { // a hook may have taken the identity away
 			return err
 		}
+		strip.Apply(&st.f.X)
 		return st.rights(versioned)
 	}))
 }
 
-// identified refuses who comes out of the auth hooks without a name, by the custom of the last one.
-func (st *state) identified(last *hookStep) error {
+// identified refuses who comes out of the methods of authentication without a name.
+func (st *state) identified(tyk bool) error {
 	if st.f.X.Session().Identified() {
 		return nil
 	}
-	if last.speaksTyk() {
+	return st.nobody(tyk)
+}
+
+// asTyk reports whether a caller without a name is refused as Tyk does: by the protocol of the last auth hook, which
+// should have named it, else by the definition's dialect.
+func (c *compiler) asTyk(auth method) func() bool {
+	if last := lastHook(auth); last != nil {
+		return last.speaksTyk
+	}
+	classic := c.d.Dialect == config.DialectTyk
+	return func() bool { return classic }
+}
+
+func lastHook(m method) *hookStep {
+	var list []method
+	switch m := m.(type) {
+	case *custom:
+		return m.hookStep
+	case every:
+		list = m
+	case either:
+		list = m
+	}
+	for _, inner := range slices.Backward(list) {
+		if h := lastHook(inner); h != nil {
+			return h
+		}
+	}
+	return nil
+}
+
+// nobody refuses a caller without a name, by the custom of the protocol.
+func (st *state) nobody(tyk bool) error {
+	if tyk {
 		st.event(sdk.EventAuthFailure, "Forbidden")
 		return &sdk.Error{Status: 403, Message: "Forbidden"}
 	}
@@ -89,7 +123,7 @@ func (st *state) granted(specs []sdk.AccessSpec) bool {
 		if !slices.Contains(s.Methods, q.Method()) {
 			continue
 		}
-		if re, err := regexp.Compile(s.URL); err == nil && (re.MatchString(q.Path()) || re.MatchString(st.rest())) {
+		if st.route.patterns.match(s.URL, q.Path(), st.rest()) {
 			return true
 		}
 	}

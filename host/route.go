@@ -30,6 +30,7 @@ type Route struct {
 	taps     []*observe.Tap
 	handlers map[string][]handler // by event type
 	stats    *observe.Route
+	patterns patterns
 
 	checks    []func() error // of hooks, when their servers are known
 	upstreams []func(context.Context) error

@@ -5,6 +5,11 @@ import (
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/flow"
+	"github.com/turnbuckle-gateway/turnbuckle/host/identity"
+	"github.com/turnbuckle-gateway/turnbuckle/host/identity/authn"
+	"github.com/turnbuckle-gateway/turnbuckle/host/identity/jwt"
+	"github.com/turnbuckle-gateway/turnbuckle/host/identity/jwt/jwks"
+	"github.com/turnbuckle-gateway/turnbuckle/host/limit"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
@@ -39,6 +44,21 @@ type Opener interface {
 	Plugin(server, hook string, config []byte) (config.Policy, error)
 	// Upstream makes the upstream of a definition. With a target, it replaces the definition's targets.
 	Upstream(d *config.Definition, target string) (Upstream, error)
+}
+
+// Shared is what the routes of a gateway share: who calls, and how much. Its parts are made when the first definition
+// needs them, and outlive every route.
+type Shared interface {
+	Callers() (*Callers, error)
+	Limiter() (limit.Limiter, error)
+}
+
+// Callers are what finds out who calls.
+type Callers struct {
+	Keys   *identity.Keys
+	Memory *authn.Memory
+	Sets   *jwks.Cache
+	Tokens *jwt.Tokens
 }
 
 // An identified server knows which of its kind are one and the same: observers of equal identities, which are

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/flow"
+	"github.com/turnbuckle-gateway/turnbuckle/host/identity"
+	"github.com/turnbuckle-gateway/turnbuckle/host/limit"
 	"github.com/turnbuckle-gateway/turnbuckle/host/observe"
 	"github.com/turnbuckle-gateway/turnbuckle/host/rules"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
@@ -36,12 +38,20 @@ type state struct {
 	timed      bool
 	span       *observe.Span
 	copyBuffer []byte
+
+	caller     *identity.Caller // who that is to the gateway; nil when no method of its own said
+	trying     int              // groups under way of which one method suffices: failures of one are not the caller's yet
+	ask        limit.Ask
+	verdict    limit.Verdict // on the last ask, when limited
+	limited    bool
+	retryAfter int64 // seconds
 }
 
 func (st *state) begin(f *flow.Flow, g *Gateway) {
 	clear(st.records)
 	*st = state{
 		f: f, gate: g, shard: st.shard, records: st.records[:0], grouped: st.grouped[:0], copyBuffer: st.copyBuffer,
+		ask: st.ask, verdict: st.verdict,
 		answeredBy: "gateway",
 	}
 	q := f.X.Request()

@@ -170,7 +170,7 @@ func compileAll(s *config.Settings, d *definitions) config.Problems {
 	}
 	log := slog.New(slog.DiscardHandler)
 	open := &dry{opener{ctx: ctx, targets: newTargets(), defs: d, notify: func(*config.Definition, upstream.Event) {}}}
-	o := host.Options{Log: log, Metrics: observe.NewMetrics(), Replies: replies, Match: s.Routing.Match, MaxBody: s.Listen.MaxBody, Hooks: s.Hooks, Errors: s.Errors}
+	o := host.Options{Log: log, Metrics: observe.NewMetrics(), Shared: open, Replies: replies, Match: s.Routing.Match, MaxBody: s.Listen.MaxBody, Hooks: s.Hooks, Errors: s.Errors}
 	for _, def := range d.set.Definitions {
 		if err := host.Check(ctx, o, open, def); err != nil {
 			problems = append(problems, config.Problem{File: def.Source.File, Severity: config.SeverityError, Message: err.Error()})

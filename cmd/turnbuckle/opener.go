@@ -14,6 +14,9 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc"
 	"github.com/turnbuckle-gateway/turnbuckle/host"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
+	"github.com/turnbuckle-gateway/turnbuckle/host/identity"
+	"github.com/turnbuckle-gateway/turnbuckle/host/identity/authn"
+	"github.com/turnbuckle-gateway/turnbuckle/host/limit"
 	"github.com/turnbuckle-gateway/turnbuckle/host/observe"
 	"github.com/turnbuckle-gateway/turnbuckle/host/upstream"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
@@ -72,14 +75,22 @@ func (s *servers) connect(ctx context.Context, name string, c config.PluginServe
 		o.Protocol = rpc.Protocol(c.Protocol)
 	}
 	if c.TLS.Enabled {
-		t, err := clientTLS(c.TLS.CAFile, c.TLS.CertFile, c.TLS.KeyFile)
-		if err != nil {
+		var err error
+		if o.TLS, err = pluginTLS(&c.TLS); err != nil {
 			return nil, err
 		}
-		t.ServerName = c.TLS.ServerName
-		o.TLS = t
 	}
 	return rpc.Open(ctx, o)
+}
+
+// pluginTLS is how the gateway behaves as a TLS client of its own servers: plugins', the store's.
+func pluginTLS(c *config.PluginTLS) (*tls.Config, error) {
+	t, err := clientTLS(c.CAFile, c.CertFile, c.KeyFile)
+	if err != nil {
+		return nil, err
+	}
+	t.ServerName = c.ServerName
+	return t, nil
 }
 
 // lease is one route's use of a server.
@@ -205,7 +216,7 @@ func (o *opener) Upstream(d *config.Definition, target string) (host.Upstream, e
 	c, notify := &d.Upstream, o.notify
 	opts := upstream.Options{
 		Protocol: upstream.Protocol(c.Protocol),
-		Timeouts: upstream.Timeouts{Dial: c.Timeouts.Dial, Header: c.Timeouts.Header, Total: c.Timeouts.Total},
+		Timeouts: upstream.Timeouts{Dial: c.Timeouts.Dial, Header: c.Timeouts.Header, Body: c.Timeouts.Body, Total: c.Timeouts.Total},
 		Pool:     upstream.Pool{MaxIdle: c.MaxIdlePerTarget, IdleTimeout: c.Timeouts.Idle},
 		Attempts: c.Retry.Attempts,
 		Ejection: upstream.Ejection{Failures: c.Ejection.Failures, For: c.Ejection.For},
@@ -285,6 +296,14 @@ type dry struct{ opener }
 
 // Server returns a server that does nothing.
 func (*dry) Server(string) (host.Server, error) { return nothing{}, nil }
+
+// Callers are none: nobody calls.
+func (*dry) Callers() (*host.Callers, error) {
+	return &host.Callers{Keys: &identity.Keys{}, Memory: authn.NewMemory()}, nil
+}
+
+// Limiter judges nothing, for the same reason.
+func (*dry) Limiter() (limit.Limiter, error) { return nil, nil }
 
 // Upstream checks what the real one would, and forwards nothing.
 func (d *dry) Upstream(def *config.Definition, target string) (host.Upstream, error) {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/state"
 	"github.com/turnbuckle-gateway/turnbuckle/host"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/front"
@@ -56,6 +57,7 @@ type gateway struct {
 	sight   *sight
 	servers *servers
 	targets *targets
+	state   *state.State
 	host    *host.Gateway
 	front   *front.Front
 	admin   *http.Server
@@ -78,10 +80,10 @@ func serve(ctx context.Context, e *env, s *config.Settings, warnings config.Prob
 	for _, p := range warnings {
 		log.Warn("settings: " + p.Error())
 	}
-	g.servers, g.targets = newServers(log), newTargets()
+	g.servers, g.targets, g.state = newServers(log), newTargets(), state.New(context.WithoutCancel(ctx), state.Options{Settings: s, Log: log, TLS: pluginTLS})
 	g.sight.watch(g.servers, g.targets)
 	if err := g.build(ctx); err != nil {
-		return errors.Join(err, g.sight.close(closeTimeout))
+		return errors.Join(err, g.state.Close(ctx), g.sight.close(closeTimeout))
 	}
 	defer func() { err = errors.Join(err, g.stop()) }()
 
@@ -110,13 +112,14 @@ func (g *gateway) build(ctx context.Context) error {
 	g.host = host.New(context.WithoutCancel(ctx), host.Options{
 		Log: g.sight.log, Metrics: g.sight.metrics, Replies: replies, AccessLog: g.sight.access, Tracer: g.sight.tracer,
 		Match: s.Routing.Match, MaxBody: s.Listen.MaxBody, Hooks: s.Hooks, Errors: s.Errors, HideGenerator: s.HideGenerator,
+		Shared: g.state, LimitHeaders: s.Limits.Headers, PassUnlimited: s.Store.OnError == config.StoreContinue,
 		StrictReady: s.Ready == config.ReadyStrict, Dead: g.servers.dead, Drain: s.DrainTimeout,
 	})
 	l := &s.Listen
 	o := front.Options{
 		Address: l.Address, H2C: l.H2C, TrustedProxies: l.TrustedProxies, XFFDepth: l.XFFDepth, ProxyProtocol: l.ProxyProtocol,
 		HeaderTimeout: l.HeaderTimeout, ReadTimeout: l.ReadTimeout, IdleTimeout: l.IdleTimeout, MaxHeader: int(l.MaxHeader),
-		Logger: g.sight.log,
+		MaxFields: l.MaxHeaderFields, Logger: g.sight.log,
 	}
 	if len(l.TLS.CertFiles) > 0 {
 		o.TLS = &front.TLSOptions{CertFiles: l.TLS.CertFiles, KeyFiles: l.TLS.KeyFiles, MinVersion: uint16(l.TLS.MinVersion)}
@@ -220,7 +223,7 @@ func (g *gateway) shutdown(group *group) error {
 func (g *gateway) stop() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
-	err := g.host.Close(ctx)
+	err := errors.Join(g.host.Close(ctx), g.state.Close(ctx))
 	g.sight.log.Info("stopped")
 	return errors.Join(err, g.sight.close(closeTimeout))
 }

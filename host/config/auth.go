@@ -179,6 +179,9 @@ type HookAuth struct {
 	// Extractor finds the id of a session that an earlier call of the hook left in the store, and saves the call. Off
 	// when From is empty.
 	Extractor IDExtractor `yaml:"id_extractor"`
+	// Store keeps the hook's sessions as keys are kept, applies the policies they name, and counts their quotas across
+	// restarts. Without, a session is good for its request. Classic definitions and those with an Extractor store.
+	Store bool `yaml:"store"`
 }
 
 // IDExtractor takes the id of a session out of a request (reference §2.6). Combinations that extract nothing are

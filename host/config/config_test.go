@@ -96,7 +96,7 @@ func TestDefinitionExample(t *testing.T) {
 		Host:             config.HostKeep,
 		Protocol:         config.ProtocolAuto,
 		MaxIdlePerTarget: 64,
-		Timeouts:         config.Timeouts{Dial: 2 * time.Second, Header: 30 * time.Second, Idle: time.Minute, Total: 5 * time.Minute},
+		Timeouts:         config.Timeouts{Dial: 2 * time.Second, Header: 30 * time.Second, Idle: time.Minute, Body: 20 * time.Second, Total: 5 * time.Minute},
 		TLS: config.ClientTLS{
 			CAFile: filepath.Join(dir, "tls/ca.pem"), CertFile: filepath.Join(dir, "tls/client.pem"), KeyFile: filepath.Join(dir, "tls/client.key"),
 			ServerName: "orders.internal", MinVersion: 0x303, MaxVersion: 0x304, CipherSuites: []string{"TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"},

@@ -83,7 +83,9 @@ type ListenSettings struct {
 	// MaxHeader bounds a request's header block, default 64 KiB; MaxBody its body, default 0 (no
 	// bound).
 	MaxHeader Size `yaml:"max_header,positive"`
-	MaxBody   Size `yaml:"max_body,positive"`
+	// MaxHeaderFields bounds the field lines of a request's header, default 1000.
+	MaxHeaderFields int  `yaml:"max_header_fields,positive"`
+	MaxBody         Size `yaml:"max_body,positive"`
 	// H2C accepts HTTP/2 in the clear with prior knowledge. Default true.
 	H2C bool `yaml:"h2c"`
 }
@@ -275,16 +277,17 @@ type Routing struct {
 func DefaultSettings() Settings {
 	return Settings{
 		Listen: ListenSettings{
-			Address:       ":8080",
-			HeaderTimeout: 10 * time.Second,
-			IdleTimeout:   120 * time.Second,
-			MaxHeader:     64 << 10,
-			H2C:           true,
+			Address:         ":8080",
+			HeaderTimeout:   10 * time.Second,
+			IdleTimeout:     120 * time.Second,
+			MaxHeader:       64 << 10,
+			MaxHeaderFields: 1000,
+			H2C:             true,
 		},
 		Admin:        AdminSettings{Settings: true},
 		APIs:         "apis",
 		Plugins:      "plugins.d",
-		Store:        StoreSettings{Type: StoreBolt, Path: "data/turnbuckle.db", OnError: StoreFail, Redis: RedisSettings{Timeout: time.Second}},
+		Store:        StoreSettings{Type: StoreBolt, Path: "data/turnbuckle.db", OnError: StoreFail, Redis: RedisSettings{Prefix: "turnbuckle:", Timeout: time.Second}},
 		Keys:         KeySettings{Hash: KeySHA256, ListHashed: true, MinLength: 3},
 		Limits:       LimitSettings{Headers: LimitHeadersQuotas},
 		Policies:     "policies",

@@ -60,8 +60,10 @@ type RedisSettings struct {
 	SentinelUsername string `yaml:"sentinel_username"`
 	SentinelPassword string `yaml:"sentinel_password"`
 	// Database is the number of the database; a cluster has 0 alone.
-	Database int       `yaml:"database"`
-	TLS      PluginTLS `yaml:"tls"`
+	Database int `yaml:"database"`
+	// Prefix comes before every key and channel. Default "turnbuckle:".
+	Prefix string    `yaml:"prefix"`
+	TLS    PluginTLS `yaml:"tls"`
 	// Timeout bounds one command. Default 1 s.
 	Timeout time.Duration `yaml:"timeout,positive"`
 	// Pool is the number of connections kept per server. 0 takes the driver's choice.

@@ -66,6 +66,9 @@ type Timeouts struct {
 	Header time.Duration `yaml:"header,positive"`
 	// Idle is how long an unused connection is kept.
 	Idle time.Duration `yaml:"idle,positive"`
+	// Body bounds a pause between two bytes of a body for which the target is to blame: in its response, and, over
+	// HTTP/1.1, in taking the request's. Event streams and long polls pause. Default none.
+	Body time.Duration `yaml:"body,positive"`
 	// Total bounds the whole exchange, streams included. Default none.
 	Total time.Duration `yaml:"total,positive"`
 }

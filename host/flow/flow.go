@@ -162,6 +162,9 @@ func (f *Flow) PeerCertificates() []*x509.Certificate {
 	return f.TLS.PeerCertificates
 }
 
+// PeerVerified reports whether the listener's CA for clients vouches for the client's certificate.
+func (f *Flow) PeerVerified() bool { return f.TLS != nil && len(f.TLS.VerifiedChains) > 0 }
+
 // Log hands a hook's line to the sink (see [sdk.Backing]).
 func (f *Flow) Log(level slog.Level, message string) {
 	if f.Sink != nil {

@@ -13,21 +13,21 @@ import (
 func Undo() Middleware {
 	return func(next sdk.Hook) sdk.Hook {
 		return sdk.HookFunc(func(ctx context.Context, x *sdk.Exchange) error {
-			before := keep(x)
+			before := Keep(x)
 			err := next.Handle(ctx, x)
 			if invalid := x.Invalid(); err == nil && invalid != nil {
 				err = fmt.Errorf("%w: %w", sdk.ErrProtocol, invalid)
 			}
 			if forgivable(ctx, err) {
-				before.restore(x)
+				before.Restore(x)
 			}
 			return err
 		})
 	}
 }
 
-// kept is what a hook can change.
-type kept struct {
+// Kept is what a hook can change, as it was.
+type Kept struct {
 	request  sdk.RequestInit
 	header   []sdk.Field
 	body     []byte
@@ -42,9 +42,10 @@ type kept struct {
 	config   []byte
 }
 
-func keep(x *sdk.Exchange) kept {
+// Keep notes how the exchange is, to be restored.
+func Keep(x *sdk.Exchange) Kept {
 	q, r := x.Request(), x.Response()
-	return kept{
+	return Kept{
 		request: sdk.RequestInit{
 			Method: q.Method(), Scheme: q.Scheme(), Host: q.Host(), Path: q.Path(), Query: q.Query().Raw(), URI: q.URI(),
 			Proto: q.Proto(), Length: q.Length(),
@@ -55,7 +56,8 @@ func keep(x *sdk.Exchange) kept {
 	}
 }
 
-func (k *kept) restore(x *sdk.Exchange) {
+// Restore makes the exchange what it was when it was kept.
+func (k *Kept) Restore(x *sdk.Exchange) {
 	q, r := x.Request(), x.Response()
 	x.Retract()
 	q.Fill(k.request)

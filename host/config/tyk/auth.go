@@ -254,7 +254,7 @@ func (t *translation) custom() {
 		t.errorf(on, "plugin auth is on, and custom_middleware.auth_check names no hook or is disabled")
 		return
 	}
-	m := config.AuthMethod{Kind: config.AuthHook, Name: nameCustom, Hook: config.HookAuth{HookRef: t.hook(check)}}
+	m := config.AuthMethod{Kind: config.AuthHook, Name: nameCustom, Hook: config.HookAuth{HookRef: t.hook(check), Store: true}}
 	t.extractor(get(t.get("custom_middleware"), "id_extractor"), &m.Hook.Extractor)
 	path := document.Index("$.auth.all", len(t.def.Auth.All)) + ".hook"
 	t.from(path+".hook", get(check, "name"))

@@ -38,7 +38,7 @@ func TestAuthMethods(t *testing.T) {
 				Algorithms: []string{"hmac-sha1", "hmac-sha256", "hmac-sha384", "hmac-sha512", "rsa-sha256"}}},
 			{Kind: config.AuthJWT, Name: "jwt_claim", JWT: config.JWTAuth{Credential: authorization, Method: config.JWTHMAC, Source: "secret",
 				Scope: "scope", Scopes: map[string]string{}}},
-			{Kind: config.AuthHook, Name: "custom_auth", Hook: config.HookAuth{HookRef: config.HookRef{Name: "A", Path: "$.custom_middleware.auth_check"},
+			{Kind: config.AuthHook, Name: "custom_auth", Hook: config.HookAuth{HookRef: config.HookRef{Name: "A", Path: "$.custom_middleware.auth_check"}, Store: true,
 				Extractor: config.IDExtractor{From: config.ExtractForm, With: config.ExtractRegex, Name: "p", Expression: "[a-z]+", Index: 1}}},
 			{Kind: config.AuthToken, Name: "auth_token", Token: config.TokenAuth{Credential: authorization}}}},
 		{"JWT with a key set and scopes", `"enable_jwt": true, "jwt_signing_method": "ecdsa", "jwt_source": "aHR0cHM6Ly9pZHAvai9rZXlz",

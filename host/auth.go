@@ -1,0 +1,335 @@
+package host
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/turnbuckle-gateway/turnbuckle/host/config"
+	"github.com/turnbuckle-gateway/turnbuckle/host/identity"
+	"github.com/turnbuckle-gateway/turnbuckle/host/identity/authn"
+	"github.com/turnbuckle-gateway/turnbuckle/host/identity/jwt"
+	"github.com/turnbuckle-gateway/turnbuckle/host/policy"
+	"github.com/turnbuckle-gateway/turnbuckle/host/store"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk"
+)
+
+// A method lets a caller in, or ends the exchange with why not. What it finds out is in the state: the session, and who
+// that is to the gateway.
+type method interface{ admit(st *state) error }
+
+// builtin is a method of the gateway's own. It is counted and recorded as a hook of the server "gateway".
+type builtin struct {
+	*hookStep
+	auth   authn.Authenticator
+	counts bool  // its session is the exchange's
+	buffer int64 // what it may read of a body, 0 nothing
+}
+
+func (m *builtin) admit(st *state) error {
+	x := &st.f.X
+	if m.buffer > 0 {
+		if err := policy.Buffer(st.f, m.name, m.buffer); err != nil {
+			return err
+		}
+	}
+	x.Begin(sdk.Auth, nil, false)
+	st.hook, st.grouped, st.timed = m.hookStep, st.grouped[:0], false
+	start, bodies := time.Now(), st.f.Times.Bodies
+	caller, err := m.auth.Authenticate(st.f.Ctx, x)
+	took := time.Since(start) - (st.f.Times.Bodies - bodies)
+	st.hook = nil
+	st.f.Times.Hooks += took
+	if err == nil && m.counts && caller != nil {
+		st.caller = caller
+		x.SetSession(caller.View)
+	}
+	if errors.Is(err, store.ErrUnavailable) {
+		err = unavailable(err)
+	}
+	m.count(st, outcomeOf(err, x), took, err)
+	if err != nil {
+		return m.failed(st, err)
+	}
+	return nil
+}
+
+// unavailable is the reply to a request that needs a store which is away.
+func unavailable(err error) *sdk.Error {
+	return &sdk.Error{Status: 503, Message: "Key store unavailable", Err: err}
+}
+
+// custom is an auth hook, or a group of neighbouring ones.
+type custom struct {
+	*hookStep
+	counts    bool // its session is the exchange's
+	must      bool // it has to say who calls
+	org       string
+	keys      *identity.Keys // keeps its sessions; nil: they are good for one request
+	lifetime  identity.Lifetime
+	extractor *authn.Extractor // nil: the hook is asked every time
+	buffer    int64            // what the extractor may read of a body, 0 nothing
+}
+
+func (m *custom) admit(st *state) error {
+	x := &st.f.X
+	token := ""
+	if m.extractor != nil {
+		found, err := m.known(st, &token)
+		if found || err != nil {
+			return err
+		}
+	}
+	before := x.Session()
+	if err := m.hookStep.run(st); err != nil {
+		return err
+	}
+	session := x.Session()
+	switch {
+	case !session.Identified() && m.must:
+		return st.nobody(m.hookStep.speaksTyk())
+	case !m.counts:
+		x.BeginSession(before)
+		return nil
+	case session == before || !session.Identified():
+		return nil // it lets in whoever that is
+	}
+	return m.adopt(st, session, token)
+}
+
+// known finds the session that an earlier call of the hook left, by what the request says of itself. One whose deadline
+// has passed is asked for anew.
+func (m *custom) known(st *state, token *string) (found bool, err error) {
+	x := &st.f.X
+	if m.buffer > 0 {
+		if err := policy.Buffer(st.f, m.name, m.buffer); err != nil {
+			return false, err
+		}
+	}
+	id, err := m.extractor.ID(x)
+	if err != nil {
+		st.event(sdk.EventAuthFailure, "Authorization field missing")
+		return false, err
+	}
+	*token = m.keys.Token(m.org, id)
+	caller, err := m.keys.Lookup(st.f.Ctx, m.org, *token)
+	if err != nil || caller.View.IDExtractorDeadline <= time.Now().Unix() {
+		return false, nil // unknown, or the store is away: the hook knows
+	}
+	if m.counts {
+		st.caller = caller
+		x.BeginSession(caller.View)
+	}
+	return true, nil
+}
+
+// adopt makes a caller of the session that the hook made.
+func (m *custom) adopt(st *state, session *sdk.Session, token string) error {
+	if m.keys == nil {
+		if session.ApplyPolicyID != "" || len(session.ApplyPolicies) > 0 {
+			return m.failure(fmt.Errorf("auth hook %s names policies, which are applied to sessions that are kept: set store: true at the hook", m.name))
+		}
+		if st.caller != nil && st.caller.View.KeyID != session.KeyID {
+			st.caller = nil // somebody else
+		}
+		return nil
+	}
+	if token == "" {
+		token = session.KeyID
+	}
+	caller, err := m.keys.Adopt(st.f.Ctx, identity.Adoption{Org: m.org, Token: token, Hook: session, Lifetime: m.lifetime, Store: true})
+	switch {
+	case errors.Is(err, store.ErrUnavailable):
+		return unavailable(err)
+	case errors.Is(err, identity.ErrPolicy), errors.Is(err, identity.ErrInvalid), errors.Is(err, identity.ErrForeign):
+		st.event(sdk.EventAuthFailure, "Forbidden")
+		return &sdk.Error{Status: 403, Message: "Forbidden", Err: err}
+	case err != nil:
+		return fmt.Errorf("auth hook %s: %w", m.name, err)
+	}
+	st.caller = caller
+	st.f.X.BeginSession(caller.View)
+	return nil
+}
+
+// every wants each of its methods to let the caller in.
+type every []method
+
+func (g every) admit(st *state) error {
+	for _, m := range g {
+		if err := m.admit(st); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// either wants one of its methods to let the caller in. What one that does not has changed is undone before the next.
+type either []method
+
+func (g either) admit(st *state) error {
+	st.trying++
+	err := g.first(st)
+	st.trying--
+	var refusal *sdk.Error
+	if errors.As(err, &refusal) && refusal.Status < 500 { // nobody was told of the methods' own refusals
+		st.event(sdk.EventAuthFailure, refusal.Message)
+	}
+	return err
+}
+
+// first returns nil when a method lets the caller in, else the refusal of the first that found something to judge.
+func (g either) first(st *state) error {
+	var first error
+	for _, m := range g {
+		before, who := policy.Keep(&st.f.X), st.caller
+		err := m.admit(st)
+		if err == nil || errors.Is(err, errAnswered) || errors.Is(err, context.Canceled) && st.f.Ctx.Err() != nil {
+			return err
+		}
+		before.Restore(&st.f.X)
+		st.caller = who
+		if first == nil || authn.IsMissing(first) {
+			first = err
+		}
+	}
+	return first
+}
+
+// authentication compiles the methods of the definition.
+func (c *compiler) authentication() (method, error) {
+	list, one := c.d.Auth.Methods()
+	return c.methodGroup(list, one)
+}
+
+func (c *compiler) methodGroup(list []config.AuthMethod, one bool) (method, error) {
+	var methods []method
+	var run []placed // of hooks that one call may run
+	for i := range list {
+		m := &list[i]
+		if !one && c.plain(m) {
+			p, err := c.place(m.Hook.HookRef, sdk.Auth)
+			if err != nil {
+				return nil, err
+			}
+			if len(run) > 0 && !p.joins(&run[0]) {
+				methods, run = append(methods, c.hooksOf(run)...), nil
+			}
+			run = append(run, p)
+			continue
+		}
+		methods, run = append(methods, c.hooksOf(run)...), nil
+		compiled, err := c.method(m, one)
+		if err != nil {
+			return nil, fmt.Errorf("auth method %s: %w", m.Name, err)
+		}
+		methods = append(methods, compiled)
+	}
+	methods = append(methods, c.hooksOf(run)...)
+	switch {
+	case one:
+		return either(methods), nil
+	case len(methods) == 1:
+		return methods[0], nil
+	}
+	return every(methods), nil
+}
+
+// plain reports whether a method is a hook of which nothing but its call is wanted.
+func (c *compiler) plain(m *config.AuthMethod) bool {
+	return m.Kind == config.AuthHook && c.d.Dialect == config.DialectNative && c.d.Auth.Identity == "" &&
+		!m.Hook.Store && m.Hook.Extractor.From == ""
+}
+
+// hooksOf makes methods of neighbouring plain hooks.
+func (c *compiler) hooksOf(run []placed) []method {
+	var out []method
+	for _, s := range c.steps(run) {
+		out = append(out, &custom{hookStep: s.(*hookStep), counts: true})
+	}
+	return out
+}
+
+func (c *compiler) method(m *config.AuthMethod, alone bool) (method, error) {
+	switch m.Kind {
+	case config.AuthAll, config.AuthAny:
+		return c.methodGroup(m.Group, m.Kind == config.AuthAny)
+	case config.AuthHook:
+		return c.custom(m, alone)
+	}
+	callers, err := c.o.Shared.Callers()
+	if err != nil {
+		return nil, err
+	}
+	var auth authn.Authenticator
+	if m.Kind == config.AuthJWT {
+		auth, err = c.jwt(m, callers)
+	} else {
+		auth, err = authn.Compile(m, authn.Facts{ID: c.d.ID, Name: c.d.Name, Org: c.d.Org, Memory: callers.Memory}, callers.Keys)
+	}
+	if err != nil {
+		return nil, err
+	}
+	out := &builtin{hookStep: c.ownStep(m.Name), auth: auth, counts: c.counts(m)}
+	if authn.NeedsBody(auth) {
+		out.buffer = c.bodyLimit()
+	}
+	return out, nil
+}
+
+// counts reports whether a method's session is the exchange's.
+func (c *compiler) counts(m *config.AuthMethod) bool {
+	return c.d.Auth.Identity == "" || c.d.Auth.Identity == m.Name
+}
+
+func (c *compiler) lifetime() identity.Lifetime {
+	return identity.Lifetime{API: c.d.Auth.Lifetime, RespectExpiry: c.d.Auth.RespectExpiry}
+}
+
+// bodyLimit is how much of a body is read for a method that wants one.
+func (c *compiler) bodyLimit() int64 {
+	if limit := c.d.Limits.Body; limit > 0 {
+		return int64(min(limit, config.DefaultBodyLimit))
+	}
+	return int64(config.DefaultBodyLimit)
+}
+
+func (c *compiler) jwt(m *config.AuthMethod, callers *Callers) (authn.Authenticator, error) {
+	a, err := jwt.Compile(&m.JWT, jwt.API{Org: c.d.Org, Lifetime: c.lifetime(), Store: c.counts(m)}, jwt.Services{
+		Keys: callers.Keys, Sets: callers.Sets, Tokens: callers.Tokens,
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.r.closers = append(c.r.closers, func(context.Context) error { a.Close(); return nil })
+	return a, nil
+}
+
+// custom compiles an auth hook.
+func (c *compiler) custom(m *config.AuthMethod, alone bool) (method, error) {
+	p, err := c.place(m.Hook.HookRef, sdk.Auth)
+	if err != nil {
+		return nil, err
+	}
+	out := &custom{
+		hookStep: c.step(p.hook, []placed{p}), counts: c.counts(m), must: alone || c.d.Dialect == config.DialectTyk,
+		org: c.d.Org, lifetime: c.lifetime(),
+	}
+	if m.Hook.Extractor.From != "" {
+		if out.extractor, err = authn.CompileExtractor(m.Hook.Extractor); err != nil {
+			return nil, err
+		}
+		if out.extractor.NeedsBody() {
+			out.buffer = c.bodyLimit()
+		}
+	}
+	if m.Hook.Store || out.extractor != nil {
+		callers, err := c.o.Shared.Callers()
+		if err != nil {
+			return nil, err
+		}
+		out.keys = callers.Keys
+	}
+	return out, nil
+}
