@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -155,7 +156,10 @@ func (i *instance) run() {
 	defer links.Wait()
 	for failures := 0; i.ctx.Err() == nil; {
 		i.patience = 2 * i.s.o.AckWait
-		l, err := i.connect(forever)
+		l, err := i.connect(i.ctx, forever, func(why error) {
+			i.note(StateDown, why)
+			i.s.lookAgain()
+		})
 		for err == nil && l != nil {
 			failures = 0
 			var next *link
@@ -168,27 +172,28 @@ func (i *instance) run() {
 		}
 		i.note(StateDown, err)
 		i.s.lookAgain()
-		i.pause(failures)
+		i.pause(i.ctx, failures)
 		failures++
 	}
 }
 
 // pause waits before the next attempt; gRPC waits too between its attempts to connect.
-func (i *instance) pause(failures int) {
+func (i *instance) pause(ctx context.Context, failures int) {
 	d := min(10*time.Millisecond<<min(failures, 10), i.s.o.RetryEvery)
 	t := time.NewTimer(jitter(d))
 	defer t.Stop()
 	select {
-	case <-i.ctx.Done():
+	case <-ctx.Done():
 	case <-t.C:
 	}
 }
 
 const forever = -1
 
-// connect waits for a connection and asks the server how it wants to be spoken to. It gives up when that many attempts
-// to connect have failed.
-func (i *instance) connect(attempts int) (*link, error) {
+// connect waits for a connection and asks the server how it wants to be spoken to. It tells why an attempt to connect
+// failed, and gives up after that many, or when ctx ends.
+func (i *instance) connect(ctx context.Context, attempts int, failed func(why error)) (*link, error) {
+	var why error
 	for {
 		state := i.conn.GetState()
 		switch state {
@@ -197,15 +202,14 @@ func (i *instance) connect(attempts int) (*link, error) {
 		case connectivity.Idle:
 			i.conn.Connect()
 		case connectivity.TransientFailure, connectivity.Shutdown:
-			why := i.whyNot()
+			why = i.whyNot()
 			if attempts--; attempts == 0 {
-				return nil, fmt.Errorf("%w: %w", errLost, why)
+				return nil, why
 			}
-			i.note(StateDown, why)
-			i.s.lookAgain()
+			failed(why)
 		}
-		if !i.conn.WaitForStateChange(i.ctx, state) {
-			return nil, i.ctx.Err()
+		if !i.conn.WaitForStateChange(ctx, state) {
+			return nil, cmp.Or(i.ctx.Err(), why, ctx.Err())
 		}
 	}
 }

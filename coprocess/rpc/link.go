@@ -206,17 +206,38 @@ func (i *instance) serve(l *link) (next *link, why error) {
 	}
 }
 
-// succeed replaces a link whose connection is lost by a new one.
+// succeed replaces a link whose connection is lost, or to be renewed, by a new one. A server that stops, or bounds a
+// connection's age, goes on answering what comes on the streams it has: so does the link when there is no other, until
+// they end.
 func (i *instance) succeed(l *link) (*link, error) {
+	ctx, cancel := context.WithCancel(i.ctx)
+	defer cancel()
+	attempts := 1
 	if i.s.others(l) {
 		i.s.delist(l)
+	} else if len(l.sessions) > 0 {
+		attempts = forever
+		for _, s := range l.sessions {
+			l.watchers.Go(func() {
+				select {
+				case <-s.Leaving():
+					cancel()
+				case <-ctx.Done():
+				}
+			})
+		}
 	}
-	// A server that bounds a connection's age goes on answering what comes on the old one meanwhile.
-	next, err := i.connect(1)
-	if err == nil {
-		i.s.enlist(next)
+	for failures := 0; ; failures++ {
+		next, err := i.connect(ctx, attempts, func(error) {})
+		if err == nil {
+			i.s.enlist(next)
+			return next, nil
+		}
+		if attempts != forever || ctx.Err() != nil {
+			return nil, fmt.Errorf("%w: %w", errLost, err)
+		}
+		i.pause(ctx, failures)
 	}
-	return next, err
 }
 
 // reopen replaces a link of which a session is to be replaced. While others of its sessions serve, so does the link:
@@ -303,7 +324,7 @@ func (l *link) watchHealth(ctx context.Context, report chan<- bool) {
 			tell(true)
 			return
 		}
-		l.i.pause(failures)
+		l.i.pause(ctx, failures)
 	}
 }
 

@@ -23,6 +23,10 @@ import (
 // Main serves p until the process gets SIGINT or SIGTERM, then drains and returns the exit status: 0 when it served,
 // 1 when it could not, 2 for wrong arguments. It is what an author's main calls; -help tells the flags, each of which
 // is also an environment variable. A second signal ends the process at once.
+//
+// A server is replaced without losing a call when the next one serves before the last is told to stop: on another
+// address of the same name; or on the same address with -takeover (a unix socket, or a TCP port if both have the flag)
+// or as fd:N, a socket that both inherited. When the last one stops first, calls fail until the next one serves.
 func Main(p *sdk.Plugin) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -57,7 +61,8 @@ type settings struct {
 	cert, key, clientCA     string
 	drain                   time.Duration
 	maxMessage, maxInFlight int
-	version                 bool
+	handover                time.Duration
+	takeover, version       bool
 }
 
 const usage = `%[1]s %[2]s is a plugin server for Turnbuckle, and for gateways that speak Tyk's gRPC plugin protocol.
@@ -81,12 +86,14 @@ func parse(p *sdk.Plugin, args []string, getenv func(string) string, stderr io.W
 	s := &settings{}
 	f := flag.NewFlagSet(p.Name, flag.ContinueOnError)
 	f.SetOutput(io.Discard) // errors are printed once, by the caller
-	f.StringVar(&s.listen, "listen", "", "`address`: unix:PATH, tcp://HOST:PORT or HOST:PORT")
+	f.StringVar(&s.listen, "listen", "", "`address`: unix:PATH, tcp://HOST:PORT, HOST:PORT, or fd:N for an inherited socket")
 	f.StringVar(&s.socketMode, "socket-mode", "0600", "`permissions` of the unix socket, octal: who may call the plugin")
 	f.StringVar(&s.cert, "tls-cert", "", "PEM `file` with the certificate; serves TLS")
 	f.StringVar(&s.key, "tls-key", "", "PEM `file` with the certificate's key")
 	f.StringVar(&s.clientCA, "tls-client-ca", "", "PEM `file` with the authorities that gateways' certificates must come from; asks for one")
 	f.DurationVar(&s.drain, "drain", 10*time.Second, "how long calls may take to finish after SIGTERM or SIGINT")
+	f.DurationVar(&s.handover, "handover", DefaultHandover, "of that, how long gateways may take to find a server that has taken the address over")
+	f.BoolVar(&s.takeover, "takeover", false, "take the address over from a server that still runs; a TCP port's had this flag too")
 	f.IntVar(&s.maxMessage, "max-message", DefaultMaxMessage, "largest message accepted, in `bytes`")
 	f.IntVar(&s.maxInFlight, "max-in-flight", DefaultCredit, "`calls` a gateway may have outstanding on one stream")
 	f.BoolVar(&s.version, "version", false, "print the version and exit")
@@ -152,7 +159,7 @@ func (s *settings) serve(ctx context.Context, p *sdk.Plugin, log *slog.Logger) e
 	if err != nil || fs.FileMode(mode).Perm() != fs.FileMode(mode) {
 		return fmt.Errorf("socket mode %q: want octal permissions such as 0660", s.socketMode)
 	}
-	o := Options{Logger: log, Drain: s.drain, MaxMessage: s.maxMessage, Credit: s.maxInFlight}
+	o := Options{Logger: log, Drain: s.drain, Handover: s.handover, MaxMessage: s.maxMessage, Credit: s.maxInFlight}
 	if o.TLS, err = s.tls(); err != nil {
 		return err
 	}
@@ -160,11 +167,11 @@ func (s *settings) serve(ctx context.Context, p *sdk.Plugin, log *slog.Logger) e
 	if err != nil {
 		return err
 	}
-	l, err := Listen(ctx, s.listen, fs.FileMode(mode))
+	l, err := listen(ctx, s.listen, fs.FileMode(mode), s.takeover)
 	if err != nil {
 		return err
 	}
-	log.Info("serving", "plugin", p.Name, "version", p.Version, "address", s.listen, "tls", o.TLS != nil)
+	log.Info("serving", "plugin", p.Name, "version", p.Version, "address", boundTo(l), "tls", o.TLS != nil)
 	return server.Serve(ctx, l)
 }
 

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -56,6 +57,7 @@ func start(t *testing.T, p *sdk.Plugin, o Options) *running {
 	t.Helper()
 	t.Cleanup(func() { goleak.VerifyNone(t) })
 	r := &running{socket: filepath.Join(t.TempDir(), "s"), log: &lines{}, serveEnded: make(chan struct{})}
+	o.Handover = cmp.Or(o.Handover, 10*time.Millisecond)
 	o.Logger = slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	var err error
 	if r.server, err = New(p, o); err != nil {

@@ -23,6 +23,7 @@ const (
 	DefaultMaxMessage = 4 << 20 // what hosts take unless told otherwise
 	DefaultCredit     = 1024
 	DefaultDrain      = 10 * time.Second
+	DefaultHandover   = time.Second
 )
 
 // Options change what a server does by default. The zero value is good.
@@ -34,6 +35,10 @@ type Options struct {
 	TLS *tls.Config
 	// Drain bounds how long calls may take to finish once the server stops. 0: DefaultDrain.
 	Drain time.Duration
+	// Handover is how much of that a server which stops goes on serving the streams it has, unless their hosts leave
+	// sooner: they connect to the address anew and move to whoever has taken it over. At most half of Drain. 0:
+	// DefaultHandover.
+	Handover time.Duration
 	// MaxMessage is the largest message taken, and the largest reply sent, in bytes; at least 4 KiB. 0:
 	// DefaultMaxMessage.
 	MaxMessage int
@@ -49,6 +54,10 @@ func (o Options) withDefaults() Options {
 	if o.Drain == 0 {
 		o.Drain = DefaultDrain
 	}
+	if o.Handover == 0 {
+		o.Handover = DefaultHandover
+	}
+	o.Handover = min(o.Handover, o.Drain/2)
 	if o.MaxMessage == 0 {
 		o.MaxMessage = DefaultMaxMessage
 	}
@@ -81,8 +90,8 @@ func New(p *sdk.Plugin, o Options) (*Server, error) {
 	if err := p.Validate(); err != nil {
 		return nil, err
 	}
-	if o.Drain < 0 || o.MaxMessage < 0 || o.Credit < 0 {
-		return nil, fmt.Errorf("plugin %q: drain, max message and credit must not be negative", p.Name)
+	if o.Drain < 0 || o.Handover < 0 || o.MaxMessage < 0 || o.Credit < 0 {
+		return nil, fmt.Errorf("plugin %q: drain, handover, max message and credit must not be negative", p.Name)
 	}
 	o = o.withDefaults()
 	if o.MaxMessage < minFrame {
@@ -115,8 +124,8 @@ func New(p *sdk.Plugin, o Options) (*Server, error) {
 	return s, nil
 }
 
-// Serve serves on l, which it closes, until ctx ends or Shutdown is called. It then drains: hosts are told to send no
-// more, calls get Options.Drain to finish. It returns nil when all did, and an error when some were cut or the listener
+// Serve serves on l, which it closes, until ctx ends or Shutdown is called. It then drains: it listens no more and sends
+// GOAWAY, after Options.Handover tells hosts to send no more, and gives calls Options.Drain in all to finish. It returns nil when all did, and an error when some were cut or the listener
 // failed. The plugin's Close is called once nothing calls the plugin any more. A server serves once.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	if err := s.begin(); err != nil {
@@ -185,24 +194,24 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}
 }
 
-// drain ends what the server does: at once for those who notice, after Options.Drain for the rest. It reports calls
-// that did not even end when they were cut.
+// drain ends what the server does, in the order of PROTOCOL.md 1.7: at once for those who notice, after Options.Drain
+// for the rest. It reports calls that did not even end when they were cut.
 func (s *Server) drain() error {
-	s.mu.Lock()
-	close(s.draining)
-	for e := range s.sessions {
-		e.drain()
-	}
-	s.mu.Unlock()
-
 	finished := make(chan struct{})
 	go func() {
-		s.grpc.GracefulStop()
+		s.grpc.GracefulStop() // listens no more, sends GOAWAY and waits
 		s.workers.Wait()
 		close(finished)
 	}()
 	deadline := time.NewTimer(s.opts.Drain)
 	defer deadline.Stop()
+	handover := time.NewTimer(s.opts.Handover)
+	defer handover.Stop()
+	select {
+	case <-finished: // everybody has left
+	case <-handover.C:
+	}
+	s.refuse()
 	select {
 	case <-finished:
 		return nil
@@ -218,6 +227,16 @@ func (s *Server) drain() error {
 	case <-grace.C:
 		return fmt.Errorf("plugin %q: calls still ran %v after they were cancelled: a hook ignores its context",
 			s.plugin.Name, cutGrace)
+	}
+}
+
+// refuse tells hosts to send no more: in health, and on the streams that are left.
+func (s *Server) refuse() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	close(s.draining)
+	for e := range s.sessions {
+		e.drain()
 	}
 }
 
