@@ -240,8 +240,9 @@ func TestClientLeavesWithinBody(t *testing.T) {
 		})
 	}
 	t.Run("HTTP/2 stream", func(t *testing.T) {
-		ended := make(chan error, 1)
+		begun, ended := make(chan struct{}, 1), make(chan error, 1)
 		f := start(t, Options{H2C: true}, func(f *flow.Flow) {
+			begun <- struct{}{}
 			_, err := io.ReadAll(f.Body)
 			ended <- err
 		})
@@ -250,6 +251,7 @@ func TestClientLeavesWithinBody(t *testing.T) {
 		if err := h.framer.WriteData(id, false, []byte("ab")); err != nil {
 			t.Fatal(err)
 		}
+		<-begun
 		if err := h.framer.WriteRSTStream(id, http2.ErrCodeCancel); err != nil {
 			t.Fatal(err)
 		}
@@ -257,6 +259,7 @@ func TestClientLeavesWithinBody(t *testing.T) {
 			t.Errorf("got %v, want flow.ErrGone", err)
 		}
 		h.request(false, ":method: POST", ":scheme: http", ":path: /", ":authority: h")
+		<-begun // or the server never sees the request: closing resets the connection
 		_ = h.conn.Close()
 		if err := soon(t, "the body's end", ended); !errors.Is(err, flow.ErrGone) {
 			t.Errorf("connection closed: got %v, want flow.ErrGone", err)
