@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // The names of the services, as PROTOCOL.md has them.
@@ -14,15 +16,22 @@ const (
 
 type unary func(s *Server, ctx context.Context, request []byte) (*message, error)
 
-// method describes a unary method that takes and gives bytes.
+// method describes a unary method that takes and gives bytes. What the plugin's own code panics with in it ends the call
+// and not the process.
 func method(name string, do unary) grpc.MethodDesc {
-	handler := func(srv any, ctx context.Context, receive func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+	handler := func(srv any, ctx context.Context, receive func(any) error, _ grpc.UnaryServerInterceptor) (_ any, err error) {
 		var m message
 		if err := receive(&m); err != nil {
 			return nil, err
 		}
 		defer m.release()
-		return do(srv.(*Server), ctx, m.data)
+		s := srv.(*Server)
+		defer func() {
+			if p := recover(); p != nil {
+				err = status.Error(codes.Internal, s.panicked(name, p).Error())
+			}
+		}()
+		return do(s, ctx, m.data)
 	}
 	return grpc.MethodDesc{MethodName: name, Handler: handler}
 }
