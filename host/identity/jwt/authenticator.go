@@ -2,13 +2,13 @@ package jwt
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/identity"
+	"github.com/turnbuckle-gateway/turnbuckle/host/identity/authn"
 	"github.com/turnbuckle-gateway/turnbuckle/host/identity/jwt/jwks"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
@@ -25,12 +25,17 @@ const (
 // SessionMetadata is the name under which the metadata of a virtual session holds the session's own token.
 const SessionMetadata = "TykJWTSessionID"
 
+var _ authn.Authenticator = (*Authenticator)(nil)
+
 // Keys is what an Authenticator wants of identity.Keys.
 type Keys interface {
 	Lookup(ctx context.Context, org, token string) (*identity.Caller, error)
+	Get(ctx context.Context, ref identity.Ref) (identity.Stored, error)
 	Adopt(ctx context.Context, a identity.Adoption) (*identity.Caller, error)
 	Token(org, name string) string
 }
+
+var _ Keys = (*identity.Keys)(nil)
 
 // API is what an Authenticator wants to know of the API it is for.
 type API struct {
@@ -48,32 +53,25 @@ type Services struct {
 	Sets *jwks.Cache
 	// Tokens are the tokens verified before; nil verifies each every time.
 	Tokens *Tokens
-	// Credential takes the token out of a request, without "Bearer"; "" when there is none.
-	Credential func(x *sdk.Exchange) string
 }
 
 // Authenticator says who calls by a JSON Web Token. It is safe for concurrent use until it is closed.
 type Authenticator struct {
-	api       API
-	method    *config.JWTAuth
-	keys      Keys
-	source    source
-	checker   checker
-	tokens    *Tokens
-	number    uint64 // among those of tokens
-	scope     string // the claim
-	oneToOne  bool
-	tokenFrom func(x *sdk.Exchange) string
+	api        API
+	method     *config.JWTAuth
+	credential authn.Credential
+	keys       Keys
+	source     source
+	checker    checker
+	tokens     *Tokens
+	number     uint64 // among those of tokens
 }
 
 // Compile makes the Authenticator of a method, which is read only from now on. It begins to fetch key sets and does not
 // wait for them. An error says what of the definition cannot work. Close the Authenticator when no request has it.
 func Compile(m *config.JWTAuth, api API, s Services) (*Authenticator, error) {
 	a := &Authenticator{
-		api: api, method: m, keys: s.Keys, checker: newChecker(m), tokens: s.Tokens, scope: m.Scope, tokenFrom: s.Credential,
-	}
-	if a.scope == "" {
-		a.scope = "scope"
+		api: api, method: m, credential: authn.NewCredential(m.Credential), keys: s.Keys, checker: newChecker(m), tokens: s.Tokens,
 	}
 	if a.tokens != nil {
 		a.number = a.tokens.last.Add(1)
@@ -93,7 +91,6 @@ func Compile(m *config.JWTAuth, api API, s Services) (*Authenticator, error) {
 		a.source = fixed{candidate{material: key}}
 	default:
 		a.source = owned{org: api.Org, store: s.Keys, family: m.Method, skipKID: m.SkipKID, claim: m.Identity}
-		a.oneToOne = true
 	}
 	return a, nil
 }
@@ -107,9 +104,13 @@ func (a *Authenticator) Close() { a.source.close() }
 // A refusal is an *sdk.Error with the status and text of reference §11; a key set that could not be fetched is one with
 // status 503. Any other error is the store's, wrapped, or that of ctx.
 func (a *Authenticator) Authenticate(ctx context.Context, x *sdk.Exchange) (*identity.Caller, error) {
-	text := a.tokenFrom(x)
-	if text == "" {
-		return nil, missing()
+	found, err := a.credential.Find(x)
+	text := authn.TrimBearer(found)
+	switch {
+	case authn.IsMissing(err), err == nil && text == "":
+		return nil, missing(err)
+	case err != nil:
+		return nil, unauthorized(err)
 	}
 	v, err := a.verified(ctx, text, time.Now())
 	if err != nil {
@@ -133,7 +134,7 @@ func (a *Authenticator) verified(ctx context.Context, text string, now time.Time
 		_, err := parse(text)
 		return nil, unauthorized(err)
 	}
-	key := tokenKey{api: a.number, digest: sha256.Sum256([]byte(text))}
+	key := tokenKey{api: a.number, digest: a.tokens.digest(text)}
 	if v := a.tokens.get(&key, now); v != nil {
 		if err := a.checker.now(&v.times, now); err != nil {
 			a.tokens.drop(&key, v)

@@ -158,8 +158,8 @@ func (c *checker) parties(claims map[string]any) error {
 
 // The refusals (reference §11). Their causes are for the log and hold nothing of a token that must not be there.
 
-func missing() error {
-	return &sdk.Error{Status: http.StatusBadRequest, Message: "Authorization field missing"}
+func missing(cause error) error {
+	return &sdk.Error{Status: http.StatusBadRequest, Message: "Authorization field missing", Err: cause}
 }
 
 func unauthorized(cause error) error {

@@ -1,6 +1,7 @@
 package jwt
 
 import (
+	"cmp"
 	"context"
 	"crypto/md5"
 	"encoding/hex"
@@ -8,7 +9,6 @@ import (
 	"slices"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/identity"
-	"github.com/turnbuckle-gateway/turnbuckle/host/store"
 )
 
 // identify notes who calls and which policies hold, as far as the token alone says.
@@ -38,7 +38,7 @@ func (a *Authenticator) identify(v *verified, t *token) error {
 		v.clientKey = text(t.claims, a.method.ClientID)
 	}
 	scoped := false
-	for _, s := range scopes(t.claims, a.scope) {
+	for _, s := range scopes(t.claims, cmp.Or(a.method.Scope, "scope")) {
 		if id, ok := a.method.Scopes[s]; ok {
 			scoped = true
 			if !slices.Contains(v.policies, id) {
@@ -70,7 +70,7 @@ func (a *Authenticator) policies(ctx context.Context, v *verified) ([]string, er
 			if len(ids) > 0 {
 				return appendNew(slices.Clone(ids), v.policies), nil
 			}
-		case errors.Is(err, store.ErrUnavailable) || !errors.Is(err, identity.ErrUnknown) && !errors.Is(err, identity.ErrPolicy):
+		case !unknown(err):
 			return nil, err
 		}
 	}
@@ -95,7 +95,7 @@ func appendNew(list, more []string) []string {
 // caller returns who calls. For an identity, the session kept under it, made or changed when it is not what the token
 // asks for.
 func (a *Authenticator) caller(ctx context.Context, v *verified) (*identity.Caller, error) {
-	if a.oneToOne {
+	if _, ok := a.source.(owned); ok {
 		caller, err := a.keys.Lookup(ctx, a.api.Org, v.identity)
 		if err != nil {
 			return nil, lookupError(err)
@@ -110,38 +110,54 @@ func (a *Authenticator) caller(ctx context.Context, v *verified) (*identity.Call
 		return nil, err
 	}
 	caller, err := a.keys.Lookup(ctx, a.api.Org, v.session)
-	var stored *identity.Session
-	switch {
-	case err == nil:
-		stored = caller.Session
-		if v.suits(stored, policies) {
-			return caller, nil
-		}
-	case errors.Is(err, store.ErrUnavailable) || !errors.Is(err, identity.ErrUnknown) && !errors.Is(err, identity.ErrPolicy):
+	if err == nil && v.suits(caller.Session, policies) {
+		return caller, nil
+	}
+	if err != nil && !unknown(err) {
+		return nil, err
+	}
+	stored, err := a.stored(ctx, v, err)
+	if err != nil {
 		return nil, err
 	}
 	caller, err = a.keys.Adopt(ctx, identity.Adoption{
 		Org: a.api.Org, Token: v.session, Session: v.makeSession(a.api.Org, stored, policies),
 		Lifetime: a.api.Lifetime, Store: a.api.Store,
 	})
-	if errors.Is(err, identity.ErrPolicy) {
+	switch {
+	case errors.Is(err, identity.ErrPolicy):
 		return nil, noPolicy("", err)
+	case errors.Is(err, identity.ErrForeign):
+		return nil, unauthorized(err)
 	}
 	return caller, err
+}
+
+// stored returns the session under which the identity is kept, nil when there is none, after a lookup of it ended with
+// looked. It is not the caller's: what policies put there is not to be stored as if it were the session's own.
+func (a *Authenticator) stored(ctx context.Context, v *verified, looked error) (*identity.Session, error) {
+	if errors.Is(looked, identity.ErrUnknown) {
+		return nil, nil
+	}
+	kept, err := a.keys.Get(ctx, identity.Ref{Org: a.api.Org, Key: v.session})
+	if err != nil && !unknown(err) {
+		return nil, err
+	}
+	return kept.Session, nil
 }
 
 // suits reports whether a stored session is what the token asks for already.
 func (v *verified) suits(s *identity.Session, policies []string) bool {
 	id, _ := s.Metadata[SessionMetadata].(string)
 	return id == v.session && s.Alias == v.identity && slices.Equal(s.ApplyPolicies, policies) &&
-		(v.client == "" || s.OAuthClientID == v.client) && (s.Expires < 1 || v.expires > 0 && v.expires <= s.Expires)
+		(v.client == "" || s.OAuthClientID == v.client) && (s.Expires < 1 || v.expires <= s.Expires)
 }
 
 // makeSession returns the session that the token asks for, out of the one that is stored, if any. Limits and rights are
 // not taken over when other policies hold from now on: those set them. What is left of quotas is not in a session.
 func (v *verified) makeSession(org string, stored *identity.Session, policies []string) *identity.Session {
 	s := stored.Clone()
-	if stored == nil || s.Expires > 0 && (v.expires == 0 || v.expires > s.Expires) {
+	if stored == nil || s.Expires > 0 && v.expires > s.Expires {
 		s.Expires = v.expires
 	}
 	if stored != nil && !slices.Equal(s.Policies(), policies) {

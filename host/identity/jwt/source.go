@@ -9,7 +9,6 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/identity"
 	"github.com/turnbuckle-gateway/turnbuckle/host/identity/jwt/jwks"
-	"github.com/turnbuckle-gateway/turnbuckle/host/store"
 )
 
 // candidate is a key that may have signed a token.
@@ -120,10 +119,15 @@ func (o owned) close() {}
 
 // lookupError makes a refusal of what says that there is no such key, and leaves alone what says that nobody knows.
 func lookupError(err error) error {
-	if errors.Is(err, store.ErrUnavailable) || !errors.Is(err, identity.ErrUnknown) && !errors.Is(err, identity.ErrPolicy) {
-		return err
+	if unknown(err) {
+		return unauthorized(err)
 	}
-	return unauthorized(err)
+	return err
+}
+
+// unknown reports whether a lookup found nobody who may call, and no fault.
+func unknown(err error) bool {
+	return errors.Is(err, identity.ErrUnknown) || errors.Is(err, identity.ErrPolicy)
 }
 
 // identityOf returns who calls: the claim of that name, or else "sub". Claims that are no text do not count.

@@ -1,6 +1,7 @@
 package jwt
 
 import (
+	"crypto/sha256"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,7 +34,7 @@ type verified struct {
 	clientKey       string // the key whose policies hold too
 	defaults        bool   // the API's own policies hold when clientKey has none
 	client          string // for oauth_client_id
-	expires         int64  // of the virtual session; 0 never
+	expires         int64  // of the virtual session; 0 is not said
 	used            atomic.Int64
 }
 
@@ -47,8 +48,9 @@ func (v *verified) size() int64 {
 // what was used longest ago, among a few, makes room. Only tokens with a good signature get in, so nobody can empty it
 // from outside. It is safe for concurrent use.
 type Tokens struct {
-	last   atomic.Uint64 // authenticators there have been
-	shards [tokenShards]tokenShard
+	last    atomic.Uint64 // authenticators there have been
+	buffers sync.Pool     // of *[MaxToken]byte
+	shards  [tokenShards]tokenShard
 }
 
 const tokenShards = 32
@@ -76,6 +78,18 @@ func NewTokens(count int, bytes int64) *Tokens {
 		s.entries, s.maxCount, s.maxBytes = map[tokenKey]*verified{}, max(1, count/tokenShards), max(1, bytes/tokenShards)
 	}
 	return t
+}
+
+// digest hashes a token of at most MaxToken bytes. The hash wants bytes, and the compiler cannot tell that it keeps none:
+// hence the buffer.
+func (t *Tokens) digest(text string) digest {
+	b, ok := t.buffers.Get().(*[MaxToken]byte)
+	if !ok {
+		b = new([MaxToken]byte)
+	}
+	sum := sha256.Sum256(b[:copy(b[:], text)])
+	t.buffers.Put(b)
+	return sum
 }
 
 // Len returns the number of tokens held.
