@@ -24,7 +24,8 @@ type Seen struct {
 }
 
 // Upstream starts the program behind the gateway. It replies with a [Seen] in JSON; below /bytes with the request's body
-// as it came; below /text with the line "plain". Every reply has two Set-Cookie lines, X-Upstream and X-Internal.
+// as it came; below /text with the line "plain". Every reply has two Set-Cookie lines, X-Upstream and X-Internal, apart
+// from the line "bare" below /bare.
 func Upstream(t testing.TB) *httptest.Server {
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
@@ -32,6 +33,11 @@ func Upstream(t testing.TB) *httptest.Server {
 			return // the client left; there is nobody to tell
 		}
 		h := w.Header()
+		if strings.HasPrefix(r.URL.Path, "/bare") {
+			h.Set("Content-Type", "text/plain")
+			_, _ = io.WriteString(w, "bare\n")
+			return
+		}
 		h["Set-Cookie"] = []string{"a=1", "b=2"}
 		h.Set("X-Upstream", "yes")
 		h.Set("X-Internal", "secret")

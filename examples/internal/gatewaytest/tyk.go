@@ -93,6 +93,9 @@ func tykResponse(t *testing.T, g *Gateway) {
 		"X-Internal": nil, "Content-Type": {"text/plain"}, "Content-Length": {"13"},
 	}
 	wantHeader(t, r.Header, want)
+	if r := g.Do(t, "GET", "/tyk/bare/x", "", key); r.Status != 200 || r.Header.Get("X-Single") != "yes" || !bytes.HasPrefix(r.Body, []byte("bare\n")) {
+		t.Errorf("a reply without the header that the hook takes off: status %d with %q, %v", r.Status, r.Body, r.Header)
+	}
 }
 
 func tykOverrides(t *testing.T, g *Gateway) {

@@ -39,7 +39,8 @@ def edit(request):
 def sign(response):
     response.headers["X-Single"] = "yes"
     response.headers["Set-Cookie"] = "a=2"
-    del response.headers["X-Internal"]
+    if "X-Internal" in response.headers:
+        del response.headers["X-Internal"]
     if response.headers["Content-Type"] == "text/plain":
         response.raw_body += b"signed\n"
 
