@@ -48,6 +48,8 @@ func rooms() []room {
 		{dir: "host/flow", floor: 2, own: []string{"sdk"}},
 		{dir: "host/policy", floor: 2, peers: []string{"host/flow"}},
 		{dir: "host/reply", floor: 2, peers: []string{"host/flow"}},
+		{dir: "host/identity/authn/...", floor: 2, peers: []string{"host/identity", "host/identity/keyid"}},
+		{dir: "host/identity/jwt/...", floor: 2, peers: []string{"host/identity", "host/identity/keyid", "host/identity/authn"}},
 		{dir: "host/identity/...", floor: 2},
 		{dir: "host/limit/...", floor: 2},
 		{dir: "sdk/wire", floor: 2},

@@ -97,3 +97,6 @@ func refuse(status int, text string, why error) *sdk.Error {
 func unknown(err error) bool {
 	return errors.Is(err, identity.ErrUnknown) || errors.Is(err, identity.ErrPolicy)
 }
+
+// buffered reports whether there is the whole body, or none.
+func buffered(r *sdk.Request) bool { return r.Buffered() || r.Length() == 0 }
