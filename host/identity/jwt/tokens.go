@@ -87,7 +87,9 @@ func (t *Tokens) digest(text string) digest {
 	if !ok {
 		b = new([MaxToken]byte)
 	}
-	sum := sha256.Sum256(b[:copy(b[:], text)])
+	used := b[:copy(b[:], text)]
+	sum := sha256.Sum256(used)
+	clear(used)
 	t.buffers.Put(b)
 	return sum
 }
