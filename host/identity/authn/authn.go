@@ -81,12 +81,12 @@ const (
 
 // Why somebody was refused, for the log.
 var (
-	errMissing   = errors.New("no credential where the definition says")
-	errAmbiguous = errors.New("credential given more than once, with different values")
-	errTooLong   = errors.New("credential too long")
-	errBinding   = errors.New("client certificate is not one that the key is bound to")
-	errBasicUser = errors.New("the key is a user of basic authentication, whose name is no secret")
-	errBody      = errors.New("the body was not buffered for a method that reads it")
+	errMissing      = errors.New("no credential where the definition says")
+	errAmbiguous    = errors.New("credential given more than once, with different values")
+	errTooLong      = errors.New("credential too long")
+	errBinding      = errors.New("client certificate is not one that the key is bound to")
+	errNoSecretName = errors.New("the key's token is no secret: it is a user of basic authentication, or an identity that JWTs name")
+	errBody         = errors.New("the body was not buffered for a method that reads it")
 )
 
 func refuse(status int, text string, why error) *sdk.Error {

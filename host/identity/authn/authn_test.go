@@ -120,6 +120,7 @@ func exchange(b *sdktest.Builder) *sdk.Exchange {
 func TestToken(t *testing.T) {
 	keys := keysOf(map[string]*identity.Session{
 		"t0ken": {}, "a, Bearer b": {}, "user": {BasicAuth: identity.BasicAuth{Password: "x"}},
+		"jwt":   {Metadata: identity.Metadata{"TykJWTSessionID": "jwt"}},
 		"bound": {MTLSBindings: []string{"org" + strings.Repeat("0", 64)}},
 	})
 	a := compile(t, config.AuthMethod{Kind: config.AuthToken, Token: config.TokenAuth{
@@ -157,6 +158,7 @@ func TestToken(t *testing.T) {
 		{"too long", "/", []string{"Authorization: " + strings.Repeat("a", maxToken+1)}, unknown},
 		{"absurdly long", "/", []string{"Authorization: " + strings.Repeat("a", maxCredential+1)}, missing},
 		{"name of a basic user", "/", []string{"Authorization: user"}, unknown},
+		{"identity of a JWT", "/", []string{"Authorization: jwt"}, unknown},
 		{"bound to a certificate", "/", []string{"Authorization: bound"}, unknown},
 	}
 	for _, test := range tests {

@@ -17,7 +17,11 @@ import (
 // maxToken bounds a token in bytes; those that are made have at most some hundred.
 const maxToken = 4 << 10
 
-// token is a key in the store.
+// jwtSession is in the metadata of sessions that JWTs made (reference §11). Their tokens are made of who calls.
+const jwtSession = "TykJWTSessionID"
+
+// token is a key in the store. Keys whose token is no secret are none here: users of basic authentication and who calls
+// with JWTs share one store with it, and their names are known or to be guessed.
 type token struct {
 	credential  Credential
 	certificate bool
@@ -61,8 +65,8 @@ func (t *token) Authenticate(ctx context.Context, x *sdk.Exchange) (*identity.Ca
 	if err != nil {
 		return nil, refuse(403, textDisallowed, err)
 	}
-	if caller.Session.BasicAuth.Password != "" {
-		return nil, refuse(403, textDisallowed, errBasicUser)
+	if _, virtual := caller.Session.Metadata[jwtSession]; virtual || caller.Session.BasicAuth.Password != "" {
+		return nil, refuse(403, textDisallowed, errNoSecretName)
 	}
 	if !holds(x, caller.Session.MTLSBindings) {
 		return nil, refuse(403, textDisallowed, errBinding)
