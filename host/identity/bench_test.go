@@ -40,7 +40,7 @@ func benchKeys(b *testing.B, n int, options Options) (*Keys, []string) {
 	for i := range tokens {
 		tokens[i] = k.Token("default", fmt.Sprintf("%032x", i))
 		writes = append(writes, store.Write{Key: keyPrefix + k.ID(tokens[i]), Entry: store.Entry{Value: []byte(plainSession)}})
-		if len(writes) == 1000 || i == n-1 {
+		if len(writes) == 20_000 || i == n-1 {
 			if err := s.Apply(context.Background(), writes...); err != nil {
 				b.Fatal(err)
 			}

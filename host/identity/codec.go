@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	jsonv1 "github.com/go-json-experiment/json/v1"
 )
 
 // Bounds of a session's or policy's JSON.
@@ -16,9 +17,10 @@ const (
 	maxDepth = 64
 )
 
-// Names match whatever their case and underscores, as they do in Tyk; of a name that comes twice the last counts.
+// Names match whatever their case, as they do in Tyk, but with their underscores: a policy has an "id" and an "_id". Of a
+// name that comes twice the last counts.
 var decoding = func() json.Options {
-	return json.JoinOptions(json.MatchCaseInsensitiveNames(true), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	return json.JoinOptions(json.MatchCaseInsensitiveNames(true), jsonv1.MatchCaseSensitiveDelimiter(true), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }()
 
 // Zero fields are left out, and the same value is the same bytes.
@@ -123,7 +125,7 @@ func describe(err error) string {
 	return "not JSON" // without the text, since its origin is not known
 }
 
-// UnmarshalJSONFrom keeps strings as such and every other value as it was written.
+// UnmarshalJSONFrom keeps strings as such and every other value as its JSON.
 func (m *Metadata) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	start, err := d.ReadToken()
 	switch {
@@ -156,7 +158,11 @@ func (m *Metadata) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 		if err != nil {
 			return err
 		}
-		(*m)[key] = stdjson.RawMessage(value.Clone())
+		value = value.Clone()
+		if err := value.Compact(); err != nil {
+			return err
+		}
+		(*m)[key] = stdjson.RawMessage(value)
 	}
 	_, err = d.ReadToken()
 	return err

@@ -1,7 +1,15 @@
 package identity
 
 import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
 	"testing"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 // fullSession has every key of reference §9.3, and two that this program does not know.
@@ -51,4 +59,177 @@ func BenchmarkDecodeSession(b *testing.B) {
 			}
 		})
 	}
+}
+
+// Every key of the JSON survives, at whatever depth, and the values stay what they were.
+func TestSessionRoundTrip(t *testing.T) {
+	for _, text := range []string{fullSession, plainSession, `{}`} {
+		s, err := DecodeSession([]byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := s.MarshalJSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(tree(t, text), tree(t, string(data))); diff != "" {
+			t.Errorf("lost or changed (-was +is):\n%s", diff)
+		}
+		again, err := DecodeSession(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		compact := cmp.Transformer("compact", func(v jsontext.Value) string {
+			v = v.Clone()
+			return fmt.Sprint(v.Compact(), string(v))
+		})
+		if diff := cmp.Diff(s, again, compact); diff != "" {
+			t.Errorf("decoded again (-was +is):\n%s", diff)
+		}
+	}
+}
+
+func TestPolicyRoundTrip(t *testing.T) {
+	const text = `{"_id": {"$oid": "5ead"}, "id": "gold", "name": "Gold", "org_id": "o", "rate": 10, "per": 1, "quota_max": 5,
+		"quota_renewal_rate": 60, "throttle_interval": 1, "throttle_retry_limit": 2, "max_query_depth": 3, "smoothing": {"step": 1},
+		"access_rights": {"a": {"api_id": "a", "versions": ["v1"], "limit": {"rate": 1, "per": 1}, "odd": 1}}, "hmac_enabled": true,
+		"active": true, "is_inactive": true, "tags": ["x"], "key_expires_in": 60, "partitions": {"quota": true, "rate_limit": true,
+		"complexity": true, "acl": true, "per_api": true}, "last_updated": "1", "meta_data": {"k": [1]}, "post_expiry_action": "delete",
+		"post_expiry_grace_period": 9, "graphql_access_rights": {}, "enable_http_signature_validation": true}`
+	p, err := DecodePolicy([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := p.MarshalJSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(tree(t, text), tree(t, string(data))); diff != "" {
+		t.Errorf("lost or changed (-was +is):\n%s", diff)
+	}
+}
+
+func tree(t *testing.T, text string) any {
+	t.Helper()
+	d := json.NewDecoder(strings.NewReader(text))
+	d.UseNumber()
+	var v any
+	if err := d.Decode(&v); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func TestDecodeLeniently(t *testing.T) {
+	tests := []struct {
+		text string
+		want Session
+	}{
+		{`{"RATE": 5, "Alias": "a", "Org_ID": "o"}`, Session{Rate: 5, Alias: "a", OrgID: "o"}},
+		{`{"_alias": "o"}`, Session{Unknown: []byte(`{"_alias":"o"}`)}},
+		{`{"alias": "a", "alias": "b"}`, Session{Alias: "b"}},
+		{`{"tags": null, "meta_data": null, "access_rights": null, "expires": null, "basic_auth_data": null}`, Session{}},
+		{` {"meta_data": {"a": "x\u00e9", "b": 1.50, "c": [ ]}} `, Session{Metadata: Metadata{"a": "xé", "b": rawMessage("1.50"), "c": rawMessage("[]")}}},
+		{`{"quota_max": -1, "expires": -1}`, Session{QuotaMax: -1, Expires: -1}},
+	}
+	for _, test := range tests {
+		got, err := DecodeSession([]byte(test.text))
+		if err != nil {
+			t.Errorf("%s: %v", test.text, err)
+			continue
+		}
+		if diff := cmp.Diff(&test.want, got, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", test.text, diff)
+		}
+	}
+}
+
+func TestDecodeRefuses(t *testing.T) {
+	tests := []struct{ name, text, want string }{
+		{"empty", ``, "not JSON"},
+		{"cut off", `{"rate": 1`, "not JSON at byte"},
+		{"no object", `["s3cret"]`, "must be a JSON object"},
+		{"wrong type", `{"jwt_data": "s3cret"}`, "/jwt_data: a JSON string cannot stand there"},
+		{"wrong type inside", `{"access_rights": {"a": {"limit": {"rate": "s3cret"}}}}`, "/access_rights/a/limit/rate"},
+		{"metadata", `{"meta_data": "s3cret"}`, "/meta_data"},
+		{"number too large", `{"quota_max": 99999999999999999999}`, "/quota_max"},
+		{"behind", `{} s3cret`, "not JSON at byte"},
+		{"deep", `{"meta_data": {"a": ` + strings.Repeat("[", 1000) + strings.Repeat("]", 1000) + `}}`, "deeper than 64"},
+		{"deep behind a string", `{"alias": "\"[[", "x": ` + strings.Repeat(`{"x":`, 100) + "1" + strings.Repeat("}", 101), "deeper than 64"},
+		{"huge", `{"alias": "` + strings.Repeat("s3cret", MaxJSON/6) + `"}`, "at most 1048576"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := DecodeSession([]byte(test.text))
+			if !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want it to say %q", err, test.want)
+			}
+			if err != nil && strings.Contains(err.Error(), "s3cret") {
+				t.Errorf("the error has a value in it: %v", err)
+			}
+		})
+	}
+	flat := `{"meta_data": {"a": [` + strings.Repeat("[],", 1000) + `[]]}}`
+	if _, err := DecodeSession([]byte(flat)); err != nil {
+		t.Errorf("many brackets on one level: %v", err)
+	}
+}
+
+func FuzzSession(f *testing.F) {
+	f.Add([]byte(fullSession))
+	f.Add([]byte(plainSession))
+	f.Add([]byte(`{"x":{"Y":[1e400,"\ud800"]},"x":2,"meta_data":{"a":1,"a":"b"},"smoothing":{"a":null}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s, err := DecodeSession(data)
+		if err != nil {
+			if !errors.Is(err, ErrInvalid) {
+				t.Fatal(err)
+			}
+			return
+		}
+		once, err := s.MarshalJSON()
+		if err != nil {
+			t.Fatalf("cannot be encoded: %v", err)
+		}
+		again, err := DecodeSession(once)
+		if err != nil {
+			if len(once) > MaxJSON {
+				return
+			}
+			t.Fatalf("%s cannot be decoded: %v", once, err)
+		}
+		twice, err := again.MarshalJSON()
+		if err != nil || string(once) != string(twice) {
+			t.Fatalf("%s became %s, %v", once, twice, err)
+		}
+		(*Session)(nil).Merge(s.View("k"))
+		newCaller("t", "i", s).Limits("a")
+	})
+}
+
+func FuzzPolicy(f *testing.F) {
+	f.Add([]byte(`{"id":"a","access_rights":{"a":{"allowed_urls":[{"url":"/a"}],"endpoints":[{"path":"/"}]}},"partitions":{"acl":true}}`))
+	f.Add([]byte(`{"rate":-1,"per":0,"quota_max":-9223372036854775808,"tags":["a",""],"meta_data":{"a":null},"last_updated":1}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		p, err := DecodePolicy(data)
+		if err != nil {
+			if !errors.Is(err, ErrInvalid) {
+				t.Fatal(err)
+			}
+			return
+		}
+		once, err := p.MarshalJSON()
+		if err != nil {
+			t.Fatalf("cannot be encoded: %v", err)
+		}
+		again, err := DecodePolicy(once)
+		if err != nil && len(once) <= MaxJSON {
+			t.Fatalf("%s cannot be decoded: %v", once, err)
+		}
+		if err == nil {
+			if _, err := Apply(&Session{}, []*Policy{p, again}); err != nil && !errors.Is(err, ErrPolicy) {
+				t.Fatal(err)
+			}
+		}
+	})
 }
