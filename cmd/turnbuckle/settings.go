@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config/tyk"
+	"github.com/turnbuckle-gateway/turnbuckle/host/config/tykconf"
 	"github.com/turnbuckle-gateway/turnbuckle/host/observe"
 )
 
@@ -45,6 +46,7 @@ var settingFlags = [...][3]string{
 func addSettingFlags(cmd *cobra.Command, e *env) func() (config.Settings, config.Problems, error) {
 	flags := cmd.Flags()
 	file := flags.StringP("config", "c", "", "settings `FILE` ($"+config.EnvConfigFile+") (default "+defaultConfig+", if it is there)")
+	conf := flags.String("tyk-conf", "", "tyk.conf `FILE` of a Tyk gateway, which with TYK_GW_ variables holds where our settings say nothing (default none)")
 	all := config.AllSettings()
 	for _, f := range settingFlags {
 		s := all[slices.IndexFunc(all, func(s config.Setting) bool { return s.Path == strings.Replace(f[1], ".default.", ".*.", 1) })]
@@ -69,11 +71,11 @@ func addSettingFlags(cmd *cobra.Command, e *env) func() (config.Settings, config
 		if off, err := flags.GetBool("no-access-log"); err == nil && off {
 			set["access_log.enabled"] = "false"
 		}
-		return loadSettings(*file, e.environ, set)
+		return loadSettings(*file, *conf, e.environ, set)
 	}
 }
 
-func loadSettings(file string, environ []string, flags map[string]string) (config.Settings, config.Problems, error) {
+func loadSettings(file, conf string, environ []string, flags map[string]string) (config.Settings, config.Problems, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return config.Settings{}, nil, fmt.Errorf("working directory: %w", err)
@@ -87,8 +89,29 @@ func loadSettings(file string, environ []string, flags map[string]string) (confi
 	if err != nil && (file != "" || !errors.Is(err, fs.ErrNotExist)) {
 		return config.Settings{}, nil, fmt.Errorf("settings: %w", err)
 	}
+	var before config.Problems
+	if conf != "" {
+		of, err := loadTykConf(conf, environ)
+		if err != nil {
+			return config.Settings{}, nil, err
+		}
+		src.Base, before = of.Values, of.Problems
+	}
 	s, problems := config.LoadSettings(src)
+	problems = append(before, problems...)
 	return s, append(problems, unknownFields(s.AccessLog.Fields)...), nil
+}
+
+// loadTykConf reads the settings of a Tyk gateway.
+func loadTykConf(file string, environ []string) (tykconf.Settings, error) {
+	if omit, _ := lookupIn(environ)(tykconf.EnvOmitFile); omit == "true" {
+		return tykconf.Load(file, nil, environ), nil
+	}
+	data, err := os.ReadFile(file)
+	if err != nil {
+		return tykconf.Settings{}, hinted{fmt.Errorf("tyk.conf: %w", err), "with " + tykconf.EnvOmitFile + "=true there need be no file"}
+	}
+	return tykconf.Load(file, data, environ), nil
 }
 
 // unknownFields checks the one list in the settings that config cannot: the fields are the access log's own.

@@ -172,10 +172,10 @@ func suggestEnv(name string, settings []Setting) string {
 	return document.Suggest(name, known)
 }
 
-func overlayFlags(root *document.Node, flags map[string]string) Problems {
+func overlayFlags(root *document.Node, from string, flags map[string]string) Problems {
 	o := overlay{root: root, settings: AllSettings()}
 	for _, path := range slices.Sorted(maps.Keys(flags)) {
-		origin := "flag for " + path
+		origin := from + " " + path
 		found := false
 		for _, s := range o.settings {
 			if keys := s.byPath(path); keys != nil {

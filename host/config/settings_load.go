@@ -13,6 +13,10 @@ type SettingsSource struct {
 	// Data its content. Nil Data means that there is no file.
 	File string
 	Data []byte
+	// Base maps paths of settings to what holds where the file says nothing, such as another
+	// gateway's settings; Overlay to what was changed in the running gateway, and holds before the
+	// file.
+	Base, Overlay map[string]string
 	// Environ is the environment in the form of os.Environ. Empty values count as absent.
 	Environ []string
 	// Flags maps the path of a setting ("admin.listen", "servers.default.address") to what a
@@ -38,8 +42,10 @@ func LoadSettings(src SettingsSource) (Settings, Problems) {
 			root = parsed
 		}
 	}
+	problems = append(problems, overlayFlags(root, "base for", absent(root, src.Base))...)
+	problems = append(problems, overlayFlags(root, "change of", src.Overlay)...)
 	problems = append(problems, overlayEnv(root, src.Environ)...)
-	problems = append(problems, overlayFlags(root, src.Flags)...)
+	problems = append(problems, overlayFlags(root, "flag for", src.Flags)...)
 
 	base := settingsFolders{work: folder{dir: src.WorkDir, anywhere: true}}
 	base.file = base.work
@@ -63,6 +69,26 @@ func LoadSettings(src SettingsSource) (Settings, Problems) {
 	problems = problems.And(document.Locate(settings.Validate(), root.Find)).Sort()
 	root.Redact(problems)
 	return settings, problems
+}
+
+// absent returns the values that the document does not say itself.
+func absent(root *document.Node, values map[string]string) map[string]string {
+	out := map[string]string{}
+	for path, value := range values {
+		said := func(keys ...string) bool {
+			n := root
+			for _, key := range keys {
+				if n = n.Get(key); n == nil {
+					return false
+				}
+			}
+			return true
+		}
+		if !said(strings.Split(path, ".")...) && (alternatives(path) == nil || !said(alternatives(path)...)) {
+			out[path] = value
+		}
+	}
+	return out
 }
 
 // settingsFolders are what relative paths are relative to, by where they were written.
