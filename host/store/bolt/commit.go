@@ -31,6 +31,7 @@ type job struct {
 type batch struct {
 	entries  *bbolt.Bucket
 	counters *bbolt.Bucket
+	state    int64 // the transaction's id
 	now      time.Time
 	wrote    bool
 	told     []string // keys whose watchers are to be told
@@ -114,7 +115,7 @@ func (s *Store) commitBatch(jobs []*job) {
 	results := make([]error, len(jobs))
 	err := s.transact(b, jobs, results)
 	if err == nil && b.wrote {
-		s.readers.committed()
+		s.readers.committed(b.state)
 		s.feed.Tell(store.Change{Keys: b.told})
 	}
 	if err != nil || b.wrote {
@@ -148,6 +149,7 @@ func (s *Store) transact(b *batch, jobs []*job, results []error) (err error) {
 	if tx, err = s.db.Begin(true); err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
+	b.state = int64(tx.ID())
 	b.entries, b.counters = tx.Bucket([]byte(entriesBucket)), tx.Bucket([]byte(countersBucket))
 	for i, j := range jobs {
 		results[i] = j.change(b)

@@ -22,7 +22,9 @@ type readers struct {
 	slots []slot
 	hints sync.Pool // *hint, one per processor as it happens
 	dealt atomic.Uint32
-	state atomic.Uint64 // counts commits
+	// newest is the id of the newest state that anybody has read or that was committed. A state can be read before
+	// its commit has returned; from then on nobody gets an older one.
+	newest atomic.Int64
 	// tight is set when the next commits may outgrow the map: to map anew, bbolt waits for every read transaction, so
 	// none may be kept.
 	tight  atomic.Bool
@@ -37,7 +39,7 @@ type reader struct {
 	tx       *bbolt.Tx
 	entries  *bbolt.Cursor
 	counters *bbolt.Cursor
-	state    uint64
+	state    int64  // the transaction's id
 	key      []byte // room for a key
 	fault    bool   // whether memory faults were panics before
 }
@@ -79,9 +81,9 @@ func (r *readers) renew(d *reader) error {
 	if r.closed.Load() {
 		return store.ErrClosed
 	}
-	if state := r.state.Load(); d.tx == nil || d.state != state {
+	if d.tx == nil || d.state != r.newest.Load() {
 		d.end()
-		if err := r.begin(d, state); err != nil {
+		if err := r.begin(d); err != nil {
 			d.end()
 			return err
 		}
@@ -90,7 +92,7 @@ func (r *readers) renew(d *reader) error {
 	return nil
 }
 
-func (r *readers) begin(d *reader, state uint64) (err error) {
+func (r *readers) begin(d *reader) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if fault := recover(); fault != nil {
@@ -104,8 +106,18 @@ func (r *readers) begin(d *reader, state uint64) (err error) {
 	if entries == nil || counters == nil {
 		return corrupt(r.db.Path(), errors.New("a bucket is missing"))
 	}
-	d.state, d.entries, d.counters = state, entries.Cursor(), counters.Cursor()
+	d.state, d.entries, d.counters = int64(d.tx.ID()), entries.Cursor(), counters.Cursor()
+	r.raise(d.state)
 	return nil
+}
+
+func (r *readers) raise(state int64) {
+	for {
+		newest := r.newest.Load()
+		if state <= newest || r.newest.CompareAndSwap(newest, state) {
+			return
+		}
+	}
 }
 
 func (d *reader) end() {
@@ -127,7 +139,7 @@ func (r *readers) release(s *slot, err *error) {
 	}
 	state := s.state
 	s.busy.Store(false)
-	if state != r.state.Load() || r.tight.Load() {
+	if state != r.newest.Load() || r.tight.Load() {
 		r.retire(s) // the committer came by meanwhile and found it in use
 	}
 }
@@ -144,12 +156,12 @@ func (r *readers) retire(s *slot) {
 
 // stale reports whether a transaction may not be kept.
 func (r *readers) stale(d *reader) bool {
-	return d.state != r.state.Load() || r.tight.Load() || r.closed.Load()
+	return d.state != r.newest.Load() || r.tight.Load() || r.closed.Load()
 }
 
-// committed makes what was committed visible to whoever reads from now on.
-func (r *readers) committed() {
-	r.state.Add(1)
+// committed makes the state that was committed visible to whoever reads from now on.
+func (r *readers) committed(state int64) {
+	r.raise(state)
 	for i := range r.slots {
 		r.retire(&r.slots[i])
 	}

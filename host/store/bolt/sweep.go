@@ -36,18 +36,23 @@ func (s *Store) sweepOnce(w *sweep) error {
 	if err != nil || len(ended) == 0 {
 		return err
 	}
+	return s.remove(w.bucket, ended)
+}
+
+// remove deletes those that have ended when it is their turn.
+func (s *Store) remove(bucket string, ended [][]byte) error {
 	return s.do(s.ctx, len(ended), 0, func(b *batch) error {
-		bucket := b.entries
-		if w.bucket == countersBucket {
-			bucket = b.counters
+		from := b.entries
+		if bucket == countersBucket {
+			from = b.counters
 		}
 		for _, key := range ended {
-			e, err := parseRecord(bucket.Get(key))
+			e, err := parseRecord(from.Get(key))
 			if err != nil || !e.Ended(b.now) {
 				continue // gone or written anew meanwhile
 			}
 			b.wrote = true
-			if err := bucket.Delete(key); err != nil {
+			if err := from.Delete(key); err != nil {
 				return err
 			}
 		}
