@@ -110,10 +110,12 @@ func TestBytesBehindTheReply(t *testing.T) {
 
 // A TLS connection that the target has closed in its own way is not used again.
 func TestCloseNotifyBehindTheReply(t *testing.T) {
+	closed := make(chan struct{}, 1)
 	s, config := serveTLS(t, func(n int, c *rawConn) {
 		c.head()
 		c.say("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood")
 		c.Conn.(*tls.Conn).CloseWrite() // and the socket stays open
+		closed <- struct{}{}
 		if c.head() != "" {
 			t.Error("a request came after the end")
 		}
@@ -127,6 +129,7 @@ func TestCloseNotifyBehindTheReply(t *testing.T) {
 		if got, err := read(f); err != nil || got.body != "good" {
 			t.Errorf("got %q, %v", got.body, err)
 		}
+		<-closed // loopback delivers in order: what was written is there
 	}
 }
 

@@ -17,15 +17,15 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
-// Two processors make the balancer's order that of one hand, so that tests can count; the ring's own test has more.
-func TestMain(m *testing.M) {
-	runtime.GOMAXPROCS(2)
-	goleak.VerifyTestMain(m)
-}
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// open returns an upstream that is closed with the test, which fails when requests have to be cut.
+// open returns an upstream that is closed with the test, which fails when requests have to be cut. Two processors make
+// the balancer's order that of one hand, so that tests can count; the ring's own test has more.
 func open(t testing.TB, o upstream.Options) *upstream.Upstream {
 	t.Helper()
+	if _, ok := t.(*testing.T); ok {
+		runtime.GOMAXPROCS(2)
+	}
 	u, err := upstream.New(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
