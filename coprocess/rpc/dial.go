@@ -19,7 +19,7 @@ func (i *instance) dialUnary(ctx context.Context) (*unary.Conn, error) {
 	fail := func(err error) (*unary.Conn, error) {
 		return nil, fmt.Errorf("%w: connect for calls: %w", sdk.ErrUnavailable, err)
 	}
-	nc, err := i.s.o.Dial(ctx, i.s.target.network, i.address)
+	nc, err := i.s.o.Dial(ctx, i.s.target.Network, i.address)
 	if err != nil {
 		return fail(err)
 	}

@@ -74,7 +74,7 @@ func newInstance(s *Server, address string) (*instance, error) {
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(creds),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			return o.Dial(ctx, s.target.network, address)
+			return o.Dial(ctx, s.target.Network, address)
 		}),
 		grpc.WithAuthority(authority(s)),
 		grpc.WithNoProxy(),
@@ -141,10 +141,10 @@ func authority(s *Server) string {
 	switch {
 	case s.o.Authority != "":
 		return s.o.Authority
-	case s.target.network == "unix":
+	case s.target.Network == "unix":
 		return "localhost"
 	}
-	return s.target.address
+	return s.target.Address
 }
 
 // run is the instance's life.

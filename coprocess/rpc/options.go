@@ -11,11 +11,8 @@ package rpc
 import (
 	"context"
 	"crypto/tls"
-	"fmt"
 	"log/slog"
 	"net"
-	"net/url"
-	"strings"
 	"time"
 )
 
@@ -93,48 +90,4 @@ func (o Options) withDefaults() Options {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return o
-}
-
-// target is a parsed address.
-type target struct {
-	network string // unix or tcp
-	address string // to dial; of a dns target, host:port
-	dns     bool   // address stands for all its host's addresses
-}
-
-func parseAddress(s string) (target, error) {
-	bad := func(why string) (target, error) {
-		return target{}, fmt.Errorf("plugin server address %q: %s: want unix:PATH, tcp://host:port, host:port or dns:///host:port", s, why)
-	}
-	if path, ok := strings.CutPrefix(s, "unix:"); ok {
-		if rest, ok := strings.CutPrefix(path, "//"); ok {
-			if path = rest; !strings.HasPrefix(path, "/") {
-				return bad("a path after unix:// is absolute")
-			}
-		}
-		if path == "" {
-			return bad("no path")
-		}
-		return target{network: "unix", address: path}, nil
-	}
-	t := target{network: "tcp", address: s}
-	if rest, ok := strings.CutPrefix(s, "tcp://"); ok {
-		t.address = rest
-	} else if strings.HasPrefix(s, "dns:") {
-		u, err := url.Parse(s)
-		if err != nil || u.Host != "" || u.Path == "" && u.Opaque == "" {
-			return bad("after dns: comes /// and host:port")
-		}
-		t.address, t.dns = strings.TrimPrefix(u.Path+u.Opaque, "/"), true
-	} else if strings.Contains(s, "://") {
-		return bad("unknown scheme")
-	}
-	host, port, err := net.SplitHostPort(t.address)
-	if err != nil {
-		return bad(err.Error())
-	}
-	if port == "" || t.dns && host == "" {
-		return bad("host or port is missing")
-	}
-	return t, nil
 }

@@ -59,7 +59,7 @@ func jitter(d time.Duration) time.Duration {
 }
 
 func (s *Server) lookUp() error {
-	host, port, err := net.SplitHostPort(s.target.address)
+	host, port, err := net.SplitHostPort(s.target.Address)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc/address"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc/session"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc/unary"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc/watch"
@@ -35,7 +36,7 @@ func (r Runtime) Open(ctx context.Context, p coprocess.Plugin) (coprocess.Server
 // Server is a plugin server at an address, with all its instances. It is safe for concurrent use.
 type Server struct {
 	o      Options
-	target target
+	target address.Target
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	owned  sync.WaitGroup
@@ -72,7 +73,7 @@ var (
 
 // Open begins to connect to the server. It waits for nothing, and ctx does not bound the server's life: Close ends it.
 func Open(ctx context.Context, o Options) (*Server, error) {
-	t, err := parseAddress(o.Address)
+	t, err := address.Parse(o.Address)
 	if err != nil {
 		return nil, err
 	}
@@ -91,8 +92,8 @@ func Open(ctx context.Context, o Options) (*Server, error) {
 	s.owned.Go(func() { s.watch.Run(s.ctx) })
 	s.unary.New = func() any { return unary.NewCall() }
 	s.calls.New = func() any { return &nativeCall{call: session.NewCall()} }
-	if !t.dns {
-		err = s.setInstances([]string{t.address})
+	if !t.DNS {
+		err = s.setInstances([]string{t.Address})
 		if err != nil {
 			_ = s.Close()
 			return nil, err

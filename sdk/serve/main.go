@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk/serve/listen"
 )
 
 // Main serves p until the process gets SIGINT or SIGTERM, then drains and returns the exit status: 0 when it served,
@@ -167,11 +168,11 @@ func (s *settings) serve(ctx context.Context, p *sdk.Plugin, log *slog.Logger) e
 	if err != nil {
 		return err
 	}
-	l, err := listen(ctx, s.listen, fs.FileMode(mode), s.takeover)
+	l, err := listen.Open(ctx, s.listen, fs.FileMode(mode), s.takeover)
 	if err != nil {
 		return err
 	}
-	log.Info("serving", "plugin", p.Name, "version", p.Version, "address", boundTo(l), "tls", o.TLS != nil)
+	log.Info("serving", "plugin", p.Name, "version", p.Version, "address", listen.Address(l), "tls", o.TLS != nil)
 	return server.Serve(ctx, l)
 }
 

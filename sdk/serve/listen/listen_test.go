@@ -1,4 +1,4 @@
-package serve
+package listen
 
 import (
 	"net"
@@ -25,7 +25,7 @@ func TestListenRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			l, err := Listen(t.Context(), tt.addr, 0o600)
+			l, err := Open(t.Context(), tt.addr, 0o600, false)
 			if err == nil {
 				_ = l.Close()
 				t.Fatal("listened")
@@ -48,7 +48,7 @@ func taken(t *testing.T) string {
 
 func TestListenAddresses(t *testing.T) {
 	for _, addr := range []string{"127.0.0.1:0", "tcp://127.0.0.1:0", "unix:" + filepath.Join(t.TempDir(), "s"), "unix://" + filepath.Join(t.TempDir(), "s")} {
-		l, err := Listen(t.Context(), addr, 0o600)
+		l, err := Open(t.Context(), addr, 0o600, false)
 		if err != nil {
 			t.Errorf("%s: %v", addr, err)
 			continue
@@ -61,14 +61,14 @@ func TestListenAddresses(t *testing.T) {
 
 func TestSocketFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
-	l, err := Listen(t.Context(), "unix:"+path, 0o640)
+	l, err := Open(t.Context(), "unix:"+path, 0o640, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o640 {
 		t.Errorf("got mode %v, %v", info.Mode(), err)
 	}
-	if _, err := Listen(t.Context(), "unix:"+path, 0o600); err == nil || !strings.Contains(err.Error(), "a running server listens") {
+	if _, err := Open(t.Context(), "unix:"+path, 0o600, false); err == nil || !strings.Contains(err.Error(), "a running server listens") {
 		t.Errorf("took the socket of a running server: %v", err)
 	}
 	if err := l.Close(); err != nil {
@@ -89,7 +89,7 @@ func TestStaleSocketIsReplaced(t *testing.T) {
 	if err := dead.Close(); err != nil {
 		t.Fatal(err)
 	}
-	l, err := Listen(t.Context(), "unix:"+path, 0o600)
+	l, err := Open(t.Context(), "unix:"+path, 0o600, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func TestStaleSocketIsReplaced(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
-	next, err := Listen(t.Context(), "unix:"+path, 0o600)
+	next, err := Open(t.Context(), "unix:"+path, 0o600, false)
 	if err != nil {
 		t.Fatal(err)
 	}
