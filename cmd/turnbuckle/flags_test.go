@@ -13,7 +13,7 @@ import (
 // Every flag that is a setting says in the help which environment variable it is too, one that there is, and what holds
 // without it.
 func TestFlagsTellDefaultAndVariable(t *testing.T) {
-	variables := map[string]bool{config.EnvConfigFile: true, "TURNBUCKLE_SERVERS_DEFAULT_ADDRESS": true}
+	variables := map[string]bool{config.EnvConfigFile: true, config.EnvTykConf: true, "TURNBUCKLE_SERVERS_DEFAULT_ADDRESS": true}
 	for _, s := range config.AllSettings() {
 		variables[s.Env] = true
 	}

@@ -46,7 +46,7 @@ var settingFlags = [...][3]string{
 func addSettingFlags(cmd *cobra.Command, e *env) func() (config.Settings, config.Problems, error) {
 	flags := cmd.Flags()
 	file := flags.StringP("config", "c", "", "settings `FILE` ($"+config.EnvConfigFile+") (default "+defaultConfig+", if it is there)")
-	conf := flags.String("tyk-conf", "", "tyk.conf `FILE` of a Tyk gateway, which with TYK_GW_ variables holds where our settings say nothing (default none)")
+	conf := flags.String("tyk-conf", "", "tyk.conf `FILE` of a Tyk gateway, which with TYK_GW_ variables holds where our settings say nothing ($"+config.EnvTykConf+") (default none)")
 	all := config.AllSettings()
 	for _, f := range settingFlags {
 		s := all[slices.IndexFunc(all, func(s config.Setting) bool { return s.Path == strings.Replace(f[1], ".default.", ".*.", 1) })]
@@ -88,6 +88,9 @@ func loadSettings(file, conf string, environ []string, flags map[string]string) 
 	src.Data, err = os.ReadFile(src.File)
 	if err != nil && (file != "" || !errors.Is(err, fs.ErrNotExist)) {
 		return config.Settings{}, nil, fmt.Errorf("settings: %w", err)
+	}
+	if conf == "" {
+		conf, _ = lookupIn(environ)(config.EnvTykConf)
 	}
 	var before config.Problems
 	if conf != "" {

@@ -15,8 +15,11 @@ import (
 // EnvPrefix begins the name of every environment variable that is a setting.
 const EnvPrefix = "TURNBUCKLE_"
 
-// EnvConfigFile names the settings file itself, for whoever reads it; it is no setting.
-const EnvConfigFile = EnvPrefix + "CONFIG"
+// EnvConfigFile and EnvTykConf name files of settings, for whoever reads them; they are no settings.
+const (
+	EnvConfigFile = EnvPrefix + "CONFIG"
+	EnvTykConf    = EnvPrefix + "TYK_CONF"
+)
 
 // Setting is one setting as a file, a flag and the environment name it.
 type Setting struct {
@@ -125,7 +128,7 @@ func overlayEnv(root *document.Node, environ []string) Problems {
 	variables := environMap(environ)
 	for _, name := range slices.Sorted(maps.Keys(variables)) {
 		short, ours := strings.CutPrefix(name, EnvPrefix)
-		if !ours || variables[name] == "" || name == EnvConfigFile || fromCluster.MatchString(short) {
+		if !ours || variables[name] == "" || name == EnvConfigFile || name == EnvTykConf || fromCluster.MatchString(short) {
 			continue
 		}
 		origin := "environment variable " + name
