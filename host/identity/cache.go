@@ -215,15 +215,21 @@ func (c *cache) forgetAll() {
 	}
 }
 
-// shrink clears places until what is kept has room again.
+// shrink removes records that were not used since the hand last came by, until what is kept has room again.
 func (c *cache) shrink() {
-	for range len(c.places) {
+	for range 2 * len(c.places) {
 		if c.weight.Load() <= c.room {
 			return
 		}
 		p := &c.places[c.hand.Add(1)&c.mask]
-		p.mu.Lock()
-		c.remove(p, c.victim(p))
-		p.mu.Unlock()
+		for i := range p.entries {
+			if e := p.entries[i].Load(); e != nil && e.kind == byID && !e.record.used.Swap(false) {
+				p.mu.Lock()
+				if p.entries[i].Load() == e {
+					c.remove(p, i)
+				}
+				p.mu.Unlock()
+			}
+		}
 	}
 }
