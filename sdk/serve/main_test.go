@@ -10,7 +10,6 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"math/big"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -84,8 +83,8 @@ func TestRunServes(t *testing.T) {
 	authority := newAuthority(t)
 	cert, key := certificate(t, authority)
 	clientCert, clientKey := certificate(t, authority)
-	addr := free(t)
-	env := map[string]string{"TURNBUCKLE_PLUGIN_LISTEN": "tcp://" + addr, "TURNBUCKLE_PLUGIN_TLS_CERT": cert, "TURNBUCKLE_PLUGIN_TLS_KEY": key}
+	addr := "unix:" + filepath.Join(t.TempDir(), "s") // nobody else can take it, as they could a port that is free now
+	env := map[string]string{"TURNBUCKLE_PLUGIN_LISTEN": addr, "TURNBUCKLE_PLUGIN_TLS_CERT": cert, "TURNBUCKLE_PLUGIN_TLS_KEY": key}
 
 	ctx, cancel := context.WithCancel(t.Context())
 	out, status := &lines{}, make(chan int, 1)
@@ -123,16 +122,6 @@ func TestRunServes(t *testing.T) {
 	if got := <-status; got != 0 || !strings.Contains(out.String(), "msg=serving plugin=p version=1.2.3") {
 		t.Errorf("got status %d and\n%s", got, out.String())
 	}
-}
-
-// free returns an address nobody listens on.
-func free(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 type authority struct {
