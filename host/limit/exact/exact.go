@@ -137,7 +137,9 @@ func (l *Limiter) key(owner string) string { return l.options.Prefix + "limit:" 
 type Delta struct {
 	Quota limit.QuotaBucket
 	N     int64
-	Begun int64 // of the window, as a Count told; what belongs to a window that is over is dropped
+	// Begun is when its window began, as a Count told: what belongs to one that is over is dropped. 0 is whichever is now, and
+	// begins one if there is none.
+	Begun int64
 }
 
 // Count is what is used of a quota.

@@ -36,42 +36,12 @@ func dial(t *testing.T, addrs ...string) redis.UniversalClient {
 	return c
 }
 
-// simulated makes the scripts of a limiter read the time from a list in Redis, and returns what moves it. The clock begins
-// at the real time, so that entries expire late rather than early.
-func simulated(t *testing.T, c redis.UniversalClient, l *Limiter) func(time.Duration) {
-	t.Helper()
-	const real = "redis.call('TIME')"
-	list := "clock:" + t.Name()
-	for _, s := range []*script{&l.take, &l.settle} {
-		if strings.Count(s.text, real) != 1 {
-			t.Fatal("the script asks for the time in another way")
-		}
-		*s = newScript(strings.Replace(s.text, real, "redis.call('LRANGE', '"+list+"', 0, 1)", 1))
-	}
-	began := time.Now()
-	var offset atomic.Int64
-	l.options.Now = func() time.Time { return began.Add(time.Duration(offset.Load())) }
-	set := func() {
-		now := l.options.Now()
-		p := c.TxPipeline()
-		p.Del(t.Context(), list)
-		p.RPush(t.Context(), list, now.Unix(), now.Nanosecond()/1000)
-		if _, err := p.Exec(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-	}
-	set()
-	return func(d time.Duration) {
-		offset.Add(int64(d))
-		set()
-	}
-}
-
 func TestSuite(t *testing.T) {
-	c := dial(t, redistest.Start(t).Addr)
+	server := redistest.Start(t)
 	limittest.Run(t, func(t *testing.T) limittest.Subject {
-		l := New(c, Options{Prefix: t.Name() + ":"})
-		return limittest.Subject{Limiter: l, Advance: simulated(t, c, l)}
+		c := dial(t, server.Addr)
+		clock := limittest.NewClock(t, c)
+		return limittest.Subject{Limiter: New(c, Options{Prefix: t.Name() + ":", Now: clock.Now}), Advance: clock.Advance}
 	})
 }
 
@@ -335,8 +305,9 @@ func TestExpiry(t *testing.T) {
 // Add counts what passed elsewhere in the window it belongs to, and nowhere else.
 func TestAdd(t *testing.T) {
 	c := dial(t, redistest.Start(t).Addr)
-	l := New(c, Options{})
-	advance := simulated(t, c, l)
+	clock := limittest.NewClock(t, c)
+	advance := clock.Advance
+	l := New(c, Options{Now: clock.Now})
 	q := limit.QuotaBucket{Key: limit.Key{Owner: "a"}, Max: 100, Renewal: time.Minute}
 	add := func(n, begun int64) Count {
 		t.Helper()
@@ -353,7 +324,7 @@ func TestAdd(t *testing.T) {
 			t.Fatal(v, err)
 		}
 	}
-	if got := add(5, 0); got != (Count{}) {
+	if got := add(5, 12345); got != (Count{}) {
 		t.Errorf("without a window: %+v", got)
 	}
 	take()
@@ -372,6 +343,13 @@ func TestAdd(t *testing.T) {
 	if got := add(7, first.Begun); got != (Count{}) {
 		t.Errorf("when the window is over: %+v", got)
 	}
+	if got := add(2, 0); got.Used != 2 || got.Left != time.Minute {
+		t.Errorf("in a window of its own: %+v", got)
+	}
+	if got := add(3, 0); got.Used != 5 {
+		t.Errorf("in whichever there is: %+v", got)
+	}
+	advance(2 * time.Minute)
 	take()
 	if got := add(-1, add(0, 0).Begun); got.Used != 0 {
 		t.Errorf("given back: %+v", got)

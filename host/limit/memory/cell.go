@@ -190,6 +190,20 @@ func (c *Cell) used(tat, now int64) float64 {
 	return max(0, level) / float64(c.cost)
 }
 
+// Charge takes requests, whether there is room or not.
+func (c *Cell) Charge(now int64, requests float64) {
+	u, near := c.units(now)
+	for near && requests > 0 {
+		level, tat, ok := c.level(u)
+		if !ok || c.tat.CompareAndSwap(tat, u+level+int64(requests*float64(c.cost))) {
+			return
+		}
+	}
+}
+
+// Sealed reports whether the cell has ended.
+func (c *Cell) Sealed() bool { return c.tat.Load() == sealed }
+
 // SealIdle seals the cell if nothing of it is used.
 func (c *Cell) SealIdle(now int64) bool {
 	tat := c.tat.Load()

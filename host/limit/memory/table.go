@@ -173,16 +173,17 @@ func (t *Table[V]) Sweep(gone func(limit.Key, *V) bool) {
 	}
 }
 
-// Each calls f for every key, one shard's lock held.
-func (t *Table[V]) Each(f func(limit.Key, *V)) {
+// Filter looks at every value and drops those that gone says are done with, one shard's lock held at a time.
+func (t *Table[V]) Filter(gone func(limit.Key, *V) bool) {
 	for i := range t.shards {
 		s := &t.shards[i]
 		s.mu.Lock()
 		slots := *s.slots.Load()
-		for i := range slots {
-			for n := slots[i].Load(); n != nil; n = n.next.Load() {
-				f(n.key, &n.value)
-			}
+		for j := range slots {
+			s.remove(slots, func(n *node[V]) bool { return gone(n.key, &n.value) }, uint64(j))
+		}
+		if len(slots) > minSlots && s.count < len(slots)/4 {
+			s.resize(len(slots) / 2)
 		}
 		s.mu.Unlock()
 	}
