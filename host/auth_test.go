@@ -352,3 +352,24 @@ func TestVariables(t *testing.T) {
 		t.Errorf("got  %s\nwant %s", got.Value, want)
 	}
 }
+
+// TestReadyNeedsTheStore: a gateway whose store is away should get no requests.
+func TestReadyNeedsTheStore(t *testing.T) {
+	var away atomic.Bool
+	k := newKeyed(t, nil, func(o *Options) {
+		o.Away = func() error {
+			if away.Load() {
+				return store.ErrUnavailable
+			}
+			return nil
+		}
+	})
+	k.load(t, ownAPI)
+	for _, is := range []bool{false, true, false} {
+		away.Store(is)
+		status, body := k.Ready()
+		if (status == 503) != is || is != strings.Contains(string(body), "the store is away") || is != strings.Contains(string(k.Hello()), "datastore") {
+			t.Errorf("away %v: got %d %s %s", is, status, body, k.Hello())
+		}
+	}
+}

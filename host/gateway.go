@@ -34,6 +34,7 @@ type Options struct {
 	PassUnlimited bool                // requests go on, uncounted, while what counts them is away
 	StrictReady   bool                // refused routes and dead plugin servers make the gateway not ready
 	Dead          func() int          // how many plugin servers take no calls; nil: nobody knows of any
+	Away          func() error        // why the store that requests need does not serve; nil: they need none
 	Drain         time.Duration       // for flows of routes that a reload replaces
 }
 

@@ -78,7 +78,7 @@ func (r *Route) hookNames() []string {
 }
 
 // Ready reports, as a status code and a JSON body, whether the gateway should get requests: 503 before the first table,
-// while closing, and, when it is strict, while a route is refused or a plugin server takes no calls.
+// while closing, while the store that requests need is away, and, when it is strict, while a route is refused or a plugin server takes no calls.
 func (g *Gateway) Ready() (int, []byte) {
 	t := g.table.Load()
 	refused := 0
@@ -91,6 +91,8 @@ func (g *Gateway) Ready() (int, []byte) {
 		why = "draining"
 	case t == nil:
 		why = "loading"
+	case g.away() != nil:
+		why = "the store is away"
 	case g.options.StrictReady && refused > 0:
 		why = "routes are refused"
 	case g.options.StrictReady && g.options.Dead != nil && g.options.Dead() > 0:
@@ -110,7 +112,19 @@ func (g *Gateway) Hello() []byte {
 	} else if _, refused := g.table.Load().counts(); refused > 0 {
 		status = "warn"
 	}
-	return body(map[string]any{"status": status, "description": "Turnbuckle", "details": map[string]any{}})
+	details := map[string]any{}
+	if err := g.away(); err != nil {
+		details["store"] = map[string]string{"status": "fail", "componentType": "datastore"}
+	}
+	return body(map[string]any{"status": status, "description": "Turnbuckle", "details": details})
+}
+
+// away says why the store does not serve; nil when it does, or requests need none.
+func (g *Gateway) away() error {
+	if g.options.Away == nil {
+		return nil
+	}
+	return g.options.Away()
 }
 
 // StartClosing makes the gateway not ready, so that load balancers look elsewhere; it goes on serving.

@@ -45,9 +45,7 @@ func (g *gateway) buildAdmin() error {
 		ErrorLog: slog.NewLogLogger(g.sight.log.Handler(), slog.LevelDebug),
 	}
 	if len(s.TLS.CertFiles) > 0 {
-		if g.admin.TLSConfig, err = front.ServerTLS(front.TLSOptions{
-			CertFiles: s.TLS.CertFiles, KeyFiles: s.TLS.KeyFiles, MinVersion: uint16(s.TLS.MinVersion),
-		}, g.sight.log); err != nil {
+		if g.admin.TLSConfig, err = front.ServerTLS(*tlsOptions(&s.TLS), g.sight.log); err != nil {
 			return fmt.Errorf("control listener: %w", err)
 		}
 	}

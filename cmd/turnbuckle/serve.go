@@ -112,7 +112,7 @@ func (g *gateway) build(ctx context.Context) error {
 	g.host = host.New(context.WithoutCancel(ctx), host.Options{
 		Log: g.sight.log, Metrics: g.sight.metrics, Replies: replies, AccessLog: g.sight.access, Tracer: g.sight.tracer,
 		Match: s.Routing.Match, MaxBody: s.Listen.MaxBody, Hooks: s.Hooks, Errors: s.Errors, HideGenerator: s.HideGenerator,
-		Shared: g.state, LimitHeaders: s.Limits.Headers, PassUnlimited: s.Store.OnError == config.StoreContinue,
+		Shared: g.state, Away: g.storeAway, LimitHeaders: s.Limits.Headers, PassUnlimited: s.Store.OnError == config.StoreContinue,
 		StrictReady: s.Ready == config.ReadyStrict, Dead: g.servers.dead, Drain: s.DrainTimeout,
 	})
 	l := &s.Listen
@@ -122,12 +122,19 @@ func (g *gateway) build(ctx context.Context) error {
 		MaxFields: l.MaxHeaderFields, Logger: g.sight.log,
 	}
 	if len(l.TLS.CertFiles) > 0 {
-		o.TLS = &front.TLSOptions{CertFiles: l.TLS.CertFiles, KeyFiles: l.TLS.KeyFiles, MinVersion: uint16(l.TLS.MinVersion)}
+		o.TLS = tlsOptions(&l.TLS)
 	}
 	if g.front, err = front.New(o, g.host); err != nil {
 		return err
 	}
 	return g.buildAdmin()
+}
+
+func tlsOptions(t *config.ServerTLS) *front.TLSOptions {
+	return &front.TLSOptions{
+		CertFiles: t.CertFiles, KeyFiles: t.KeyFiles, MinVersion: uint16(t.MinVersion),
+		ClientCAFile: t.ClientCAFile, RequireClientCert: t.ClientRequired,
+	}
 }
 
 // start opens the control listener, loads, and then opens the data listener. When serving ends meanwhile, it returns
@@ -184,6 +191,14 @@ func (g *gateway) control(group *group) error {
 
 // closeTimeout bounds what comes after a drain: observers, access log and spans get so long each to take what is left.
 const closeTimeout = 5 * time.Second
+
+// storeAway says why the store does not serve that requests need.
+func (g *gateway) storeAway() error {
+	if g.s.Store.OnError == config.StoreContinue {
+		return nil
+	}
+	return g.state.Away()
+}
 
 // linger goes on serving for the shutdown delay: load balancers read that the gateway is not ready any more, and look
 // elsewhere, before it takes no more connections. What is broken has nothing to wait for.

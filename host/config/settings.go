@@ -99,6 +99,11 @@ type ServerTLS struct {
 	KeyFiles  []string `yaml:"key"`
 	// MinVersion defaults to TLS 1.2.
 	MinVersion TLSVersion `yaml:"min_version"`
+	// ClientCAFile holds the PEM roots that client certificates must lead to. Without, clients may present a certificate
+	// that nobody vouches for: keys bound to it, and lists of those admitted, know it by its fingerprint.
+	ClientCAFile string `yaml:"client_ca"`
+	// ClientRequired refuses connections without a client certificate. Default false.
+	ClientRequired bool `yaml:"client_required"`
 }
 
 // AdminSettings describe the control listener.

@@ -128,6 +128,7 @@ func (s *Settings) files(root *document.Node, base settingsFolders) Problems {
 		for i := range t.CertFiles {
 			at(path+".cert").file(path+".cert", &t.CertFiles[i])
 		}
+		at(path+".client_ca").file(path+".client_ca", &t.ClientCAFile)
 		for i := range t.KeyFiles {
 			at(path+".key").file(path+".key", &t.KeyFiles[i])
 		}

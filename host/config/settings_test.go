@@ -78,6 +78,8 @@ func sample(t *testing.T, s config.Setting, dir string) string {
 		"hooks.breaker.error_rate": "0.25", "tracing.sample_ratio": "0.25",
 		"listen.tls.cert": dir + "/tls/server.pem", "listen.tls.key": dir + "/tls/server.key",
 		"admin.tls.cert": dir + "/tls/server.pem", "admin.tls.key": dir + "/tls/server.key",
+		"listen.tls.client_ca": dir + "/tls/ca.pem", "admin.tls.client_ca": dir + "/tls/ca.pem",
+		"listen.tls.client_required": "true", "admin.tls.client_required": "true",
 		"admin.tokens.*.role": "read", "admin.settings": "false",
 		"store.type": "redis", "store.on_error": "continue", "store.redis.addresses": "10.0.0.1:1,10.0.0.2:2",
 		"store.redis.cluster": "true", "store.redis.database": "7", "store.redis.pool": "7",

@@ -91,6 +91,9 @@ func (v *validator) address(path, address string) {
 }
 
 func (v *validator) serverTLS(path string, t *ServerTLS) {
+	if len(t.CertFiles) == 0 && (t.ClientCAFile != "" || t.ClientRequired) {
+		v.errorf(path, "client certificates need TLS: name cert and key")
+	}
 	if len(t.CertFiles) != len(t.KeyFiles) {
 		v.errorf(path, "cert and key must name as many files: there are %d and %d", len(t.CertFiles), len(t.KeyFiles))
 	}
