@@ -5,6 +5,7 @@ import (
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/limit"
+	"github.com/turnbuckle-gateway/turnbuckle/host/limit/distributed"
 	"github.com/turnbuckle-gateway/turnbuckle/host/limit/exact"
 	"github.com/turnbuckle-gateway/turnbuckle/host/limit/local"
 	"github.com/turnbuckle-gateway/turnbuckle/host/store"
@@ -21,19 +22,23 @@ func (s *State) Limiter() (limit.Limiter, error) {
 	if mode == config.LimitAuto && s.o.Settings.Store.Type == config.StoreRedis {
 		mode = config.LimitExact
 	}
-	switch mode {
-	case config.LimitExact, config.LimitDistributed:
+	c := &s.o.Settings.Store.Redis
+	if mode == config.LimitExact || mode == config.LimitDistributed {
 		if _, err := s.store(); err != nil {
 			return nil, err
 		}
-		c := &s.o.Settings.Store.Redis
+	}
+	switch mode {
+	case config.LimitExact:
 		s.limits = exact.New(s.redis.Client(), exact.Options{Prefix: c.Prefix, Timeout: c.Timeout})
+	case config.LimitDistributed:
+		l := distributed.Open(s.ctx, s.redis.Client(), distributed.Options{Prefix: c.Prefix, Timeout: c.Timeout})
+		s.limits, s.closeLimits = l, l.Close
 	default:
 		l := local.Open(s.ctx, quotas{s}, local.Options{
 			Failed: func(err error) { s.o.Log.Error("quotas could not be written; it is tried again", "error", err.Error()) },
 		})
-		s.limits = l
-		s.closeLimits = l.Close
+		s.limits, s.closeLimits = l, l.Close
 	}
 	return s.limits, nil
 }
