@@ -28,7 +28,7 @@ func wantCount(t *testing.T, c *Counters, key string, n int64) {
 
 func TestCounters(t *testing.T) {
 	folder := t.TempDir()
-	s, offset := still(t, folder, 10)
+	s, _ := still(t, folder, 10)
 	c := s.Counters()
 	ends := s.options.Now().Add(time.Hour).Truncate(time.Millisecond)
 	var all sync.WaitGroup
@@ -62,8 +62,8 @@ func TestCounters(t *testing.T) {
 		t.Errorf("closed: %v", err)
 	}
 
-	s, offset = still(t, folder, 10)
-	c = s.Counters()
+	again, offset := still(t, folder, 10)
+	s, c = again, again.Counters()
 	if got, err := c.Get("quota/3"); err != nil || got.N != 800 || !got.Ends.Equal(ends) {
 		t.Errorf("after a restart: %+v, %v", got, err)
 	}
