@@ -1,6 +1,8 @@
 package distributed
 
 import (
+	"math"
+
 	"github.com/turnbuckle-gateway/turnbuckle/host/limit"
 	"github.com/turnbuckle-gateway/turnbuckle/host/limit/memory"
 )
@@ -21,17 +23,25 @@ func (r *rates) divideAll(now int64, everything bool) []load {
 		b.view.local = !idle
 		return idle
 	})
-	for i := range r.views {
+	r.dropViews(now)
+	return loads
+}
+
+// dropViews drops what nobody has told of for long, in some of the shards at each beat.
+func (r *rates) dropViews(now int64) {
+	const turns = 8
+	before := now - 10*missed*int64(r.beat)
+	r.turn = (r.turn + 1) % turns
+	for i := r.turn; i < len(r.views); i += turns {
 		s := &r.views[i]
 		s.Lock()
 		for d, v := range s.views {
-			if now > v.until && now-v.last > 10*missed*int64(r.beat) && now-v.at > 10*missed*int64(r.beat) {
+			if now > v.until && v.last < before && v.at < before {
 				delete(s.views, d)
 			}
 		}
 		s.Unlock()
 	}
-	return loads
 }
 
 // divide brings one bucket up to date.
@@ -42,8 +52,8 @@ func (r *rates) divide(b *bucket, now int64, present map[uint64]bool) (load, boo
 		elapsed = r.beat.Seconds() / 1000
 	}
 	passed := b.passed.Load()
-	own, denied := float64(passed-b.told), b.denied.Load()
-	fresh := !b.said && b.told == 0
+	recent, denied := passed-b.told, b.denied.Load()
+	own := float64(recent)
 	b.demand = follow(b.demand, own+float64(denied-b.missed), elapsed)
 	b.told, b.missed = passed, denied
 	if b.demand < rate/1000 {
@@ -70,7 +80,10 @@ func (r *rates) divide(b *bucket, now int64, present map[uint64]bool) (load, boo
 	b.at = now
 	tell := b.demand > 0 || own != 0 || b.said
 	b.said = b.demand > 0
-	return load{bucket: v.bucket, fresh: fresh, passed: passed, demand: float32(b.demand), level: float32(v.level), empty: float32(min(v.level/rate, 1e9))}, tell
+	return load{
+		bucket: v.bucket, passed: passed, recent: uint32(min(recent, math.MaxUint32)),
+		demand: float32(b.demand), level: float32(v.level), empty: float32(min(v.level/rate, 1e9)),
+	}, tell
 }
 
 // put replaces the cell by one of the new part. Requests go on with the old one until the new one is there, and what they

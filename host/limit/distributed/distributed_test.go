@@ -282,7 +282,7 @@ func TestClosed(t *testing.T) {
 }
 
 func FuzzMessage(f *testing.F) {
-	m := message{sender: 7, flags: flagHello, loads: []load{{bucket: digestOf(limit.Key{Owner: "a"}), fresh: true, passed: 9, demand: 1.5, level: 3, empty: 2}}}
+	m := message{sender: 7, flags: flagHello, loads: []load{{bucket: digestOf(limit.Key{Owner: "a"}), passed: 9, recent: 2, demand: 1.5, level: 3, empty: 2}}}
 	f.Add(m.append(nil))
 	f.Add([]byte{1})
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -12,9 +12,8 @@ import (
 const (
 	messageVersion = 1
 	headerSize     = 1 + 8 + 1
-	loadSize       = 16 + 8 + 4 + 4 + 4
-	loadsAtOnce    = 1500 // in one message, about 54 KiB
-	freshBit       = 1 << 63
+	loadSize       = 16 + 8 + 4*4
+	loadsAtOnce    = 1500 // in one message, about 60 KiB
 )
 
 // What a message says of its sender, beside that it is there.
@@ -37,8 +36,8 @@ func digestOf(k limit.Key) digest {
 // load is what a gateway tells of a bucket.
 type load struct {
 	bucket digest
-	fresh  bool    // its sender tells of it for the first time: all of passed is of the last beat
 	passed uint64  // since the gateway has the bucket
+	recent uint32  // of these, in the last beat
 	demand float32 // requests it is asked for, per second
 	level  float32 // requests used, of all gateways, as far as it knows
 	empty  float32 // seconds until nothing is used, if nobody asks
@@ -57,11 +56,8 @@ func (m *message) append(b []byte) []byte {
 	b = append(b, m.flags)
 	for _, l := range m.loads {
 		b = append(b, l.bucket[:]...)
-		passed := l.passed &^ freshBit
-		if l.fresh {
-			passed |= freshBit
-		}
-		b = binary.BigEndian.AppendUint64(b, passed)
+		b = binary.BigEndian.AppendUint64(b, l.passed)
+		b = binary.BigEndian.AppendUint32(b, l.recent)
 		b = binary.BigEndian.AppendUint32(b, math.Float32bits(l.demand))
 		b = binary.BigEndian.AppendUint32(b, math.Float32bits(l.level))
 		b = binary.BigEndian.AppendUint32(b, math.Float32bits(l.empty))
@@ -79,12 +75,11 @@ func (m *message) parse(b []byte) error {
 	m.sender, m.flags = binary.BigEndian.Uint64(b[1:]), b[9]
 	m.loads = m.loads[:0]
 	for b = b[headerSize:]; len(b) > 0; b = b[loadSize:] {
-		passed := binary.BigEndian.Uint64(b[16:])
 		l := load{
-			bucket: digest(b[:16]), fresh: passed&freshBit != 0, passed: passed &^ freshBit,
-			demand: math.Float32frombits(binary.BigEndian.Uint32(b[24:])),
-			level:  math.Float32frombits(binary.BigEndian.Uint32(b[28:])),
-			empty:  math.Float32frombits(binary.BigEndian.Uint32(b[32:])),
+			bucket: digest(b[:16]), passed: binary.BigEndian.Uint64(b[16:]), recent: binary.BigEndian.Uint32(b[24:]),
+			demand: math.Float32frombits(binary.BigEndian.Uint32(b[28:])),
+			level:  math.Float32frombits(binary.BigEndian.Uint32(b[32:])),
+			empty:  math.Float32frombits(binary.BigEndian.Uint32(b[36:])),
 		}
 		if !sane(l.demand) || !sane(l.level) || !sane(l.empty) {
 			return errMessage

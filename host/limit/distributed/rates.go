@@ -60,6 +60,7 @@ type rates struct {
 	beat    time.Duration
 	table   *memory.Table[bucket]
 	views   [memory.Shards]viewShard
+	turn    int // of dropViews; the beat's
 }
 
 func newRates(m *members, beat time.Duration) *rates {
@@ -197,13 +198,14 @@ func (v *view) hear(sender uint64, l load, beat, now int64) {
 	switch {
 	case !v.local:
 		v.level, v.at, v.heard = float64(l.level), now, 0
-	case l.fresh:
-		v.heard += float64(l.passed)
 	case p.id == sender && now-p.at <= cutOff*beat && l.passed >= p.passed:
-		v.heard += float64(l.passed - p.passed)
-	case float64(l.level) > v.level+v.heard:
-		// What it let pass long ago has been regained; what has not is in its level.
-		v.level, v.heard, v.at = float64(l.level), 0, now
+		v.heard += float64(l.passed - p.passed) // with what was in a message that was lost
+	default:
+		// What it let pass long ago has been regained, and what has not is in its level.
+		v.heard += float64(l.recent)
+		if float64(l.level) > v.level+v.heard {
+			v.level, v.heard, v.at = float64(l.level), 0, now
+		}
 	}
 	*p = peerLoad{sender, l.passed, float64(l.demand), now}
 }

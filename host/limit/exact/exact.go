@@ -89,13 +89,19 @@ func (l *Limiter) judge(ctx context.Context, a *limit.Ask, v *limit.Verdict, tak
 	return err
 }
 
-// giveBack settles with the slots that took when another did not. It must not end with the client that left.
+// giveBack settles with the slots that took when another did not. It must neither end with the client that left nor be turned
+// back because another slot's server is away.
 func (l *Limiter) giveBack(ctx context.Context, p *plan) error {
 	calls := p.takenBack(l)
 	if len(calls) == 0 {
 		return nil
 	}
-	return l.run(context.WithoutCancel(ctx), &l.settle, calls)
+	within, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.options.Timeout)
+	defer cancel()
+	if err := l.send(within, &l.settle, calls, true); err != nil {
+		return limit.Unavailable("give back what was taken", err)
+	}
+	return nil
 }
 
 // Reset is limit.Limiter's.

@@ -244,6 +244,69 @@ func TestServerAway(t *testing.T) {
 	}
 }
 
+// A master that dies while requests come: errors until there is another, and then none.
+func TestFailover(t *testing.T) {
+	g := redistest.StartSentinels(t)
+	c := redis.NewFailoverClient(&redis.FailoverOptions{MasterName: redistest.MasterName, SentinelAddrs: g.Addrs(), ContextTimeoutEnabled: true, DialerRetries: 1})
+	t.Cleanup(func() { _ = c.Close() })
+	l := New(c, Options{Timeout: 500 * time.Millisecond})
+	var v limit.Verdict
+	a := everything("k")
+	a.Rates[0].Rate.Requests = 1000
+	if err := l.Take(t.Context(), a, &v); err != nil || !v.Passed() {
+		t.Fatal(v, err)
+	}
+	g.Master.Kill()
+	redistest.Await(t, "the replica to take over", func() bool {
+		err := l.Take(t.Context(), a, &v)
+		if err != nil && !errors.Is(err, limit.ErrStore) {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
+}
+
+// One of a cluster's servers dies: requests that need it fail, and take nothing where the others are.
+func TestClusterNodeAway(t *testing.T) {
+	nodes := redistest.StartCluster(t)
+	l := New(dial(t, redistest.Addrs(nodes)...), Options{Timeout: 2 * time.Second})
+	a := everything("k")
+	a.Rates[0].Rate.Requests = 1000
+	var v limit.Verdict
+	if err := l.Take(t.Context(), a, &v); err != nil {
+		t.Fatal(err)
+	}
+	away := -1 // which of the API's, the key's and the gateway's slots is nobody's now
+	part := &limit.Ask{Rates: a.Rates[:1]}
+	for i, owner := range []string{"k", "weather", "gateway"} {
+		if n := int(slot(l.key(owner))) * 3 / 16384; away < 0 || n == away {
+			away = n
+		} else if i == 1 {
+			part = &limit.Ask{Rates: a.Rates[2:3]}
+		}
+	}
+	used := func() int64 {
+		var v limit.Verdict
+		if err := l.Peek(t.Context(), part, &v); err != nil {
+			return -1
+		}
+		return v.Rates[0].Limit - v.Rates[0].Remaining
+	}
+	if int(slot(l.key(part.Rates[0].Key.Owner)))*3/16384 == away {
+		t.Skip("these owners are all on one server")
+	}
+	nodes[away].Kill()
+	for range 5 {
+		if err := l.Take(t.Context(), a, &v); !errors.Is(err, limit.ErrStore) {
+			t.Fatalf("with a server away: %v", err)
+		}
+	}
+	redistest.Await(t, "the limiter to ask the other servers again", func() bool { return used() >= 0 })
+	if got := used(); got != 1 {
+		t.Errorf("%d used where the servers are there, want 1", got)
+	}
+}
+
 // A server that does not answer: bounded by the limiter's time and the caller's, whichever is shorter.
 func TestServerHangs(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
