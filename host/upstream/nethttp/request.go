@@ -35,24 +35,8 @@ func newRequest(ctx context.Context, target *outbound.Target, call *outbound.Cal
 	if req.Host == "" {
 		req.Host = target.Host
 	}
-	named := flow.ConnectionNames(r.Header())
-	for _, h := range r.Header().Fields() {
-		if outbound.Own(h.Name) || outbound.Listed(named, h.Name) {
-			continue
-		}
-		if !sdk.ValidToken(h.Name) || !sdk.ValidFieldValue(h.Value) {
-			return nil, nil, fmt.Errorf("field %q cannot be sent (RFC 9110 §5.5)", h.Name)
-		}
-		req.Header.Add(h.Name, h.Value)
-	}
-	set(req.Header, "X-Forwarded-For", f.Out.ForwardedFor)
-	set(req.Header, "X-Forwarded-Host", f.Out.ForwardedHost)
-	set(req.Header, "X-Forwarded-Proto", f.Out.ForwardedProto)
-	if outbound.WantsTrailers(r.Header()) {
-		req.Header.Set("TE", "trailers")
-	}
-	if _, ok := req.Header["User-Agent"]; !ok {
-		req.Header["User-Agent"] = nil // none of net/http's own
+	if err := fill(req.Header, f); err != nil {
+		return nil, nil, err
 	}
 	if call.Whole {
 		if len(call.Body) > 0 {
@@ -83,6 +67,31 @@ func newRequest(ctx context.Context, target *outbound.Target, call *outbound.Cal
 	g.trailer = req.Trailer
 	req.Body = g
 	return req, g, nil
+}
+
+// fill writes the request's fields into h.
+func fill(h http.Header, f *flow.Flow) error {
+	r := f.X.Request()
+	named := flow.ConnectionNames(r.Header())
+	for _, field := range r.Header().Fields() {
+		if outbound.Own(field.Name) || outbound.Listed(named, field.Name) {
+			continue
+		}
+		if !sdk.ValidToken(field.Name) || !sdk.ValidFieldValue(field.Value) {
+			return fmt.Errorf("field %q cannot be sent (RFC 9110 §5.5)", field.Name)
+		}
+		h.Add(field.Name, field.Value)
+	}
+	set(h, "X-Forwarded-For", f.Out.ForwardedFor)
+	set(h, "X-Forwarded-Host", f.Out.ForwardedHost)
+	set(h, "X-Forwarded-Proto", f.Out.ForwardedProto)
+	if outbound.WantsTrailers(r.Header()) {
+		h.Set("TE", "trailers")
+	}
+	if _, ok := h["User-Agent"]; !ok {
+		h["User-Agent"] = nil // none of net/http's own
+	}
+	return nil
 }
 
 func set(h http.Header, name, value string) {
