@@ -25,6 +25,7 @@ func runNativePlugin() {
 		Hooks: []sdk.HookSpec{
 			{Name: "Trail", Hook: sdk.HookFunc(p.trail)},
 			{Name: "Auth", Phase: sdk.Auth, Hook: sdk.HookFunc(p.auth)},
+			{Name: "Vouch", Phase: sdk.Auth, Hook: sdk.HookFunc(p.vouch)},
 			{Name: "Edit", Phase: sdk.Post, Hook: sdk.HookFunc(p.edit), Needs: sdk.Needs{Fields: sdk.NeedDefault | sdk.NeedBody}},
 			{Name: "Reply", Phase: sdk.ResponsePhase, Hook: sdk.HookFunc(p.reply), Needs: sdk.Needs{Fields: sdk.NeedDefault | sdk.NeedResponseBody}},
 			{Name: "Decide", Hook: sdk.HookFunc(p.decide)},
@@ -74,6 +75,15 @@ func (p *nativePlugin) auth(_ context.Context, x *sdk.Exchange) error {
 	default:
 		return &sdk.Error{Status: 403, Message: "unknown key " + key, Header: []sdk.Field{{Name: "X-Reason", Value: "key"}}}
 	}
+}
+
+// vouch lets in who says the word, whoever that is besides.
+func (p *nativePlugin) vouch(_ context.Context, x *sdk.Exchange) error {
+	if x.Request().Header().Get("X-Word") != "friend" {
+		return &sdk.Error{Status: 403, Message: "no friend"}
+	}
+	x.Authenticate("friend", "a friend")
+	return nil
 }
 
 func (p *nativePlugin) edit(_ context.Context, x *sdk.Exchange) error {
