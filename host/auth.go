@@ -296,9 +296,11 @@ func (c *compiler) bodyLimit() int64 {
 }
 
 func (c *compiler) jwt(m *config.AuthMethod, callers *Callers) (authn.Authenticator, error) {
-	a, err := jwt.Compile(&m.JWT, jwt.API{Org: c.d.Org, Lifetime: c.lifetime(), Store: c.counts(m)}, jwt.Services{
-		Keys: callers.Keys, Sets: callers.Sets, Tokens: callers.Tokens,
-	})
+	services := jwt.Services{Keys: callers.Keys, Sets: callers.Sets, Tokens: callers.Tokens}
+	if m.JWT.NoCache {
+		services.Tokens = nil
+	}
+	a, err := jwt.Compile(&m.JWT, jwt.API{Org: c.d.Org, Lifetime: c.lifetime(), Store: c.counts(m)}, services)
 	if err != nil {
 		return nil, err
 	}

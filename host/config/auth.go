@@ -137,6 +137,8 @@ type JWTAuth struct {
 	NotBeforeSkew time.Duration `yaml:"not_before_skew,positive"`
 	// SkipKID takes the identity claim as the key's id although the token has a kid; used without Source and JWKS.
 	SkipKID bool `yaml:"skip_kid"`
+	// NoCache verifies the signature of every token, also of one that was verified before.
+	NoCache bool `yaml:"no_cache"`
 	// SkipClientID leaves oauth_client_id alone.
 	SkipClientID bool `yaml:"-"`
 }
