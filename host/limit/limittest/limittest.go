@@ -162,7 +162,10 @@ func allOrNothing(t *tester) {
 	all := join(wide, narrow, most)
 	t.passes(all, 2)
 	for range 5 {
-		t.refuses(all, limit.ByRate, 1)
+		v := t.refuses(all, limit.ByRate, 1)
+		if v.Rates[0].Limit != 100 || v.Rates[0].Remaining != 98 || v.Rates[1].Limit != 2 || v.Rates[1].Remaining != 0 || v.Quotas[0].Limit != 50 {
+			t.Fatalf("a refusal does not tell of all: %+v", v)
+		}
 	}
 	v := t.peek(all)
 	if v.Rates[0].Remaining != 98 || v.Quotas[0].Remaining != 48 {

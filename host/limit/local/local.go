@@ -138,7 +138,7 @@ func (l *Limiter) judge(ctx context.Context, a *limit.Ask, v *limit.Verdict, tak
 	var fewCounters [usual]*counter
 	cells, counters := fewCells[:0], fewCounters[:0]
 	for i := range a.Rates {
-		cells = append(cells, l.lookRate(i, a, v, mono, wall))
+		cells = append(cells, l.lookRate(i, a, v, mono, wall, take))
 	}
 	for i := range a.Quotas {
 		c, err := l.quotas.look(ctx, i, a, v, wall)
@@ -147,6 +147,13 @@ func (l *Limiter) judge(ctx context.Context, a *limit.Ask, v *limit.Verdict, tak
 		}
 		counters = append(counters, c)
 	}
+	if !v.Passed() && take {
+		for i, c := range cells {
+			if c != nil && v.Rates[i].Limit == 0 { // would have been told by the take
+				l.lookRate(i, a, v, mono, wall, false)
+			}
+		}
+	}
 	if !take || !v.Passed() {
 		return nil
 	}
@@ -154,14 +161,18 @@ func (l *Limiter) judge(ctx context.Context, a *limit.Ask, v *limit.Verdict, tak
 	return nil
 }
 
-// lookRate tells of a rate, and returns its cell, nil when there is none yet that takes could use.
-func (l *Limiter) lookRate(i int, a *limit.Ask, v *limit.Verdict, mono, wall int64) *cell {
+// lookRate tells of a rate, and returns its cell, nil when there is none yet that takes could use. Of one that lets pass who
+// is about to take, it tells nothing.
+func (l *Limiter) lookRate(i int, a *limit.Ask, v *limit.Verdict, mono, wall int64, take bool) *cell {
 	b := &a.Rates[i]
 	if b.Rate.None() {
 		return nil
 	}
 	c := l.rates.Get(l.rates.Hash(b.Key), b.Key)
 	if c != nil && c.rate == b.Rate {
+		if take && c.Allows(mono) == memory.Passed {
+			return c
+		}
 		if level, out := c.Look(mono); out != memory.Gone {
 			tell(v, i, b.Rate, level, out, wall)
 			return c

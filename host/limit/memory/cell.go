@@ -119,6 +119,22 @@ func (c *Cell) Take(now int64) (Level, Outcome) {
 	}
 }
 
+// Allows says whether a Take would pass, and nothing else: it is Look for those who take next.
+func (c *Cell) Allows(now int64) Outcome {
+	u, near := c.units(now)
+	if !near {
+		return Gone
+	}
+	level, _, ok := c.level(u)
+	switch {
+	case !ok:
+		return Gone
+	case level+c.cost > c.full+slack:
+		return Refused
+	}
+	return Passed
+}
+
 // Look says how the cell is, and whether a Take would pass.
 func (c *Cell) Look(now int64) (Level, Outcome) {
 	u, near := c.units(now)
