@@ -37,7 +37,7 @@ type given struct {
 }
 
 // Adopt takes over a session that an authenticator made, and returns the caller that it makes, policies applied. Later
-// lookups on this gateway find it at once; it is written within a second, with what came meanwhile, and only when it
+// lookups on this gateway find it at once; it is written within Options.FlushEvery, with what came meanwhile, and only when it
 // differs from what is stored or half of the time that the store keeps it is over. A change that others wrote meanwhile
 // is not undone: the next adoption begins from it.
 //

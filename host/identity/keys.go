@@ -43,7 +43,8 @@ type Options struct {
 	// that can be told; 512 MiB by default. Names that spread unevenly can make it somewhat more or fewer.
 	Cached      int
 	CachedBytes int64
-	// FlushEvery is how often sessions that authenticators made are written; 500 ms by default, at most 1 s.
+	// FlushEvery is how long sessions that authenticators made wait to be written; 500 ms by default. A process that is
+	// killed loses them.
 	FlushEvery time.Duration
 	// ForceLifetime keeps every session for so long, whatever it says; 0 is off.
 	ForceLifetime time.Duration
@@ -76,7 +77,6 @@ func (o Options) complete() (Options, error) {
 	if o.FlushEvery <= 0 {
 		o.FlushEvery = defaultFlush
 	}
-	o.FlushEvery = min(o.FlushEvery, time.Second)
 	if o.Now == nil {
 		o.Now = time.Now
 	}
