@@ -1,6 +1,7 @@
 package host
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -284,7 +285,9 @@ func (c *compiler) counts(m *config.AuthMethod) bool {
 }
 
 func (c *compiler) lifetime() identity.Lifetime {
-	return identity.Lifetime{API: c.d.Auth.Lifetime, RespectExpiry: c.d.Auth.RespectExpiry}
+	return identity.Lifetime{
+		API: cmp.Or(c.d.Auth.Lifetime, c.o.Lifetime.API), RespectExpiry: c.d.Auth.RespectExpiry || c.o.Lifetime.RespectExpiry,
+	}
 }
 
 // bodyLimit is how much of a body is read for a method that wants one.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/flow"
+	"github.com/turnbuckle-gateway/turnbuckle/host/identity"
 	"github.com/turnbuckle-gateway/turnbuckle/host/observe"
 	"github.com/turnbuckle-gateway/turnbuckle/host/reply"
 	"github.com/turnbuckle-gateway/turnbuckle/host/rules"
@@ -30,6 +31,7 @@ type Options struct {
 	Hooks         config.Policy       // for hooks that do not say
 	Errors        config.Errors       // templates of APIs that have none
 	HideGenerator bool
+	Lifetime      identity.Lifetime   // of sessions that methods make, when neither they nor their API say
 	LimitHeaders  config.LimitHeaders // which X-RateLimit fields replies have
 	PassUnlimited bool                // requests go on, uncounted, while what counts them is away
 	StrictReady   bool                // refused routes and dead plugin servers make the gateway not ready
