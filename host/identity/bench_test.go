@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -36,15 +38,15 @@ func benchKeys(b *testing.B, n int, options Options) (*Keys, []string) {
 		}
 	})
 	tokens := make([]string, n)
-	var writes []store.Write
+	writes := make([]store.Write, n)
 	for i := range tokens {
 		tokens[i] = k.Token("default", fmt.Sprintf("%032x", i))
-		writes = append(writes, store.Write{Key: keyPrefix + k.ID(tokens[i]), Entry: store.Entry{Value: []byte(plainSession)}})
-		if len(writes) == 20_000 || i == n-1 {
-			if err := s.Apply(context.Background(), writes...); err != nil {
-				b.Fatal(err)
-			}
-			writes = writes[:0]
+		writes[i] = store.Write{Key: keyPrefix + k.ID(tokens[i]), Entry: store.Entry{Value: []byte(plainSession)}}
+	}
+	slices.SortFunc(writes, func(a, b store.Write) int { return strings.Compare(a.Key, b.Key) }) // a B+tree fills fastest so
+	for batch := range slices.Chunk(writes, 50_000) {
+		if err := s.Apply(context.Background(), batch...); err != nil {
+			b.Fatal(err)
 		}
 	}
 	return k, tokens
