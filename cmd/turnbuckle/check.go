@@ -2,12 +2,12 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 
 	"github.com/spf13/cobra"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/run"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config/document"
 )
@@ -26,26 +26,18 @@ effect here are listed as ignored.`,
 	}
 	asJSON := cmd.Flags().Bool("json", false, "write JSON")
 	load := addSettingFlags(cmd, e)
-	cmd.RunE = func(*cobra.Command, []string) error {
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		s, problems, err := load()
 		if err != nil {
 			return err
 		}
 		served, refused := 0, 0
 		if !problems.Refused() {
-			d, err := loadDefinitions(&s, e.environ)
-			if d != nil {
-				problems = append(problems, d.problems...)
-				problems = append(problems, compileAll(&s, d)...)
-				served, refused = len(d.set.Definitions), len(d.set.Refused)
-			}
-			var unread config.Problem
-			switch {
-			case errors.As(err, &unread):
-				problems = append(problems, unread)
-			case err != nil:
+			var found config.Problems
+			if found, served, refused, err = run.Check(cmd.Context(), &s, e.environ); err != nil {
 				return err
 			}
+			problems = append(problems, found...)
 		}
 		problems = problems.Sort()
 		if *asJSON {

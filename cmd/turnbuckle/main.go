@@ -12,12 +12,13 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/hint"
 )
 
 // version is set by the build.
 var version = "devel"
 
-func main() { os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr)) }
+func main() { os.Exit(execute(os.Args[1:], os.Environ(), os.Stdout, os.Stderr)) }
 
 // Exit codes.
 const (
@@ -32,18 +33,10 @@ type env struct {
 	stdout, stderr io.Writer
 }
 
-// hinted is an error with advice.
-type hinted struct {
-	error
-	hint string
-}
-
-func (h hinted) Unwrap() error { return h.error }
-
 // errSilent ends a command with exit code 1 after it has said what is wrong itself.
 var errSilent = errors.New("failed")
 
-func run(args, environ []string, stdout, stderr io.Writer) int {
+func execute(args, environ []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, func() { signal.Reset(os.Interrupt) }) // who presses Ctrl-C again will not wait
@@ -76,9 +69,8 @@ plugins in any language.`,
 	}
 	if !errors.Is(err, errSilent) {
 		fmt.Fprintf(stderr, "turnbuckle: error: %v\n", err)
-		var h hinted
-		if errors.As(err, &h) {
-			fmt.Fprintf(stderr, "turnbuckle: hint: %s\n", h.hint)
+		if advice := hint.Of(err); advice != "" {
+			fmt.Fprintf(stderr, "turnbuckle: hint: %s\n", advice)
 		}
 	}
 	if usage || strings.HasPrefix(err.Error(), "unknown command") || strings.Contains(err.Error(), "arg(s)") {

@@ -1,4 +1,4 @@
-package main
+package run
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/hint"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/observe"
@@ -26,30 +27,31 @@ type sight struct {
 	tracer   *observe.Tracer
 }
 
-func newSight(ctx context.Context, e *env, s *config.Settings) (*sight, error) {
-	v := &sight{log: newLog(e.stderr, s.Log), metrics: observe.NewMetrics(), registry: prometheus.NewRegistry()}
+func newSight(ctx context.Context, o *Options) (*sight, error) {
+	s := o.Settings
+	v := &sight{log: newLog(o.Stderr, s.Log), metrics: observe.NewMetrics(), registry: prometheus.NewRegistry()}
 	v.registry.MustRegister(observe.NewCollector(v.metrics), collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if a := s.AccessLog; a.Enabled {
-		w, file, err := accessWriter(e, a.Path)
+		w, file, err := accessWriter(o, a.Path)
 		if err != nil {
 			return nil, err
 		}
 		v.file = file
 		v.access, err = observe.NewAccessLog(w, a.Format == config.LogJSON, a.Fields, func(err error) { v.log.Error(err.Error()) })
 		if err != nil {
-			return nil, hinted{err, "see access_log.fields in the settings"}
+			return nil, hint.New(err, "see access_log.fields in the settings")
 		}
 		v.registry.MustRegister(observe.NewAccessLogCollector(v.access))
 	}
 	if t := s.Tracing; t.Endpoint != "" {
 		tracer, err := observe.NewTracer(ctx, observe.TraceOptions{
 			Endpoint: t.Endpoint, HTTP: t.Protocol == config.OTLPHTTP, Insecure: t.Insecure, Headers: t.Headers,
-			Ratio: t.SampleRatio, Service: t.ServiceName, Version: version,
+			Ratio: t.SampleRatio, Service: t.ServiceName, Version: o.Version,
 			Fail: func(err error) { v.log.Warn(err.Error()) },
 		})
 		if err != nil {
-			return nil, errors.Join(err, v.close(time.Second))
+			return nil, errors.Join(err, v.close(ctx, time.Second))
 		}
 		v.tracer = tracer
 		v.registry.MustRegister(observe.NewTracerCollector(tracer))
@@ -68,8 +70,8 @@ func (v *sight) watch(s *servers, t *targets) {
 }
 
 // close writes out what is buffered.
-func (v *sight) close(within time.Duration) error {
-	ctx, cancel := context.WithTimeout(context.Background(), within)
+func (v *sight) close(ctx context.Context, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	var errs []error
 	if v.access != nil {
@@ -95,12 +97,12 @@ func newLog(w io.Writer, c config.Log) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, o))
 }
 
-func accessWriter(e *env, path string) (io.Writer, *logFile, error) {
+func accessWriter(o *Options, path string) (io.Writer, *logFile, error) {
 	switch path {
 	case "", "stdout":
-		return e.stdout, nil, nil
+		return o.Stdout, nil, nil
 	case "stderr":
-		return e.stderr, nil, nil
+		return o.Stderr, nil, nil
 	}
 	f, err := openLogFile(path)
 	if err != nil {

@@ -1,4 +1,4 @@
-package main
+package run
 
 import (
 	"context"
@@ -37,7 +37,7 @@ func families(t *testing.T, r *prometheus.Registry) map[string]map[string]float6
 // Plugin servers and targets are exported from when they are opened until they are closed.
 func TestWatchOutside(t *testing.T) {
 	v := &sight{log: slog.New(slog.DiscardHandler), registry: prometheus.NewRegistry()}
-	s, all := newServers(v.log), newTargets()
+	s, all := newServers(v.log, "test"), newTargets()
 	v.watch(s, all)
 	socket := filepath.Join(t.TempDir(), "nobody")
 	server, err := s.get(t.Context(), "doorman", config.PluginServer{Address: "unix:" + socket})

@@ -1,4 +1,4 @@
-package main
+package run
 
 import (
 	"context"
@@ -17,7 +17,6 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/host/admin"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/front"
-	"github.com/turnbuckle-gateway/turnbuckle/host/observe"
 	"github.com/turnbuckle-gateway/turnbuckle/host/upstream"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
@@ -156,23 +155,4 @@ func (g *group) run(f func() error) {
 func (g *group) wait() error {
 	g.wg.Wait()
 	return errors.Join(g.errs...)
-}
-
-// compileAll compiles every definition as serve would, without connecting to anything.
-func compileAll(s *config.Settings, d *definitions) config.Problems {
-	var problems config.Problems
-	ctx := context.Background()
-	replies, err := compileReplies(s)
-	if err != nil {
-		return config.Problems{{Severity: config.SeverityError, Message: err.Error()}}
-	}
-	log := slog.New(slog.DiscardHandler)
-	open := &dry{opener{ctx: ctx, targets: newTargets(), defs: d, notify: func(*config.Definition, upstream.Event) {}}}
-	o := host.Options{Log: log, Metrics: observe.NewMetrics(), Shared: open, Replies: replies, Match: s.Routing.Match, MaxBody: s.Listen.MaxBody, Hooks: s.Hooks, Errors: s.Errors}
-	for _, def := range d.set.Definitions {
-		if err := host.Check(ctx, o, open, def); err != nil {
-			problems = append(problems, config.Problem{File: def.Source.File, Severity: config.SeverityError, Message: err.Error()})
-		}
-	}
-	return problems
 }

@@ -1,4 +1,4 @@
-package main
+package run
 
 import (
 	"context"
@@ -11,6 +11,7 @@ import (
 
 	"github.com/turnbuckle-gateway/turnbuckle/host"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
+	"github.com/turnbuckle-gateway/turnbuckle/internal/processtest"
 )
 
 func put(t *testing.T, path, text string) {
@@ -93,7 +94,7 @@ func TestWatch(t *testing.T) {
 				select {
 				case done := <-g.reloads:
 					done <- nil
-				case <-time.After(patience):
+				case <-time.After(processtest.Patience):
 					t.Fatal("the change is not noticed")
 				}
 			}
@@ -130,7 +131,7 @@ func TestWatchFarFolder(t *testing.T) {
 				select {
 				case done := <-g.reloads:
 					done <- nil
-				case <-time.After(patience):
+				case <-time.After(processtest.Patience):
 					t.Fatal(what + " is not noticed")
 				}
 			}
@@ -169,7 +170,7 @@ func waitWatched(t *testing.T, g *gateway, dir string) {
 			} else {
 				_ = os.RemoveAll(probe)
 			}
-		case <-time.After(patience):
+		case <-time.After(processtest.Patience):
 			t.Fatal("nothing is watched")
 		}
 	}
@@ -191,7 +192,7 @@ func TestWatchDoesNotStarve(t *testing.T) {
 	}()
 	tick := time.NewTicker(settleTime / 5)
 	defer tick.Stop()
-	for late := time.After(patience); ; {
+	for late := time.After(processtest.Patience); ; {
 		select {
 		case done := <-g.reloads:
 			done <- nil

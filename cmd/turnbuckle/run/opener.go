@@ -1,0 +1,136 @@
+package run
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"os"
+
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/hint"
+	"github.com/turnbuckle-gateway/turnbuckle/host"
+	"github.com/turnbuckle-gateway/turnbuckle/host/config"
+	"github.com/turnbuckle-gateway/turnbuckle/host/upstream"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk"
+)
+
+// opener gives a table's compilation what lies outside the host.
+type opener struct {
+	ctx     context.Context
+	servers *servers
+	targets *targets
+	defs    *definitions
+	notify  func(d *config.Definition, e upstream.Event)
+}
+
+var _ host.Opener = (*opener)(nil)
+
+// Server opens the plugin server of that name.
+func (o *opener) Server(name string) (host.Server, error) {
+	if name == "" {
+		name = config.DefaultServer
+	}
+	settings, ok := o.defs.servers[name]
+	if !ok {
+		return nil, hint.New(
+			fmt.Errorf("there is no plugin server %q", name),
+			"name its address with --plugin-server or under servers in the settings",
+		)
+	}
+	return o.servers.get(o.ctx, name, settings)
+}
+
+// Plugin returns the policy that the plugin's folder asks for a hook.
+func (o *opener) Plugin(server, hook string, _ []byte) (config.Policy, error) {
+	for _, p := range o.defs.plugins {
+		if p.Name != server {
+			continue
+		}
+		for _, h := range p.Hooks {
+			if h.Name == hook {
+				return h.Policy, nil
+			}
+		}
+	}
+	return config.Policy{}, nil
+}
+
+// Upstream makes the upstream of a definition.
+func (o *opener) Upstream(d *config.Definition, target string) (host.Upstream, error) {
+	c, notify := &d.Upstream, o.notify
+	opts := upstream.Options{
+		Protocol: upstream.Protocol(c.Protocol),
+		Timeouts: upstream.Timeouts{Dial: c.Timeouts.Dial, Header: c.Timeouts.Header, Body: c.Timeouts.Body, Total: c.Timeouts.Total},
+		Pool:     upstream.Pool{MaxIdle: c.MaxIdlePerTarget, IdleTimeout: c.Timeouts.Idle},
+		Attempts: c.Retry.Attempts,
+		Ejection: upstream.Ejection{Failures: c.Ejection.Failures, For: c.Ejection.For},
+		Health: upstream.Health{
+			Interval: c.Health.Interval, Timeout: c.Health.Timeout, Method: c.Health.Method, Path: c.Health.Path,
+			Body: c.Health.Body, Status: c.Health.Status, Healthy: c.Health.Healthy, Unhealthy: c.Health.Unhealthy,
+		},
+		Notify: func(e upstream.Event) { notify(d, e) },
+	}
+	for _, h := range c.Health.Headers {
+		opts.Health.Header = append(opts.Health.Header, sdk.Field(h))
+	}
+	for _, t := range c.Targets {
+		opts.Targets = append(opts.Targets, upstream.Target{URL: t.URL, Weight: t.Weight})
+	}
+	if target != "" {
+		opts.Targets = []upstream.Target{{URL: target}}
+	}
+	secured, err := upstreamTLS(&c.TLS)
+	if err != nil {
+		return nil, err
+	}
+	opts.TLS = secured
+	u, err := upstream.New(context.WithoutCancel(o.ctx), opts)
+	if err != nil {
+		return nil, err
+	}
+	t := &targeted{Upstream: u, route: d.ID, all: o.targets}
+	o.targets.add(t)
+	return t, nil
+}
+
+func upstreamTLS(c *config.ClientTLS) (*tls.Config, error) {
+	t, err := clientTLS(c.CAFile, c.CertFile, c.KeyFile)
+	if err != nil {
+		return nil, err
+	}
+	t.ServerName, t.InsecureSkipVerify = c.ServerName, c.InsecureSkipVerify
+	if c.MinVersion != 0 {
+		t.MinVersion = uint16(c.MinVersion)
+	}
+	t.MaxVersion = uint16(c.MaxVersion)
+	for _, name := range c.CipherSuites {
+		for _, s := range tls.CipherSuites() {
+			if s.Name == name {
+				t.CipherSuites = append(t.CipherSuites, s.ID)
+			}
+		}
+	}
+	return t, nil
+}
+
+func clientTLS(ca, cert, key string) (*tls.Config, error) {
+	t := &tls.Config{MinVersion: tls.VersionTLS12}
+	if ca != "" {
+		pem, err := os.ReadFile(ca)
+		if err != nil {
+			return nil, fmt.Errorf("tls: %w", err)
+		}
+		t.RootCAs = x509.NewCertPool()
+		if !t.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("tls: %s holds no PEM certificate", ca)
+		}
+	}
+	if cert != "" {
+		pair, err := tls.LoadX509KeyPair(cert, key)
+		if err != nil {
+			return nil, fmt.Errorf("tls: %w", err)
+		}
+		t.Certificates = []tls.Certificate{pair}
+	}
+	return t, nil
+}
