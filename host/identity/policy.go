@@ -33,7 +33,6 @@ type Policy struct {
 	PostExpiryGrace  int64          `json:"post_expiry_grace_period,omitzero"`
 
 	// Unknown is an object of the keys not listed above, or empty.
-	//lint:ignore SA5008 an option of go-json-experiment/json
 	Unknown jsontext.Value `json:",embed"`
 }
 

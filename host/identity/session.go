@@ -65,7 +65,6 @@ type Session struct {
 	DetailedRecording bool    `json:"enable_detailed_recording,omitzero"`
 
 	// Unknown is an object of the keys not listed above, or empty.
-	//lint:ignore SA5008 an option of go-json-experiment/json
 	Unknown jsontext.Value `json:",embed"`
 }
 
@@ -85,7 +84,6 @@ type Access struct {
 	Endpoints      []Endpoint `json:"endpoints,omitempty"`
 
 	// Unknown is an object of the keys not listed above, or empty.
-	//lint:ignore SA5008 an option of go-json-experiment/json
 	Unknown jsontext.Value `json:",embed"`
 }
 
