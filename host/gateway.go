@@ -85,7 +85,7 @@ func (g *Gateway) Serve(f *flow.Flow) {
 	}
 	st.begin(f, g)
 	x := &f.X
-	x.SetRequestID(newID())
+	x.SetRequestID(st.nextID())
 	route := g.find(st)
 	if route == nil {
 		return

@@ -595,8 +595,8 @@ func TestLimitsOfADefinition(t *testing.T) {
 	}
 }
 
-// BenchmarkEmptyChain is a request through a route without hooks, but for front and upstream: no allocation is the
-// machinery's; the one left is the request's identifier.
+// BenchmarkEmptyChain is a request through a route without hooks, but for front and upstream: it allocates nothing, but
+// for one piece of memory with the identifiers of 32 requests.
 func BenchmarkEmptyChain(b *testing.B) {
 	replies, err := reply.Compile(config.Errors{}, true)
 	if err != nil {

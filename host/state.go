@@ -38,6 +38,7 @@ type state struct {
 	timed      bool
 	span       *observe.Span
 	copyBuffer []byte
+	ids        string // made ahead, see nextID
 
 	caller     *identity.Caller // who that is to the gateway; nil when no method of its own said
 	trying     int              // groups under way of which one method suffices: failures of one are not the caller's yet
@@ -51,7 +52,7 @@ func (st *state) begin(f *flow.Flow, g *Gateway) {
 	clear(st.records)
 	*st = state{
 		f: f, gate: g, shard: st.shard, records: st.records[:0], grouped: st.grouped[:0], copyBuffer: st.copyBuffer,
-		ask: st.ask, verdict: st.verdict,
+		ask: st.ask, verdict: st.verdict, ids: st.ids,
 		answeredBy: "gateway",
 	}
 	q := f.X.Request()
