@@ -55,6 +55,14 @@ func (b *BodyPolicy) UnmarshalNode(n *document.Node, d *document.Decoder) {
 	}
 }
 
+// String writes what UnmarshalNode reads; nothing when nothing is said.
+func (b BodyPolicy) String() string {
+	if b.Mode == BodyBuffer && b.Limit > 0 {
+		return "buffer:" + b.Limit.String()
+	}
+	return string(b.Mode)
+}
+
 func (b *BodyPolicy) limited(n *document.Node, text string, d *document.Decoder) {
 	b.Mode = BodyBuffer
 	err := b.Limit.UnmarshalText([]byte(text))

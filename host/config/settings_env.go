@@ -1,6 +1,8 @@
 package config
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"reflect"
@@ -96,7 +98,12 @@ func (o *overlay) set(s Setting, keys []string, value, origin string) {
 			return
 		}
 		node = parsed
+		node.Stamp(origin)
 	}
+	o.put(s, keys, node)
+}
+
+func (o *overlay) put(s Setting, keys []string, node *document.Node) {
 	if other := alternatives(s.Path); other != nil && !slices.Contains(o.said, strings.Join(other, ".")) {
 		if parent := o.root.Get(other[0]); parent != nil {
 			parent.Remove(other[1])
@@ -131,7 +138,7 @@ func overlayEnv(root *document.Node, environ []string) Problems {
 		if !ours || variables[name] == "" || name == EnvConfigFile || name == EnvTykConf || fromCluster.MatchString(short) {
 			continue
 		}
-		origin := "environment variable " + name
+		origin := ofEnvironment + " " + name
 		s, keys := o.byEnv(name)
 		if keys == nil {
 			o.problems = append(o.problems, Problem{
@@ -179,18 +186,54 @@ func overlayFlags(root *document.Node, from string, flags map[string]string) Pro
 	o := overlay{root: root, settings: AllSettings()}
 	for _, path := range slices.Sorted(maps.Keys(flags)) {
 		origin := from + " " + path
-		found := false
-		for _, s := range o.settings {
-			if keys := s.byPath(path); keys != nil {
-				o.set(s, keys, flags[path], origin)
-				found = true
-			}
-		}
-		if !found {
-			o.problems = append(o.problems, Problem{File: origin, Severity: SeverityError, Message: fmt.Sprintf("there is no setting %q", path)})
+		if s, keys := o.byPath(path, origin); keys != nil {
+			o.set(s, keys, flags[path], origin)
 		}
 	}
 	return o.problems
+}
+
+func overlayChanges(root *document.Node, changes map[string]json.RawMessage) Problems {
+	o := overlay{root: root, settings: AllSettings()}
+	for _, path := range slices.Sorted(maps.Keys(changes)) {
+		origin := ofChange + " " + path
+		s, keys := o.byPath(path, origin)
+		if keys == nil {
+			continue
+		}
+		var text string
+		if json.Unmarshal(changes[path], &text) == nil && !bytes.Equal(changes[path], []byte("null")) {
+			o.set(s, keys, text, origin)
+			continue
+		}
+		node, problems := document.Parse("change.json", changes[path])
+		for _, p := range problems {
+			p.File, p.Line, p.Col = origin, 0, 0
+			o.problems = append(o.problems, p)
+		}
+		if !problems.Refused() {
+			node.Stamp(origin)
+			o.put(s, keys, node)
+		}
+	}
+	return o.problems
+}
+
+// byPath finds the setting of a path and its keys; that there is none is noted as a problem.
+func (o *overlay) byPath(path, origin string) (Setting, []string) {
+	for _, s := range o.settings {
+		if keys := s.byPath(path); keys != nil {
+			return s, keys
+		}
+	}
+	known := make([]string, len(o.settings))
+	for i, s := range o.settings {
+		known[i] = s.Path
+	}
+	o.problems = append(o.problems, Problem{
+		File: origin, Severity: SeverityError, Message: fmt.Sprintf("there is no setting %q", path), Hint: document.Suggest(path, known),
+	})
+	return Setting{}, nil
 }
 
 // byPath returns the setting's keys when the path is its own, with a name for "*".

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding/json"
 	"path/filepath"
 	"strings"
 
@@ -14,9 +15,11 @@ type SettingsSource struct {
 	File string
 	Data []byte
 	// Base maps paths of settings to what holds where the file says nothing, such as another
-	// gateway's settings; Overlay to what was changed in the running gateway, and holds before the
-	// file.
-	Base, Overlay map[string]string
+	// gateway's settings.
+	Base map[string]string
+	// Changes maps paths of settings to what was changed in the running gateway, which holds before
+	// the file: a value as a JSON file would say it, or a string as an environment variable would.
+	Changes map[string]json.RawMessage
 	// Environ is the environment in the form of os.Environ. Empty values count as absent.
 	Environ []string
 	// Flags maps the path of a setting ("admin.listen", "servers.default.address") to what a
@@ -30,22 +33,28 @@ type SettingsSource struct {
 // LoadSettings reads, merges and validates settings. They are usable when the problems do not
 // refuse them: paths absolute, the files they name readable, references replaced.
 func LoadSettings(src SettingsSource) (Settings, Problems) {
+	settings, _, problems := src.load()
+	return settings, problems
+}
+
+// load also returns the document that the settings amount to.
+func (src *SettingsSource) load() (Settings, *document.Node, Problems) {
 	settings := DefaultSettings()
 	root, problems := &document.Node{Kind: document.Mapping, File: src.File}, Problems(nil)
 	if src.Data != nil {
 		var parsed *document.Node
 		parsed, problems = document.Parse(src.File, src.Data)
 		if problems.Refused() {
-			return settings, problems
+			return settings, root, problems
 		}
 		if parsed.Kind != document.Null {
 			root = parsed
 		}
 	}
-	problems = append(problems, overlayFlags(root, "base for", absent(root, src.Base))...)
-	problems = append(problems, overlayFlags(root, "change of", src.Overlay)...)
+	problems = append(problems, overlayFlags(root, ofBase, absent(root, src.Base))...)
+	problems = append(problems, overlayChanges(root, src.Changes)...)
 	problems = append(problems, overlayEnv(root, src.Environ)...)
-	problems = append(problems, overlayFlags(root, "flag for", src.Flags)...)
+	problems = append(problems, overlayFlags(root, ofFlag, src.Flags)...)
 
 	base := settingsFolders{work: folder{dir: src.WorkDir, anywhere: true}}
 	base.file = base.work
@@ -68,7 +77,7 @@ func LoadSettings(src SettingsSource) (Settings, Problems) {
 	problems = problems.And(document.Locate(settings.files(root, base), root.Find))
 	problems = problems.And(document.Locate(settings.Validate(), root.Find)).Sort()
 	root.Redact(problems)
-	return settings, problems
+	return settings, root, problems
 }
 
 // absent returns the values that the document does not say itself.

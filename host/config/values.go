@@ -66,6 +66,17 @@ func (v *TLSVersion) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// String writes "1.2" or "1.3", and nothing when nothing is said.
+func (v TLSVersion) String() string {
+	switch v {
+	case tls.VersionTLS12:
+		return "1.2"
+	case tls.VersionTLS13:
+		return "1.3"
+	}
+	return ""
+}
+
 // Pattern chooses paths. It is matched against the path with escapes decoded, "." and ".."
 // resolved, doubled slashes joined and the listen path removed, so that no spelling of a path
 // slips past it.

@@ -1,0 +1,117 @@
+package config_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/turnbuckle-gateway/turnbuckle/host/config"
+)
+
+func changes(pairs ...string) map[string]json.RawMessage {
+	out := map[string]json.RawMessage{}
+	for i := 0; i < len(pairs); i += 2 {
+		out[pairs[i]] = json.RawMessage(pairs[i+1])
+	}
+	return out
+}
+
+// TestSettingValues: every value tells who says it, the stronger source wins, and no secret is shown.
+func TestSettingValues(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "word"), []byte("from a file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	src := config.SettingsSource{
+		File: "t.yaml", WorkDir: dir,
+		Data: []byte("log: {level: warn, format: json}\nready: strict\nadmin: {listen: ':1', secret_file: word, tokens: {ci: {token: abcdefghij, role: read}}}\n" +
+			"tracing: {service_name: 'file:word', headers: {authorization: 'Bearer zzzz'}}\nservers: {a: {address: 'h:1'}}\n"),
+		Base:    map[string]string{"log.level": "error", "strict": "true"},
+		Environ: []string{"TURNBUCKLE_READY=normal"},
+		Flags:   map[string]string{"drain_timeout": "3s"},
+		Changes: changes("log.level", `"debug"`, "ready", `"strict"`, "servers.b.address", `"h:2"`, "access_log.fields", `["time","status"]`,
+			"listen.max_body", `"1 MiB"`, "servers.a.streams", "4", "hooks.body", `"buffer:2KiB"`, "errors.templates", `[{"status":404,"type":"json","text":"x"}]`),
+	}
+	_, values, problems := config.LoadSettingValues(src)
+	if problems.Refused() {
+		t.Fatal(problems)
+	}
+	want := map[string]string{
+		"log.level":                     `"debug" change `,
+		"log.format":                    `"json" file t.yaml:1`,
+		"ready":                         `"normal" environment TURNBUCKLE_READY`,
+		"strict":                        `true tyk.conf `,
+		"drain_timeout":                 `"3s" flag `,
+		"load_timeout":                  `"8s" default `,
+		"admin.secret":                  `"********" file t.yaml:3`,
+		"admin.secret_file":             `"` + filepath.Join(dir, "word") + `" file t.yaml:3`,
+		"admin.tokens.ci.token":         `"********" file t.yaml:3`,
+		"admin.tokens.ci.role":          `"read" file t.yaml:3`,
+		"tracing.service_name":          `"file:word" file t.yaml:4`,
+		"tracing.headers":               `"********" file t.yaml:4`,
+		"servers.a.address":             `"h:1" file t.yaml:5`,
+		"servers.a.streams":             `4 change `,
+		"servers.b.address":             `"h:2" change `,
+		"servers.b.connect_timeout":     `"5s" default `,
+		"access_log.fields":             `["time","status"] change `,
+		"listen.max_body":               `"1MiB" change `,
+		"hooks.body":                    `"buffer:2KiB" change `,
+		"errors.templates":              `[{"status":404,"text":"x","type":"json"}] change `,
+		"store.redis.password":          `"" default `,
+		"listen.tls.min_version":        `"" default `,
+		"listen.trusted_proxies":        `null default `,
+		"servers.a.tls.enabled":         `false default `,
+		"store.redis.sentinel_password": `"" default `,
+	}
+	got := map[string]string{}
+	for _, v := range values {
+		data, err := json.Marshal(v.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, asked := want[v.Path]; asked {
+			got[v.Path] = string(data) + " " + string(v.Source) + " " + v.Where
+		}
+		for _, secret := range []string{"from a file", "abcdefghij", "zzzz"} {
+			if strings.Contains(string(data), secret) {
+				t.Errorf("%s shows %s", v.Path, data)
+			}
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+// TestChangesRefused: what is wrong with a change is told as such.
+func TestChangesRefused(t *testing.T) {
+	for _, tt := range []struct{ path, value, want string }{
+		{"log.levl", `"debug"`, `change of log.levl: there is no setting "log.levl" (did you mean "log.level"?)`},
+		{"log.level", `"loud"`, `change of log.level: $.log.level: "loud": must be debug, info, warn or error`},
+		{"strict", `1`, `change of strict: $.strict: must be true or false, not a number`},
+		{"log.level", `{"a":1}`, `change of log.level: $.log.level: must be a string, not a mapping`},
+		{"log.level", `{`, `change of log.level: `},
+		{"servers.a.streams", `"x"`, `change of servers.a.streams: $.servers.a.streams: must be a whole number, not a string`},
+	} {
+		_, problems := config.LoadSettings(config.SettingsSource{WorkDir: t.TempDir(), Changes: changes(tt.path, tt.value)})
+		if !slices.ContainsFunc(places(problems), func(p string) bool { return strings.HasPrefix(p, tt.want) }) {
+			t.Errorf("%s = %s: got %v, want %s", tt.path, tt.value, problems, tt.want)
+		}
+	}
+}
+
+// TestSecretsAreMarked: a new setting that sounds like a secret must be one, or say here that it is none.
+func TestSecretsAreMarked(t *testing.T) {
+	none := []string{"admin.secret_file", "secret_dirs"}
+	for _, s := range config.AllSettings() {
+		last := s.Path[strings.LastIndexByte(s.Path, '.')+1:]
+		sounds := strings.Contains(last, "secret") || strings.Contains(last, "password") || last == "token" || last == "headers" && strings.HasPrefix(s.Path, "tracing")
+		if sounds != s.IsSecret() && !slices.Contains(none, s.Path) {
+			t.Errorf("%s: secret %v", s.Path, s.IsSecret())
+		}
+	}
+}
