@@ -6,6 +6,7 @@ package redistest
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -161,20 +162,25 @@ func Await(t testing.TB, what string, happened func() bool) {
 	}
 }
 
-// freePort is a port that was free a moment ago, and whose cluster bus port (10000 above) is possible.
+// freePort is a port that was free a moment ago, as was its cluster bus port, 10000 above. Both are below the ports that
+// the system gives to connections of its own choosing, which could be taken in between, and while a server is down.
 func freePort(t testing.TB) string {
 	t.Helper()
+	const first, ports, bus = 11_000, 10_000, 10_000
 	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		addr := l.Addr().(*net.TCPAddr)
-		l.Close()
-		if addr.Port < 55000 {
-			return fmt.Sprint(addr.Port)
+		port := first + rand.IntN(ports)
+		if free(port) && free(port+bus) {
+			return fmt.Sprint(port)
 		}
 	}
-	t.Fatal("no free port below 55000")
+	t.Fatal("no free port between 11000 and 21000")
 	return ""
+}
+
+func free(port int) bool {
+	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	if err != nil {
+		return false
+	}
+	return l.Close() == nil
 }
