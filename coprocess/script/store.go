@@ -1,0 +1,142 @@
+package script
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/turnbuckle-gateway/turnbuckle/host/store"
+)
+
+// Bounds of what one script keeps in the store, per entry.
+const (
+	MaxStoreKey   = 256      // bytes
+	MaxStoreValue = 64 << 10 // bytes
+	storeTimeout  = 2 * time.Second
+)
+
+// ErrEntry is the cause of a key or value that is refused.
+var ErrEntry = errors.New("not a possible entry")
+
+// Storage is what a [Store] keeps its entries in.
+type Storage interface {
+	store.Reader
+	store.Writer
+}
+
+// Store is what scripts keep beyond a request: entries of their own, under a prefix, each with an end or none. One call
+// takes at most 2 s. It is safe for concurrent use.
+type Store struct {
+	storage Storage
+	prefix  string
+	now     func() time.Time
+}
+
+// NewStore returns the entries whose keys in the storage begin with "script/", the name and a slash. Stores of equal
+// names share them. A nil now is time.Now.
+func NewStore(s Storage, name string, now func() time.Time) *Store {
+	if now == nil {
+		now = time.Now
+	}
+	return &Store{storage: s, prefix: "script/" + name + "/", now: now}
+}
+
+// Get returns what is under key, and whether there is anything.
+func (s *Store) Get(ctx context.Context, key string) ([]byte, bool, error) {
+	e, ok, err := s.entry(ctx, key)
+	return e.Value, ok, err
+}
+
+// Set puts the value under key, for ttl; 0 is for good.
+func (s *Store) Set(ctx context.Context, key string, value []byte, ttl time.Duration) error {
+	e, err := s.made(key, value, ttl)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	return s.storage.Apply(ctx, store.Write{Key: s.prefix + key, Entry: e, Quiet: true})
+}
+
+// SetNew is Set where nothing is under key yet; it reports whether it wrote.
+func (s *Store) SetNew(ctx context.Context, key string, value []byte, ttl time.Duration) (bool, error) {
+	e, err := s.made(key, value, ttl)
+	if err != nil {
+		return false, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	return s.storage.PutNew(ctx, s.prefix+key, e)
+}
+
+// Delete removes what is under key, if there is anything.
+func (s *Store) Delete(ctx context.Context, key string) error {
+	if err := check(key, nil); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	return s.storage.Apply(ctx, store.Write{Key: s.prefix + key, Delete: true, Quiet: true})
+}
+
+// TTL returns how long the entry still is there; 0 for good. ok says whether it is there at all.
+func (s *Store) TTL(ctx context.Context, key string) (left time.Duration, ok bool, err error) {
+	e, ok, err := s.entry(ctx, key)
+	if !ok || e.Expires.IsZero() {
+		return 0, ok, err
+	}
+	return max(e.Expires.Sub(s.now()), time.Millisecond), true, nil
+}
+
+// Add adds to the decimal number under key, 0 if there is none, and returns the sum. A new number ends after ttl, 0 for
+// good; one that is there keeps its end.
+func (s *Store) Add(ctx context.Context, key string, delta int64, ttl time.Duration) (int64, error) {
+	e, err := s.made(key, nil, ttl)
+	if err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	return s.storage.Add(ctx, s.prefix+key, delta, e.Expires)
+}
+
+func (s *Store) entry(ctx context.Context, key string) (store.Entry, bool, error) {
+	if err := check(key, nil); err != nil {
+		return store.Entry{}, false, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	e, err := s.storage.Get(ctx, s.prefix+key)
+	if errors.Is(err, store.ErrNotFound) {
+		return store.Entry{}, false, nil
+	}
+	return e, err == nil, err
+}
+
+func (s *Store) made(key string, value []byte, ttl time.Duration) (store.Entry, error) {
+	if err := check(key, value); err != nil {
+		return store.Entry{}, err
+	}
+	if ttl < 0 {
+		return store.Entry{}, fmt.Errorf("%w: negative time to live %v", ErrEntry, ttl)
+	}
+	if value == nil {
+		value = []byte{}
+	}
+	e := store.Entry{Value: value}
+	if ttl > 0 {
+		e.Expires = s.now().Add(ttl)
+	}
+	return e, nil
+}
+
+func check(key string, value []byte) error {
+	switch {
+	case key == "" || len(key) > MaxStoreKey:
+		return fmt.Errorf("%w: a key has 1 to %d bytes, this one %d", ErrEntry, MaxStoreKey, len(key))
+	case len(value) > MaxStoreValue:
+		return fmt.Errorf("%w: a value has at most %d bytes, this one %d", ErrEntry, MaxStoreValue, len(value))
+	}
+	return nil
+}
