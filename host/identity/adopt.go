@@ -28,7 +28,7 @@ type Adoption struct {
 	Store bool
 }
 
-// given is what a record was adopted from, so that the same again is known at once.
+// given is what a resident was adopted from, so that the same again is known at once.
 type given struct {
 	session  *Session
 	hook     *sdk.Session
@@ -50,7 +50,7 @@ func (k *Keys) Adopt(ctx context.Context, a Adoption) (*Caller, error) {
 	if !a.Store {
 		return k.borrow(ctx, a)
 	}
-	if e := k.cache.get(byToken, a.Org, a.Token); e != nil && k.live(e.record) && k.same(e.record.given.Load(), a) {
+	if e := k.cache.get(byToken, a.Org, a.Token); e != nil && k.live(e.resident) && k.same(e.resident.given.Load(), a) {
 		return e.caller, nil
 	}
 	ids := k.own(a.Token)
@@ -121,8 +121,8 @@ func (s *Session) begin(stored *Session, policies []*Policy, now time.Time) {
 	}
 }
 
-// adopt returns the record of what a makes of the stored session.
-func (k *Keys) adopt(ctx context.Context, a Adoption, ids []string) (*record, error) {
+// adopt returns the resident of what a makes of the stored session.
+func (k *Keys) adopt(ctx context.Context, a Adoption, ids []string) (*resident, error) {
 	unlock := k.lock(ids[0])
 	defer func() { unlock() }()
 	note := k.cache.note(ids[0])
@@ -157,7 +157,7 @@ func (k *Keys) adopt(ctx context.Context, a Adoption, ids []string) (*record, er
 	}); err != nil {
 		return nil, err
 	}
-	r := next.record
+	r := next.resident
 	if r == nil {
 		if r, err = k.keep(ctx, next); err != nil {
 			return nil, err

@@ -6,29 +6,50 @@ import (
 	"sync/atomic"
 )
 
-// A record is what is known of one key id. It holds as long as it is not dead, and as the policies are those it was
+// A resident is what is known of one key id. It holds as long as it is not dead, and as the policies are those it was
 // made with.
-type record struct {
+type resident struct {
 	id         string
 	stored     *Session // as it is in the store, or will be when it has been written; policies not applied
-	base       *Caller  // by id, without a token
+	applied    *Session // with them
 	sum        uint64   // of the bytes in the store
 	ends       int64    // unix milliseconds when the store forgets it; 0 never
 	generation uint64   // of the policies
 	weight     int64    // bytes, estimated
 
-	given atomic.Pointer[given] // what it was adopted from
-	dead  atomic.Bool           // changed, or no longer in the cache, where a change would reach it
-	used  atomic.Bool           // since the clock last came by
+	made  atomic.Pointer[Caller] // for the first name
+	plain atomic.Pointer[Caller] // without a token
+	given atomic.Pointer[given]  // what it was adopted from
+	dead  atomic.Bool            // changed, or no longer in the cache, where a change would reach it
+	used  atomic.Bool            // since the clock last came by
 }
 
-// An entry is a name that leads to a record. Every cached record has one of kind byID; when that goes, the record is
+// caller returns the caller under a token of its own, or with none.
+func (r *resident) caller(token string) *Caller {
+	if token == "" {
+		if c := r.plain.Load(); c != nil {
+			return c
+		}
+	}
+	c := r.made.Load()
+	if c == nil {
+		c = newCaller(token, r.id, r.applied)
+		r.made.Store(c)
+	}
+	c = c.as(token)
+	if token == "" {
+		r.plain.Store(c)
+	}
+	return c
+}
+
+// An entry is a name that leads to a resident. Every cached resident has one of kind byID; when that goes, the resident is
 // dead, and with it every other name.
 type entry struct {
 	kind      kind
 	org, name string
-	record    *record
-	caller    *Caller
+	resident  *resident
+	caller    *Caller // nil byID
 }
 
 type kind uint8
@@ -50,11 +71,13 @@ type cache struct {
 	seed   maphash.Seed
 	places []place
 	mask   uint64
+	most   int64 // residents
 	room   int64 // bytes
+	count  atomic.Int64
 	weight atomic.Int64
 	hand   atomic.Uint64 // the next place to clear when there is no room
 	// changed counts changes of ids, each counter those of many. A read notes its counter before it asks the store; a
-	// record is kept only while the counter is the same.
+	// resident is kept only while the counter is the same.
 	changed [notes]atomic.Uint64
 }
 
@@ -65,13 +88,13 @@ type place struct {
 	hand    uint8
 }
 
-// newCache has room for so many records, each with two names, and for about so many bytes.
-func newCache(records int, room int64) *cache {
+// newCache has room for so many residents, each with two names, and for about so many bytes.
+func newCache(residents int, room int64) *cache {
 	places := 1
-	for places*ways < 4*records { // half full: few places overflow
+	for places*ways < 4*residents { // half full: few places overflow
 		places *= 2
 	}
-	return &cache{seed: maphash.MakeSeed(), places: make([]place, places), mask: uint64(places - 1), room: room}
+	return &cache{seed: maphash.MakeSeed(), places: make([]place, places), mask: uint64(places - 1), most: int64(residents), room: room}
 }
 
 func (c *cache) hash(k kind, org, name string) uint64 {
@@ -104,9 +127,9 @@ func (c *cache) note(id string) uint64 { return c.changed[c.counter(id)].Load() 
 
 func (c *cache) counter(id string) uint64 { return maphash.String(c.seed, id) % notes }
 
-// putRecord keeps the record unless its id changed since the note was taken, and reports whether it did.
-func (c *cache) putRecord(r *record, note uint64) bool {
-	e := &entry{kind: byID, name: r.id, record: r, caller: r.base}
+// putResident keeps the resident unless its id changed since the note was taken, and reports whether it did.
+func (c *cache) putResident(r *resident, note uint64) bool {
+	e := &entry{kind: byID, name: r.id, resident: r}
 	h := c.hash(byID, "", r.id)
 	p := &c.places[(h>>32)&c.mask]
 	p.mu.Lock()
@@ -121,7 +144,7 @@ func (c *cache) putRecord(r *record, note uint64) bool {
 	return true
 }
 
-// putName keeps another name of a record.
+// putName keeps another name of a resident.
 func (c *cache) putName(e *entry) {
 	h := c.hash(e.kind, e.org, e.name)
 	p := &c.places[(h>>32)&c.mask]
@@ -136,7 +159,7 @@ func (c *cache) store(p *place, h uint64, e *entry) {
 	for i := range p.entries {
 		old := p.entries[i].Load()
 		switch {
-		case old == nil, old.record.dead.Load():
+		case old == nil, old.resident.dead.Load():
 			slot = i
 			continue
 		case p.tags[i].Load() != h || old.kind != e.kind || old.name != e.name || old.org != e.org:
@@ -150,7 +173,8 @@ func (c *cache) store(p *place, h uint64, e *entry) {
 	}
 	c.remove(p, slot)
 	if e.kind == byID {
-		c.weight.Add(e.record.weight)
+		c.count.Add(1)
+		c.weight.Add(e.resident.weight)
 	}
 	p.entries[slot].Store(e)
 	p.tags[slot].Store(h)
@@ -161,7 +185,7 @@ func (c *cache) victim(p *place) int {
 	for range 2 * ways {
 		i := int(p.hand)
 		p.hand = (p.hand + 1) % ways
-		if e := p.entries[i].Load(); e == nil || !e.record.used.Swap(false) {
+		if e := p.entries[i].Load(); e == nil || !e.resident.used.Swap(false) {
 			return i
 		}
 	}
@@ -177,12 +201,13 @@ func (c *cache) remove(p *place, i int) {
 	p.tags[i].Store(0)
 	p.entries[i].Store(nil)
 	if e.kind == byID {
-		e.record.dead.Store(true)
-		c.weight.Add(-e.record.weight)
+		e.resident.dead.Store(true)
+		c.count.Add(-1)
+		c.weight.Add(-e.resident.weight)
 	}
 }
 
-// forget makes the record of an id dead, and voids the notes of reads under way.
+// forget makes the resident of an id dead, and voids the notes of reads under way.
 func (c *cache) forget(id string) {
 	c.changed[c.counter(id)].Add(1)
 	c.forgetName(byID, "", id)
@@ -215,15 +240,15 @@ func (c *cache) forgetAll() {
 	}
 }
 
-// shrink removes records that were not used since the hand last came by, until what is kept has room again.
+// shrink removes residents that were not used since the hand last came by, until what is kept has room again.
 func (c *cache) shrink() {
 	for range 2 * len(c.places) {
-		if c.weight.Load() <= c.room {
+		if c.weight.Load() <= c.room && c.count.Load() <= c.most {
 			return
 		}
 		p := &c.places[c.hand.Add(1)&c.mask]
 		for i := range p.entries {
-			if e := p.entries[i].Load(); e != nil && e.kind == byID && !e.record.used.Swap(false) {
+			if e := p.entries[i].Load(); e != nil && e.kind == byID && !e.resident.used.Swap(false) {
 				p.mu.Lock()
 				if p.entries[i].Load() == e {
 					c.remove(p, i)

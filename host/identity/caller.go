@@ -51,7 +51,7 @@ func (c *Caller) as(token string) *Caller {
 		return c
 	}
 	other, view := *c, *c.View
-	view.KeyID = token
+	view.KeyID = cmp.Or(token, c.ID)
 	other.Token, other.View = token, &view
 	return &other
 }

@@ -39,8 +39,8 @@ type Options struct {
 	Encoded bool
 	// MinToken is how many bytes a token has at least, 3 by default.
 	MinToken int
-	// Cached bounds how many sessions are held decoded, 65,536 by default, and CachedBytes the memory of it, as far as
-	// that can be told; 512 MiB by default. Names that spread unevenly can make it somewhat more or fewer.
+	// Cached bounds how many sessions are held decoded, 65,536 by default, and CachedBytes the memory of it as it can be
+	// estimated, 512 MiB by default. A session with few access rights takes about 3 KiB.
 	Cached      int
 	CachedBytes int64
 	// FlushEvery is how long sessions that authenticators made wait to be written; 500 ms by default. A process that is

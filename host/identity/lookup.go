@@ -17,7 +17,7 @@ import (
 // A name that is no secret finds its key as well: the user name of basic auth, the key id of an HMAC signature. Who takes
 // the token alone as proof refuses sessions with a password (Session.BasicAuth).
 func (k *Keys) Lookup(ctx context.Context, org, token string) (*Caller, error) {
-	if e := k.cache.get(byToken, org, token); e != nil && k.live(e.record) {
+	if e := k.cache.get(byToken, org, token); e != nil && k.live(e.resident) {
 		return e.caller, nil
 	}
 	if len(token) < k.options.MinToken || len(token) > maxToken {
@@ -33,7 +33,7 @@ func (k *Keys) Lookup(ctx context.Context, org, token string) (*Caller, error) {
 // LookupID returns who is stored under an id, of whatever organisation.
 func (k *Keys) LookupID(ctx context.Context, id string) (*Caller, error) {
 	if r := k.cached(id); r != nil {
-		return r.base, nil
+		return r.caller(""), nil
 	}
 	if id == "" || len(keyPrefix)+len(id) > store.MaxKey {
 		return nil, ErrUnknown
@@ -42,7 +42,7 @@ func (k *Keys) LookupID(ctx context.Context, id string) (*Caller, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.base, nil
+	return r.caller(""), nil
 }
 
 func anyone(*Session) bool { return true }
@@ -50,7 +50,7 @@ func anyone(*Session) bool { return true }
 // ByCertificate returns the caller whose session is bound to a client certificate by its fingerprint, the lower-case hex
 // of its SHA-256. Errors are Lookup's.
 func (k *Keys) ByCertificate(ctx context.Context, org, fingerprint string) (*Caller, error) {
-	if e := k.cache.get(byCertificate, org, fingerprint); e != nil && k.live(e.record) {
+	if e := k.cache.get(byCertificate, org, fingerprint); e != nil && k.live(e.resident) {
 		return e.caller, nil
 	}
 	key := certificateKey(org, fingerprint)
@@ -69,10 +69,11 @@ func (k *Keys) ByCertificate(ctx context.Context, org, fingerprint string) (*Cal
 	if err != nil {
 		return nil, err
 	}
-	// Not noted like a record is: an index that changed since leads to a session that has lost its certificate, and is
+	c := r.caller("")
+	// Not noted like a resident is: an index that changed since leads to a session that has lost its certificate, and is
 	// dead, or to one of two that have it.
-	k.cache.putName(&entry{kind: byCertificate, org: strings.Clone(org), name: strings.Clone(fingerprint), record: r, caller: r.base})
-	return r.base, nil
+	k.cache.putName(&entry{kind: byCertificate, org: strings.Clone(org), name: strings.Clone(fingerprint), resident: r, caller: c})
+	return c, nil
 }
 
 // fingerprint is that of the certificate the session is bound to. Tyk puts the organisation before it.
@@ -80,7 +81,7 @@ func (s *Session) fingerprint() string {
 	return strings.ToLower(strings.TrimPrefix(s.Certificate, s.OrgID))
 }
 
-func (k *Keys) live(r *record) bool {
+func (k *Keys) live(r *resident) bool {
 	if r.dead.Load() || r.generation != k.policies.generation.Load() || r.ends != 0 && k.options.Now().UnixMilli() >= r.ends {
 		return false
 	}
@@ -90,43 +91,43 @@ func (k *Keys) live(r *record) bool {
 	return true
 }
 
-// cached returns the live record of an id, or nil.
-func (k *Keys) cached(id string) *record {
-	if e := k.cache.get(byID, "", id); e != nil && k.live(e.record) {
-		return e.record
+// cached returns the live resident of an id, or nil.
+func (k *Keys) cached(id string) *resident {
+	if e := k.cache.get(byID, "", id); e != nil && k.live(e.resident) {
+		return e.resident
 	}
 	return nil
 }
 
-// name returns the record's caller under a name, and keeps it.
-func (k *Keys) name(r *record, as kind, org, token string) *Caller {
+// name returns the resident's caller under a name, and keeps it.
+func (k *Keys) name(r *resident, as kind, org, token string) *Caller {
 	token = strings.Clone(token) // it may be a part of a request's memory
-	c := r.base.as(token)
+	c := r.caller(token)
 	if len(token) <= cacheToken {
-		k.cache.putName(&entry{kind: as, org: strings.Clone(org), name: token, record: r, caller: c})
+		k.cache.putName(&entry{kind: as, org: strings.Clone(org), name: token, resident: r, caller: c})
 	}
 	return c
 }
 
 // held is a session as it is in the store, or waits to be.
 type held struct {
-	id      string
-	session *Session
-	sum     uint64 // of its bytes
-	size    int    // of them
-	ends    int64  // unix milliseconds, 0 never
-	note    uint64 // of the cache, from before it was read
-	record  *record
+	id       string
+	session  *Session
+	sum      uint64 // of its bytes
+	size     int    // of them
+	ends     int64  // unix milliseconds, 0 never
+	note     uint64 // of the cache, from before it was read
+	resident *resident
 }
 
-// find returns the record of the first id that has a session which is wanted.
-func (k *Keys) find(ctx context.Context, ids []string, wanted func(*Session) bool) (*record, error) {
+// find returns the resident of the first id that has a session which is wanted.
+func (k *Keys) find(ctx context.Context, ids []string, wanted func(*Session) bool) (*resident, error) {
 	h, err := k.fetch(ctx, ids, wanted)
 	if err != nil {
 		return nil, err
 	}
-	if h.record != nil {
-		return h.record, nil
+	if h.resident != nil {
+		return h.resident, nil
 	}
 	return k.keep(ctx, h)
 }
@@ -156,7 +157,7 @@ func (k *Keys) fetch(ctx context.Context, ids []string, wanted func(*Session) bo
 // known returns what is in memory: cached, or waiting to be written.
 func (k *Keys) known(id string) (held, bool) {
 	if r := k.cached(id); r != nil {
-		return held{id: r.id, session: r.stored, sum: r.sum, ends: r.ends, record: r}, true
+		return held{id: r.id, session: r.stored, sum: r.sum, ends: r.ends, resident: r}, true
 	}
 	note := k.cache.note(id)
 	w := k.behind.waiting(id)
@@ -226,11 +227,11 @@ func (k *Keys) public(id string) string {
 }
 
 // keep applies the policies, and caches what comes of it unless the id changed since the note.
-func (k *Keys) keep(ctx context.Context, h held) (*record, error) {
-	r := &record{
+func (k *Keys) keep(ctx context.Context, h held) (*resident, error) {
+	r := &resident{
 		id: strings.Clone(h.id), stored: h.session, sum: h.sum, ends: h.ends,
 		generation: k.policies.generation.Load(),
-		weight:     4<<10 + 4*int64(h.size), // estimated, with two names
+		weight:     2<<10 + 4*int64(h.size), // measured with small sessions and one name
 	}
 	policies, err := k.policies.find(ctx, h.session.OrgID, h.session)
 	if err != nil {
@@ -240,7 +241,7 @@ func (k *Keys) keep(ctx context.Context, h held) (*record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", k.public(h.id), err)
 	}
-	r.base = newCaller("", r.id, applied)
-	k.cache.putRecord(r, h.note)
+	r.applied = applied
+	k.cache.putResident(r, h.note)
 	return r, nil
 }

@@ -316,8 +316,9 @@ func TestCacheIsBounded(t *testing.T) {
 		f.importRaw(f.ID(id), `{"org_id":"`+org+`"}`)
 		f.must(org, id)
 	}
-	if n := f.cache.count(); n > 4*cached {
-		t.Errorf("%d names are held, want at most %d", n, 4*cached)
+	residents, names := f.cache.held()
+	if residents > cached || residents < cached/2 || names > 4*cached || int64(residents) != f.cache.count.Load() {
+		t.Errorf("%d residents, counted %d, and %d names are held, want about %d and twice that", residents, f.cache.count.Load(), names, cached)
 	}
 	small := newFixture(t, Options{CachedBytes: 64 << 10})
 	for i := range 200 {
@@ -329,20 +330,22 @@ func TestCacheIsBounded(t *testing.T) {
 		}
 	}
 	small.told(store.Change{All: true})
-	if w := small.cache.weight.Load(); w != 0 {
-		t.Errorf("an empty cache weighs %d", w)
+	if w, n := small.cache.weight.Load(), small.cache.count.Load(); w != 0 || n != 0 {
+		t.Errorf("an empty cache weighs %d and counts %d", w, n)
 	}
 }
 
-func (c *cache) count() (n int) {
+func (c *cache) held() (residents, names int) {
 	for i := range c.places {
 		for slot := range c.places[i].entries {
-			if c.places[i].entries[slot].Load() != nil {
-				n++
+			if e := c.places[i].entries[slot].Load(); e != nil && e.kind == byID {
+				residents++
+			} else if e != nil {
+				names++
 			}
 		}
 	}
-	return n
+	return residents, names
 }
 
 // Reading while writing never shows what a finished write replaced.
