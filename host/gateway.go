@@ -51,6 +51,9 @@ type Gateway struct {
 
 	unrouted *observe.Route // counts what no route serves
 
+	before *Table                  // of the gateway it is to succeed, until the first load
+	next   atomic.Pointer[Gateway] // the one that succeeded it
+
 	loading sync.Mutex // one load at a time; guards closed
 	closed  bool
 	retired sync.WaitGroup
@@ -131,6 +134,10 @@ func (g *Gateway) find(st *state) *Route {
 		}
 		if route.acquire(st.shard) {
 			return route
+		}
+		if next := g.next.Load(); next != nil { // it picked this gateway when the other had just succeeded it
+			next.Serve(st.f)
+			return nil
 		}
 		if g.table.Load() == t { // no reload retired it: the gateway is closed
 			st.plain(503, "Service Unavailable")

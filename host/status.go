@@ -80,6 +80,9 @@ func (r *Route) hookNames() []string {
 // Ready reports, as a status code and a JSON body, whether the gateway should get requests: 503 before the first table,
 // while closing, while the store that requests need is away, and, when it is strict, while a route is refused or a plugin server takes no calls.
 func (g *Gateway) Ready() (int, []byte) {
+	if next := g.next.Load(); next != nil {
+		return next.Ready()
+	}
 	t := g.table.Load()
 	refused := 0
 	if t != nil {

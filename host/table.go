@@ -35,15 +35,23 @@ func (g *Gateway) Load(ctx context.Context, set config.Set, open Opener, fresh b
 	b.build(ctx, &set)
 	left := b.left()
 	g.table.Store(b.next)
-	serving, refused := b.next.counts()
-	g.options.Metrics.Loaded(serving, refused, len(b.refusals) == 0)
-	message := fmt.Sprintf("%d routes serve, %d are refused", serving, refused)
-	g.events.all(sdk.Event{Time: time.Now(), Type: sdk.EventReload, Message: message})
+	if g.before == nil { // else Succeed tells
+		g.tell()
+	}
 	g.drain(left)
 	if len(b.refusals) > 0 {
 		return &RefusedError{b.refusals}
 	}
 	return nil
+}
+
+// tell counts and publishes that a table serves.
+func (g *Gateway) tell() {
+	t := g.table.Load()
+	serving, refused := t.counts()
+	g.options.Metrics.Loaded(serving, refused, len(t.stale)+refused == 0)
+	message := fmt.Sprintf("%d routes serve, %d are refused", serving, refused)
+	g.events.all(sdk.Event{Time: time.Now(), Type: sdk.EventReload, Message: message})
 }
 
 // builder gathers the next table.
@@ -54,6 +62,7 @@ type builder struct {
 	old      *Table
 	files    map[string]*Route // of the old table
 	ids      map[string]*Route
+	heirs    map[string]*Route // by file and by id: of the gateway that this one succeeds
 	next     *Table
 	places   map[string]bool // host and listen path, taken
 	opened   []Server
@@ -63,11 +72,16 @@ type builder struct {
 
 func newBuilder(g *Gateway, open Opener, fresh bool) *builder {
 	b := &builder{
-		g: g, open: open, fresh: fresh, old: g.table.Load(), files: map[string]*Route{}, ids: map[string]*Route{},
+		g: g, open: open, fresh: fresh, old: g.table.Load(), files: map[string]*Route{}, ids: map[string]*Route{}, heirs: map[string]*Route{},
 		next: &Table{stale: map[*Route]error{}, loaded: time.Now()}, places: map[string]bool{},
 	}
 	if b.old == nil {
 		b.old = &Table{}
+	}
+	if g.before != nil {
+		for _, r := range g.before.routes {
+			b.heirs[r.definition.Source.File], b.heirs[r.info.ID] = r, r
+		}
 	}
 	for _, r := range b.old.routes {
 		b.files[r.definition.Source.File], b.ids[r.info.ID] = r, r
@@ -85,7 +99,7 @@ func (b *builder) build(ctx context.Context, set *config.Set) {
 		}
 		if err := b.place(ctx, d); err != nil {
 			err = fmt.Errorf("%s: api %s: %w", d.Source.File, d.ID, err)
-			failed = append(failed, func() { b.keep(d.ID, d.Source.File, d.Listen, err) })
+			failed = append(failed, func() { b.keep(ctx, d.ID, d.Source.File, d.Listen, err) })
 		}
 	}
 	settle(ctx, b.opened)
@@ -94,7 +108,7 @@ func (b *builder) build(ctx context.Context, set *config.Set) {
 			d := r.definition
 			err = fmt.Errorf("%s: api %s: %w", d.Source.File, d.ID, errors.Join(err, r.retire(ctx)))
 			b.remove(r)
-			failed = append(failed, func() { b.keep(d.ID, d.Source.File, d.Listen, err) })
+			failed = append(failed, func() { b.keep(ctx, d.ID, d.Source.File, d.Listen, err) })
 		}
 	}
 	for _, f := range failed {
@@ -102,7 +116,7 @@ func (b *builder) build(ctx context.Context, set *config.Set) {
 	}
 	for i := range set.Refused {
 		f := &set.Refused[i]
-		b.keep(f.ID, f.File, config.Listen{Path: f.ListenPath, Host: f.Host}, f.Problems.Err())
+		b.keep(ctx, f.ID, f.File, config.Listen{Path: f.ListenPath, Host: f.Host}, f.Problems.Err())
 	}
 	b.next.index = newIndex(b.next.routes)
 }
@@ -133,12 +147,18 @@ func (r *Route) check() error {
 
 // keep goes on with the route that a definition had, or refuses its place. One that has no place of its own is kept to be
 // told of.
-func (b *builder) keep(id, file string, l config.Listen, why error) {
+func (b *builder) keep(ctx context.Context, id, file string, l config.Listen, why error) {
 	refusal := Refusal{ID: id, Host: l.Host, ListenPath: l.Path, File: file, State: stateRefused, Reason: why.Error(), err: why}
 	defer func() { b.refusals = append(b.refusals, refusal) }()
 	if before := b.before(id, file); before != nil && before.refused == nil && !b.taken(before) {
 		b.add(before)
 		b.next.stale[before] = why
+		refusal.State = stateStale
+		return
+	}
+	if r := b.inherit(ctx, id, file); r != nil {
+		b.add(r)
+		b.next.stale[r] = why
 		refusal.State = stateStale
 		return
 	}
@@ -148,6 +168,29 @@ func (b *builder) keep(id, file string, l config.Listen, why error) {
 		return
 	}
 	b.add(r)
+}
+
+// inherit compiles the definition that served in the gateway which this one succeeds; nil when none did, or it does not
+// serve here.
+func (b *builder) inherit(ctx context.Context, id, file string) *Route {
+	before := b.heirs[file]
+	if before == nil {
+		before = b.heirs[id]
+	}
+	if before == nil || before.refused != nil || b.taken(before) {
+		return nil
+	}
+	var opened []Server
+	r, err := compile(ctx, &b.g.options, watched{b.open, &opened}, b.g.events, before.definition)
+	if err != nil {
+		return nil
+	}
+	settle(ctx, opened)
+	if r.check() != nil {
+		_ = r.retire(ctx) // nothing has used it
+		return nil
+	}
+	return r
 }
 
 func (b *builder) add(r *Route) {

@@ -51,6 +51,9 @@ func (c *client) WriteHeader(status int, h *sdk.Header, length int64) {
 	if length > 0 || length == 0 && status != http.StatusNoContent && status != http.StatusNotModified {
 		to["Content-Length"] = append(c.slab(1), lengthText(h, length))
 	}
+	if c.socket.front.leaving.Load() {
+		to["Connection"] = []string{"close"} // in HTTP/2, net/http makes a GOAWAY of it (RFC 9113 §6.8)
+	}
 	if c.body.wanted() {
 		c.overtake(to)
 	}

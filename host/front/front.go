@@ -37,6 +37,10 @@ type Front struct {
 
 	slots   chan struct{} // one for each connection, nil without bound
 	closing chan struct{} // closed when no connection is accepted any more
+
+	leaving atomic.Bool   // replies end their connections
+	left    chan struct{} // closed with it
+	empty   chan struct{} // poked when the last connection of a leaving front ends
 }
 
 // ErrCut is the cause with which the contexts of requests end that outlived a shutdown's deadline.
@@ -50,7 +54,7 @@ func New(o Options, h flow.Handler) (*Front, error) {
 	}
 	f := &Front{
 		options: o, handler: h, proxies: proxies{o.TrustedProxies, o.XFFDepth},
-		sockets: map[*socket]struct{}{}, closing: make(chan struct{}), gate: gate{idle: make(chan struct{})},
+		sockets: map[*socket]struct{}{}, closing: make(chan struct{}), left: make(chan struct{}), empty: make(chan struct{}, 1), gate: gate{idle: make(chan struct{})},
 	}
 	f.pool.New = func() any { return newExchange(f) }
 	if o.MaxConns > 0 {
@@ -190,7 +194,7 @@ func (f *Front) Serve(ctx context.Context) error {
 	_ = a.Close()
 	drop()
 	pump.Wait()
-	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) && f.stopping() {
+	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, net.ErrClosed) && (f.stopping() || f.leaving.Load()) {
 		return nil
 	}
 	return fmt.Errorf("front: %w", err)
@@ -314,6 +318,8 @@ func (f *Front) acquire() bool {
 	case f.slots <- struct{}{}:
 		return true
 	case <-f.closing:
+		return false
+	case <-f.left:
 		return false
 	}
 }

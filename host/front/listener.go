@@ -109,7 +109,14 @@ func (s *socket) Close() error {
 	s.closed.Do(func() {
 		s.front.mu.Lock()
 		delete(s.front.sockets, s)
+		last := len(s.front.sockets) == 0
 		s.front.mu.Unlock()
+		if last && s.front.leaving.Load() {
+			select {
+			case s.front.empty <- struct{}{}:
+			default:
+			}
+		}
 		s.front.release()
 	})
 	return err
