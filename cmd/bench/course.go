@@ -35,7 +35,7 @@ func parseOptions(flags *flag.FlagSet, args []string) (options, error) {
 	flags.StringVar(&o.transport, "transport", "unix", "how plugin servers are reached: unix or tcp")
 	flags.StringVar(&o.json, "json", "", "also write everything measured to this `file`; - is standard output, without the table")
 	flags.StringVar(&o.profile, "profile", "", "afterwards take a CPU profile of the gateway under this `row`")
-	flags.BoolVar(&o.install, "install", false, "install wrk and nginx with apt-get if they are missing")
+	flags.BoolVar(&o.install, "install", false, "install wrk, nginx and redis-server with apt-get if they are missing")
 	flags.BoolVar(&o.plain, "builtin", false, "use the load generator and the upstream in Go even if wrk and nginx are there")
 	if err := parse(flags, args); err != nil {
 		return o, err
@@ -92,7 +92,7 @@ func runCourse(ctx context.Context, flags *flag.FlagSet, args []string, stdout, 
 
 // prepare finds the tools, starts the upstream and picks the rows.
 func (o options) prepare(ctx context.Context, dir string, progress func(string, ...any)) (course, machine, error) {
-	c := course{rounds: o.rounds, duration: o.duration, progress: progress}
+	c := course{rounds: o.rounds, duration: o.duration}
 	m := machine{Generator: "built in", Upstream: "built in", Transport: o.transport}
 	var err error
 	if m.Load, err = proc.Load(); err != nil {
@@ -106,7 +106,7 @@ func (o options) prepare(ctx context.Context, dir string, progress func(string, 
 	if err != nil {
 		return c, m, err
 	}
-	c.workshop = workshop{self: self, binary: binary, dir: dir}
+	c.workshop = workshop{self: self, binary: binary, dir: dir, progress: progress}
 	if info, err := os.Stat(binary); err == nil {
 		m.Binary = mebibytes(info.Size())
 	}
@@ -114,6 +114,9 @@ func (o options) prepare(ctx context.Context, dir string, progress func(string, 
 	c.rows = slices.DeleteFunc(rows(o.transport), func(r row) bool { return !o.rows.MatchString(r.name) })
 	if len(c.rows) == 0 && !c.starts {
 		return c, m, fmt.Errorf("--rows %s matches no row", o.rows)
+	}
+	if slices.ContainsFunc(c.rows, func(r row) bool { return r.setup.redis != "" }) {
+		c.workshop.redis = find(ctx, o.install, "redis-server", "redis-server", progress)
 	}
 	c.generate = load.Client
 	nginx := ""
@@ -140,7 +143,7 @@ func find(ctx context.Context, install bool, name, pkg string, progress func(str
 	}
 	aptGet, err := exec.LookPath("apt-get")
 	if !install || err != nil || os.Geteuid() != 0 {
-		progress("%s is missing: using what is built in", name)
+		progress("%s is missing", name)
 		return ""
 	}
 	progress("installing %s", pkg)
@@ -154,7 +157,7 @@ func find(ctx context.Context, install bool, name, pkg string, progress func(str
 	}
 	path, err := exec.LookPath(name)
 	if err != nil {
-		progress("%s could not be installed: using what is built in", name)
+		progress("%s could not be installed", name)
 	}
 	return path
 }

@@ -3,14 +3,13 @@ package main
 import (
 	"context"
 	"embed"
-	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/bench/peers"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/bench/plugins"
@@ -28,7 +27,11 @@ type fixture struct {
 	address string        // of the plugin server
 	admin   string        // host:port of the gateway's control listener
 	gateway *proc.Process // nil: none
-	plugin  *proc.Process // nil: none
+	plugin  *proc.Process // nil: none; where keys are in a Redis, that
+
+	credential string // what requests bear, when all bear the same
+	storeFile  string // the embedded store's, empty: none
+	redis      *redis.Client
 }
 
 func (f *fixture) stop() {
@@ -36,6 +39,9 @@ func (f *fixture) stop() {
 		if p != nil {
 			p.Stop()
 		}
+	}
+	if f.redis != nil {
+		_ = f.redis.Close() // the server is gone
 	}
 }
 
@@ -45,11 +51,13 @@ type workshop struct {
 	binary   string // the gateway's
 	dir      string // for sockets, definitions, logs
 	upstream string // http://host:port
+	redis    string // the redis-server program's path, empty: there is none
+	progress func(format string, args ...any)
 }
 
 // open starts a setup's processes and checks that a request passes through them as it should.
 func (w workshop) open(ctx context.Context, s setup) (f *fixture, err error) {
-	f = &fixture{url: w.upstream + "/"}
+	f = &fixture{url: w.upstream + "/", credential: plugins.Token}
 	defer func() {
 		if err != nil {
 			f.stop()
@@ -68,15 +76,16 @@ func (w workshop) open(ctx context.Context, s setup) (f *fixture, err error) {
 	case baseline:
 		return f, w.openBaseline(ctx, f, dir)
 	case gateway:
+		if err := w.openCallers(ctx, f, s, dir); err != nil {
+			return f, err
+		}
 		if err := w.define(dir, s.definition, 1); err != nil {
 			return f, err
 		}
-		if err := w.openGateway(ctx, f, dir, "/", s.hooked()); err != nil {
+		if err := w.openGateway(ctx, f, dir, "/", s); err != nil {
 			return f, err
 		}
-		if s.definition == "auth" {
-			return f, refuses(ctx, f.url)
-		}
+		return f, verify(ctx, f, s)
 	}
 	return f, nil
 }
@@ -111,7 +120,7 @@ func (w workshop) openBaseline(ctx context.Context, f *fixture, dir string) erro
 		Name:  "baseline",
 		Args:  []string{w.self, "baseline", "--listen", address, "--upstream", w.upstream},
 		Log:   filepath.Join(dir, "gateway.log"),
-		Ready: answers(f.url, false),
+		Ready: answers(f.url, f.credential, setup{}),
 	})
 	return err
 }
@@ -132,7 +141,7 @@ func (w workshop) define(dir, name string, count int) error {
 }
 
 // openGateway starts ours on the definitions in dir and waits for a good reply on path.
-func (w workshop) openGateway(ctx context.Context, f *fixture, dir, path string, hooked bool) error {
+func (w workshop) openGateway(ctx context.Context, f *fixture, dir, path string, s setup) error {
 	address, err := proc.FreeAddress()
 	if err != nil {
 		return err
@@ -153,7 +162,7 @@ func (w workshop) openGateway(ctx context.Context, f *fixture, dir, path string,
 		Args:  args,
 		Dir:   dir,
 		Log:   filepath.Join(dir, "gateway.log"),
-		Ready: answers(f.url, hooked),
+		Ready: answers(f.url, f.credential, s),
 	})
 	return err
 }
@@ -169,7 +178,7 @@ func (w workshop) openUpstream(ctx context.Context, nginx string) (*proc.Process
 		Name:  "upstream",
 		Args:  []string{w.self, "upstream", "--listen", address},
 		Log:   filepath.Join(w.dir, "upstream.log"),
-		Ready: answers(url+"/", false),
+		Ready: answers(url+"/", plugins.Token, setup{}),
 	}
 	if nginx != "" {
 		config := filepath.Join(w.dir, "nginx.conf")
@@ -180,48 +189,4 @@ func (w workshop) openUpstream(ctx context.Context, nginx string) (*proc.Process
 	}
 	p, err := proc.Start(ctx, spec)
 	return p, url, err
-}
-
-// answers is a Ready: the URL gives the upstream's reply, and shows that the hook ran if it should have.
-func answers(url string, hooked bool) func(context.Context) error {
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	return func(ctx context.Context) error {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-		if err != nil {
-			return err
-		}
-		request.Header.Set("Authorization", plugins.Token)
-		reply, err := client.Do(request)
-		if err != nil {
-			return err
-		}
-		body, err := io.ReadAll(reply.Body)
-		err = errors.Join(err, reply.Body.Close())
-		switch {
-		case err != nil:
-			return err
-		case reply.StatusCode != http.StatusOK || string(body) != peers.Body():
-			return fmt.Errorf("%s answers %d %.100q", url, reply.StatusCode, body)
-		case hooked != (reply.Header.Get(plugins.BenchHeader) == "1"):
-			return fmt.Errorf("%s: the hook ran: %t, want %t", url, !hooked, hooked)
-		}
-		return nil
-	}
-}
-
-// refuses checks that a request without credentials does not pass.
-func refuses(ctx context.Context, url string) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return err
-	}
-	reply, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return err
-	}
-	defer reply.Body.Close()
-	if reply.StatusCode != http.StatusUnauthorized && reply.StatusCode != http.StatusForbidden {
-		return fmt.Errorf("%s answers %d to a request without credentials, want 401 or 403", url, reply.StatusCode)
-	}
-	return nil
 }

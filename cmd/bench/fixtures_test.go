@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/bench/callers"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 )
 
@@ -12,6 +13,7 @@ import (
 func TestDefinitions(t *testing.T) {
 	for name, want := range map[string]struct{ count, pre, auth int }{
 		"plain": {1, 0, 0}, "pre1": {1, 1, 0}, "pre4": {1, 4, 0}, "auth": {1, 0, 1}, "many": {10, 0, 0},
+		"extractor": {1, 0, 1}, "key": {1, 0, 0}, "keylimits": {1, 0, 0}, "jwt": {1, 0, 0}, "jwtnocache": {1, 0, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -19,6 +21,9 @@ func TestDefinitions(t *testing.T) {
 				t.Fatal(err)
 			}
 			if err := (workshop{upstream: "http://127.0.0.1:1"}).define(dir, name, want.count); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := callers.JWT(filepath.Join(dir, "apis"), dir); err != nil {
 				t.Fatal(err)
 			}
 			set, problems := config.Loader{}.LoadDir(filepath.Join(dir, "apis"))
@@ -31,8 +36,9 @@ func TestDefinitions(t *testing.T) {
 			if len(set.Definitions) != want.count {
 				t.Fatalf("%d definitions, want %d", len(set.Definitions), want.count)
 			}
-			if h := set.Definitions[0].Hooks; len(h.Pre) != want.pre || len(h.Auth) != want.auth {
-				t.Errorf("%d pre and %d auth hooks, want %d and %d", len(h.Pre), len(h.Auth), want.pre, want.auth)
+			pre, auth := set.Definitions[0].HooksIn(config.PhasePre), set.Definitions[0].HooksIn(config.PhaseAuth)
+			if len(pre) != want.pre || len(auth) != want.auth {
+				t.Errorf("%d pre and %d auth hooks, want %d and %d", len(pre), len(auth), want.pre, want.auth)
 			}
 		})
 	}

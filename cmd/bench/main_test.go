@@ -174,25 +174,26 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-func TestParseFrames(t *testing.T) {
+func TestParseCounters(t *testing.T) {
 	const text = `# HELP turnbuckle_plugin_calls_total Calls.
 # TYPE turnbuckle_plugin_calls_total counter
 turnbuckle_plugin_calls_total{server="default",outcome="ok"} 90
 turnbuckle_plugin_calls_total{server="default",outcome="error"} 10
 turnbuckle_plugin_calls_total_created 5
 turnbuckle_plugin_frames_total 4
+turnbuckle_requests_total{code="200",route="bench"} 7
 `
-	got, err := parseFrames(strings.NewReader(text))
-	if err != nil || got != (frames{100, 4}) {
+	got, err := parseCounters(strings.NewReader(text))
+	if err != nil || got != (counters{100, 4, 7}) {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	if per := (frames{300, 14}).since(got); per != 20 {
+	if per := (counters{300, 14, 7}).perFrame(got); per != 20 {
 		t.Errorf("%v calls per frame, want 20", per)
 	}
-	if per := got.since(got); per != 0 {
+	if per := got.perFrame(got); per != 0 {
 		t.Errorf("%v calls per frame without a frame, want 0", per)
 	}
-	if _, err := parseFrames(strings.NewReader(framesMetric + " many\n")); err == nil {
+	if _, err := parseCounters(strings.NewReader(framesMetric + " many\n")); err == nil {
 		t.Error("no error for a count that is no number")
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/bench/callers"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/bench/load"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/bench/plugins"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/bench/proc"
@@ -26,7 +27,6 @@ type course struct {
 	duration time.Duration
 	starts   bool // start a fresh gateway in each round, too
 	upstream *proc.Process
-	progress func(format string, args ...any)
 }
 
 // outcome is what a course found.
@@ -85,6 +85,9 @@ func (c course) openAll(ctx context.Context, failures map[string]error) map[setu
 		if fixtures[row.setup] == nil && broken[row.setup] == nil {
 			c.progress("starting %s", row.setup)
 			f, err := c.open(ctx, row.setup)
+			if err == nil && row.setup.keys > 0 {
+				err = c.warm(ctx, row, f)
+			}
 			if err != nil {
 				c.progress("%v", err)
 				broken[row.setup] = err
@@ -99,14 +102,24 @@ func (c course) openAll(ctx context.Context, failures map[string]error) map[setu
 	return fixtures
 }
 
+// warm lets a gateway see its keys once, before anything is measured.
+func (c course) warm(ctx context.Context, row row, f *fixture) error {
+	result, err := c.generate(ctx, c.job(row, f))
+	if err = errors.Join(err, result.Check()); err != nil {
+		f.stop()
+	}
+	return err
+}
+
 // job is what the load generator is to do for a row.
 func (c course) job(row row, f *fixture) load.Job {
-	return load.Job{
-		URL:         f.url,
-		Connections: row.connections,
-		Duration:    c.duration,
-		Header:      [][2]string{{"Authorization", plugins.Token}},
+	job := load.Job{URL: f.url, Connections: row.connections, Duration: c.duration}
+	if n := row.setup.keys; n > 0 {
+		job.Numbered = load.Numbered{Name: "Authorization", Prefix: callers.TokenPrefix, First: callers.FirstKey, Count: n}
+	} else {
+		job.Header = [][2]string{{"Authorization", f.credential}}
 	}
+	return job
 }
 
 // measure runs one row once.
@@ -141,22 +154,40 @@ func (c course) measure(ctx context.Context, row row, f *fixture) (sample, error
 		GatewayCPU:    each(after.gateway - before.gateway),
 		PluginCPU:     each(after.plugin - before.plugin),
 		UpstreamCPU:   each(after.upstream - before.upstream),
-		CallsPerFrame: after.frames.since(before.frames),
+		CallsPerFrame: after.counters.perFrame(before.counters),
 	}
-	if f.gateway != nil {
-		rss, err := proc.RSS(f.gateway.PID)
+	// The gateway's own count: some of what it was asked at the end was not waited for.
+	if n := after.counters.requests - before.counters.requests; f.redis != nil && n > 0 {
+		s.RoundTrips, s.Scripts = after.redis.trips(before.redis)/n, (after.redis.scripts-before.redis.scripts)/n
+	}
+	return s, sizes(f, &s)
+}
+
+// sizes adds what the gateway keeps, in memory and in its store.
+func sizes(f *fixture, s *sample) error {
+	if f.gateway == nil {
+		return nil
+	}
+	memory, err := proc.MemoryOf(f.gateway.PID)
+	if err != nil {
+		return err
+	}
+	s.RSS, s.Mapped = mebibytes(memory.RSS), mebibytes(memory.Mapped)
+	if f.storeFile != "" {
+		info, err := os.Stat(f.storeFile)
 		if err != nil {
-			return sample{}, err
+			return err
 		}
-		s.RSS = mebibytes(rss)
+		s.Store = mebibytes(info.Size())
 	}
-	return s, nil
+	return nil
 }
 
 // reading is where the clocks and counters of a fixture stand.
 type reading struct {
 	gateway, plugin, upstream time.Duration
-	frames                    frames
+	counters                  counters
+	redis                     redisCounters
 }
 
 func (c course) read(ctx context.Context, f *fixture) (r reading, err error) {
@@ -169,7 +200,10 @@ func (c course) read(ctx context.Context, f *fixture) (r reading, err error) {
 		}
 	}
 	if f.admin != "" && f.plugin != nil {
-		r.frames, err = readFrames(ctx, f.admin)
+		r.counters, err = readCounters(ctx, f.admin)
+	}
+	if f.redis != nil && err == nil {
+		r.redis, err = readRedis(ctx, f.redis)
 	}
 	return r, err
 }
@@ -208,8 +242,8 @@ func (c course) measureStart(ctx context.Context) (start, error) {
 	if err := c.define(dir, "many", count); err != nil {
 		return start{}, err
 	}
-	f := &fixture{}
-	if err := c.openGateway(ctx, f, dir, fmt.Sprintf("/api-%d/", count-1), false); err != nil {
+	f := &fixture{credential: plugins.Token}
+	if err := c.openGateway(ctx, f, dir, fmt.Sprintf("/api-%d/", count-1), setup{}); err != nil {
 		return start{}, err
 	}
 	defer f.stop()
@@ -217,8 +251,8 @@ func (c course) measureStart(ctx context.Context) (start, error) {
 	case <-time.After(idle):
 	case <-ctx.Done():
 	}
-	rss, err := proc.RSS(f.gateway.PID)
-	return start{Ready: microseconds(f.gateway.Started) / 1000, RSS: mebibytes(rss)}, err
+	memory, err := proc.MemoryOf(f.gateway.PID)
+	return start{Ready: microseconds(f.gateway.Started) / 1000, RSS: mebibytes(memory.RSS)}, err
 }
 
 func microseconds(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }

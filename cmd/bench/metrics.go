@@ -10,31 +10,32 @@ import (
 	"strings"
 )
 
-// What the gateway counts about its native streams.
+// What the gateway counts: about its native streams, and its exchanges.
 const (
-	callsMetric  = "turnbuckle_plugin_calls_total"
-	framesMetric = "turnbuckle_plugin_frames_total"
+	callsMetric    = "turnbuckle_plugin_calls_total"
+	framesMetric   = "turnbuckle_plugin_frames_total"
+	requestsMetric = "turnbuckle_requests_total"
 )
 
-// frames is where the gateway's counters of calls and of the frames they left in stand.
-type frames struct{ calls, frames float64 }
+// counters is where the gateway's counters of calls, of the frames they left in, and of exchanges stand.
+type counters struct{ calls, frames, requests float64 }
 
-// since is the calls per frame between two readings; 0 when no frame left.
-func (f frames) since(before frames) float64 {
-	if f.frames <= before.frames {
+// perFrame is the calls per frame between two readings; 0 when no frame left.
+func (c counters) perFrame(before counters) float64 {
+	if c.frames <= before.frames {
 		return 0
 	}
-	return (f.calls - before.calls) / (f.frames - before.frames)
+	return (c.calls - before.calls) / (c.frames - before.frames)
 }
 
-// readFrames asks the control listener for the counters, summed over their labels.
-func readFrames(ctx context.Context, admin string) (frames, error) {
+// readCounters asks the control listener for the counters, summed over their labels.
+func readCounters(ctx context.Context, admin string) (counters, error) {
 	reply, err := askAdmin(ctx, admin, "/metrics")
 	if err != nil {
-		return frames{}, err
+		return counters{}, err
 	}
 	defer reply.Body.Close()
-	return parseFrames(reply.Body)
+	return parseCounters(reply.Body)
 }
 
 // askAdmin makes a GET request to the control listener; the caller closes the body.
@@ -55,9 +56,10 @@ func askAdmin(ctx context.Context, admin, path string) (*http.Response, error) {
 	return reply, nil
 }
 
-// parseFrames reads the Prometheus text format.
-func parseFrames(r io.Reader) (frames, error) {
-	var f frames
+// parseCounters reads the Prometheus text format.
+func parseCounters(r io.Reader) (counters, error) {
+	var c counters
+	wanted := map[string]*float64{callsMetric: &c.calls, framesMetric: &c.frames, requestsMetric: &c.requests}
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
 		fields := strings.Fields(lines.Text())
@@ -66,18 +68,15 @@ func parseFrames(r io.Reader) (frames, error) {
 		}
 		name, _, _ := strings.Cut(lines.Text(), "{")
 		name, _, _ = strings.Cut(name, " ")
-		if name != callsMetric && name != framesMetric {
+		to := wanted[name]
+		if to == nil {
 			continue
 		}
 		v, err := strconv.ParseFloat(fields[len(fields)-1], 64)
 		if err != nil {
-			return f, fmt.Errorf("odd metric %q", lines.Text())
+			return c, fmt.Errorf("odd metric %q", lines.Text())
 		}
-		if name == callsMetric {
-			f.calls += v
-		} else {
-			f.frames += v
-		}
+		*to += v
 	}
-	return f, lines.Err()
+	return c, lines.Err()
 }

@@ -81,7 +81,11 @@ func medianSample(name string, rounds []round) (sample, bool) {
 		PluginCPU:     middle(pluginCPU),
 		UpstreamCPU:   middle(func(s sample) float64 { return s.UpstreamCPU }),
 		CallsPerFrame: middle(func(s sample) float64 { return s.CallsPerFrame }),
+		RoundTrips:    middle(roundTrips),
+		Scripts:       middle(func(s sample) float64 { return s.Scripts }),
 		RSS:           middle(func(s sample) float64 { return s.RSS }),
+		Mapped:        middle(func(s sample) float64 { return s.Mapped }),
+		Store:         middle(func(s sample) float64 { return s.Store }),
 	}, have
 }
 
@@ -101,20 +105,22 @@ func (r report) writeText(w io.Writer) error {
 		fmt.Fprintf(w, "The machine was busy before (load %.1f): times and rates are worse than they would be, ratios less sure.\n\n", m.Load)
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "row\treq/s\tp50 µs\tp99 µs\tgateway µs\tplugin µs\tupstream µs\tcalls/frame\tRSS MiB\t")
+	fmt.Fprintln(table, "row\treq/s\tp50 µs\tp99 µs\tgateway µs\tplugin µs\tupstream µs\tcalls/frame\tRedis trips\tscripts\tRSS MiB\tof files\tstore MiB\t")
 	for _, name := range r.order {
 		s, ok := r.Medians[name]
 		if !ok {
 			fmt.Fprintf(table, "%s\tnot measured\t\t\t\t\t\t\t\t\n", name)
 			continue
 		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", name, show(s.PerSecond, 0), show(s.P50, 0), show(s.P99, 0),
-			show(s.GatewayCPU, 1), show(s.PluginCPU, 1), show(s.UpstreamCPU, 1), show(s.CallsPerFrame, 1), show(s.RSS, 0))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", name, show(s.PerSecond, 0), show(s.P50, 0), show(s.P99, 0),
+			show(s.GatewayCPU, 1), show(s.PluginCPU, 1), show(s.UpstreamCPU, 1), show(s.CallsPerFrame, 1), show(s.RoundTrips, 3), show(s.Scripts, 3),
+			show(s.RSS, 0), show(s.Mapped, 0), show(s.Store, 1))
 	}
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	fmt.Fprintln(w, "\nA row is NAME/CONNECTIONS; µs of a process are CPU time per request. grpc rows: the gateway is the bare client.")
+	fmt.Fprintln(w, "\nA row is NAME/CONNECTIONS; µs of a process are CPU time per request. grpc rows: the gateway is the bare client; redis\n"+
+		"rows: the plugin is redis-server, trips are its reads from clients per request, whoever waits for them, scripts what it ran.")
 	if err := r.writeTargets(w); err != nil {
 		return err
 	}

@@ -1,6 +1,9 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+	"strconv"
+)
 
 // A row is one line of the table: one gateway, with or without hooks, under a number of connections.
 type row struct {
@@ -25,6 +28,8 @@ type setup struct {
 	protocol   string // of the plugin server: "", "tyk" or "native"
 	transport  string // to the plugin server: "", "unix" or "tcp"
 	definition string // file in testdata, for ours
+	keys       int    // requests bear the tokens of so many keys, drawn at random; 0: all of them the same credential
+	redis      string // how it counts in the Redis where its keys are: "", "exact" or "distributed"
 }
 
 func (s setup) String() string {
@@ -36,14 +41,35 @@ func (s setup) String() string {
 	case bareGRPC:
 		return "grpc-" + s.transport
 	}
-	if s.protocol == "" {
-		return "ours-" + s.definition
+	name := "ours"
+	for _, part := range []string{s.protocol, s.definition, s.redis} {
+		if part != "" {
+			name += "-" + part
+		}
 	}
-	return "ours-" + s.protocol + "-" + s.definition
+	if s.keys > 0 {
+		name += "-" + strconv.Itoa(s.keys)
+	}
+	return name
 }
 
 // hooked says whether requests of the setup pass the SetHeader hook.
 func (s setup) hooked() bool { return s.definition == "pre1" || s.definition == "pre4" }
+
+// guarded says whether requests of the setup are refused without a credential.
+func (s setup) guarded() bool { return s.kind == gateway && s.definition != "plain" && !s.hooked() }
+
+// limited says whether a quota is counted for requests of the setup.
+func (s setup) limited() bool { return s.definition == "keylimits" }
+
+// stored says whether the gateway keeps who calls in a store.
+func (s setup) stored() bool { return s.guarded() && s.definition != "auth" }
+
+// How many keys there are: few, which stay in the gateway's memory, and many, which do not.
+const (
+	few  = 1_000
+	many = 1_000_000
+)
 
 // rows is the table, plugin servers being reached over the given transport.
 func rows(transport string) []row {
@@ -58,7 +84,10 @@ func rows(transport string) []row {
 		if protocol == "" {
 			return setup{kind: gateway, definition: definition}
 		}
-		return setup{gateway, protocol, transport, definition}
+		return setup{kind: gateway, protocol: protocol, transport: transport, definition: definition}
+	}
+	keyed := func(definition string, keys int, redis string) setup {
+		return setup{kind: gateway, definition: definition, keys: keys, redis: redis}
 	}
 	var all []row
 	for _, group := range [][]row{
@@ -73,6 +102,15 @@ func rows(transport string) []row {
 		at("stream-auth", ours("native", "auth"), 50),
 		at("grpc-unix", setup{kind: bareGRPC, protocol: "tyk", transport: "unix"}, 50),
 		at("grpc-tcp", setup{kind: bareGRPC, protocol: "tyk", transport: "tcp"}, 50),
+		at("extractor", ours("native", "extractor"), 50),
+		at("plain-tokens", keyed("plain", few, ""), 50),
+		at("key", keyed("key", few, ""), 50),
+		at("key-limits", keyed("keylimits", few, ""), 50),
+		at("key-limits-1m", keyed("keylimits", many, ""), 50),
+		at("redis-exact", keyed("keylimits", few, "exact"), 50),
+		at("redis-distributed", keyed("keylimits", few, "distributed"), 50),
+		at("jwt", ours("", "jwt"), 50),
+		at("jwt-no-cache", ours("", "jwtnocache"), 50),
 	} {
 		all = append(all, group...)
 	}

@@ -120,10 +120,10 @@ func TestHookMustRun(t *testing.T) {
 		_, _ = io.WriteString(w, peers.Body())
 	}))
 	defer server.Close()
-	if err := answers(server.URL, false)(t.Context()); err != nil {
+	if err := answers(server.URL, plugins.Token, setup{})(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if err := answers(server.URL, true)(t.Context()); err == nil || !strings.Contains(err.Error(), "hook ran: false") {
+	if err := answers(server.URL, plugins.Token, setup{definition: "pre1"})(t.Context()); err == nil || !strings.Contains(err.Error(), "hook ran: false") {
 		t.Errorf("got %v", err)
 	}
 	if err := refuses(t.Context(), server.URL); err == nil || !strings.Contains(err.Error(), "without credentials") {

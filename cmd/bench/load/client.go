@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"strconv"
@@ -37,13 +38,13 @@ func Client(ctx context.Context, job Job) (Result, error) {
 	})
 	defer stop()
 
-	request := encode(target, job.Header)
+	requests := encode(target, job)
 	workers := make([]worker, len(conns))
 	var running sync.WaitGroup
 	begin := time.Now()
 	for i, conn := range conns {
 		_ = conn.SetDeadline(begin.Add(job.Duration + patience))
-		running.Go(func() { workers[i].err = workers[i].run(conn, request, begin.Add(job.Duration)) })
+		running.Go(func() { workers[i].err = workers[i].run(conn, requests.stream(uint64(i)), begin.Add(job.Duration)) })
 	}
 	running.Wait()
 	result := Result{Elapsed: time.Since(begin)}
@@ -84,14 +85,38 @@ func connect(ctx context.Context, host string, n int) (conns []net.Conn, err err
 	return conns, nil
 }
 
-func encode(target *url.URL, header [][2]string) []byte {
+// template is what is sent: head, and if there is a range of numbers, one of them and tail.
+type template struct {
+	head, tail   []byte
+	first, count int
+}
+
+func encode(target *url.URL, job Job) template {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "GET %s HTTP/1.1\r\nHost: %s\r\n", target.RequestURI(), target.Host)
-	for _, h := range header {
+	for _, h := range job.Header {
 		fmt.Fprintf(&b, "%s: %s\r\n", h[0], h[1])
 	}
-	b.WriteString("\r\n")
-	return b.Bytes()
+	n := job.Numbered
+	if n.Count == 0 {
+		return template{head: append(b.Bytes(), "\r\n"...)}
+	}
+	fmt.Fprintf(&b, "%s: %s", n.Name, n.Prefix)
+	return template{b.Bytes(), []byte("\r\n\r\n"), n.First, n.Count}
+}
+
+// stream returns what gives one connection's requests, each until the next is asked for.
+func (t *template) stream(seed uint64) func() []byte {
+	if t.count == 0 {
+		return func() []byte { return t.head }
+	}
+	draw, request := rand.New(rand.NewPCG(seed, uint64(time.Now().UnixNano()))), []byte(nil)
+	return func() []byte {
+		request = append(request[:0], t.head...)
+		request = strconv.AppendInt(request, int64(t.first+draw.IntN(t.count)), 10)
+		request = append(request, t.tail...)
+		return request
+	}
 }
 
 // worker is one connection's state.
@@ -102,10 +127,10 @@ type worker struct {
 }
 
 // run asks again and again until the end has passed.
-func (w *worker) run(conn net.Conn, request []byte, end time.Time) error {
+func (w *worker) run(conn net.Conn, next func() []byte, end time.Time) error {
 	replies := bufio.NewReader(conn)
 	for begin := time.Now(); ; {
-		if _, err := conn.Write(request); err != nil {
+		if _, err := conn.Write(next()); err != nil {
 			return err
 		}
 		status, err := readReply(replies)

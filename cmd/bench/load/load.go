@@ -16,6 +16,14 @@ type Job struct {
 	Connections int
 	Duration    time.Duration
 	Header      [][2]string // further request headers
+	Numbered    Numbered
+}
+
+// Numbered is a header with another value in every request: Prefix, and one of Count numbers from First on, drawn at
+// random. The zero value is none.
+type Numbered struct {
+	Name, Prefix string
+	First, Count int
 }
 
 // Result is what a run measured.

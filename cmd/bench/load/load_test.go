@@ -2,10 +2,15 @@ package load
 
 import (
 	"context"
+	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os/exec"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -42,6 +47,41 @@ func TestClient(t *testing.T) {
 	}
 	if result.P50 <= 0 || result.P99 < result.P50 || result.PerSecond() <= 0 {
 		t.Errorf("got %+v", result)
+	}
+}
+
+// Both generators ask with every number of the range, and with no other.
+func TestNumbered(t *testing.T) {
+	generators := map[string]Generator{"built in": Client}
+	if path, err := exec.LookPath("wrk"); err == nil {
+		if generators["wrk"], err = Wrk(path, t.TempDir()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, generate := range generators {
+		t.Run(name, func(t *testing.T) {
+			var mu sync.Mutex
+			seen := map[string]int{}
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				mu.Lock()
+				seen[r.Header.Get("Authorization")+r.Header.Get("X-Fixed")]++
+				mu.Unlock()
+				_, _ = io.WriteString(w, "x")
+			}))
+			defer server.Close()
+			result, err := generate(t.Context(), Job{
+				URL: server.URL + "/", Connections: 2, Duration: 200 * time.Millisecond, Header: [][2]string{{"X-Fixed", "!"}},
+				Numbered: Numbered{Name: "Authorization", Prefix: "key-", First: 1_000_000_000, Count: 3},
+			})
+			if err = errors.Join(err, result.Check()); err != nil {
+				t.Fatal(err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if got := slices.Sorted(maps.Keys(seen)); !slices.Equal(got, []string{"key-1000000000!", "key-1000000001!", "key-1000000002!"}) {
+				t.Errorf("asked with %q", got)
+			}
+		})
 	}
 }
 

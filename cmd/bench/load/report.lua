@@ -1,4 +1,4 @@
--- One line for a program to read; load/wrk.go parses it. There is no request or response function, so wrk runs no
+-- One line for a program to read; load/wrk.go parses it. There is no request or response function here, so wrk runs no
 -- Lua while it measures.
 done = function(summary, latency, requests)
   local e = summary.errors

@@ -16,21 +16,32 @@ import (
 //go:embed report.lua
 var reportScript []byte
 
-// Wrk returns a generator that runs the wrk program at path with one thread. Its script is written to dir.
+//go:embed tokens.lua
+var tokensScript []byte
+
+// Wrk returns a generator that runs the wrk program at path with one thread. Its scripts are written to dir.
 func Wrk(path, dir string) (Generator, error) {
-	script := filepath.Join(dir, "report.lua")
+	script, numbered := filepath.Join(dir, "report.lua"), filepath.Join(dir, "numbered.lua")
 	if err := os.WriteFile(script, reportScript, 0o644); err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(numbered, append(append(tokensScript, '\n'), reportScript...), 0o644); err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context, job Job) (Result, error) {
 		args := []string{
 			"--threads", "1", "--connections", strconv.Itoa(job.Connections), "--timeout", "10s",
-			"--duration", fmt.Sprintf("%ds", max(1, int(job.Duration.Seconds()+0.5))), "--script", script,
+			"--duration", fmt.Sprintf("%ds", max(1, int(job.Duration.Seconds()+0.5))),
 		}
 		for _, h := range job.Header {
 			args = append(args, "--header", h[0]+": "+h[1])
 		}
-		cmd := exec.CommandContext(ctx, path, append(args, job.URL)...)
+		if n := job.Numbered; n.Count == 0 {
+			args = append(args, "--script", script, job.URL)
+		} else {
+			args = append(args, "--script", numbered, job.URL, "--", n.Name, n.Prefix, strconv.Itoa(n.First), strconv.Itoa(n.Count))
+		}
+		cmd := exec.CommandContext(ctx, path, args...)
 		var stderr bytes.Buffer
 		cmd.Stderr = &stderr
 		out, err := cmd.Output()

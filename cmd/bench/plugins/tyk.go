@@ -21,6 +21,8 @@ const (
 	SetHeader = "SetHeader"
 	// Authenticate admits requests whose Authorization is Token.
 	Authenticate = "Authenticate"
+	// Remember does the same, and has its session kept for an hour. The native server alone has it.
+	Remember = "Remember"
 
 	BenchHeader = "X-Bench"
 	Token       = "bench-token"

@@ -22,19 +22,34 @@ func CPU(pid int) (time.Duration, error) {
 	return time.Duration(now.Nano()), nil
 }
 
-// RSS returns the resident memory of a process in bytes.
-func RSS(pid int) (int64, error) {
+// Memory is what a process has resident, in bytes. Mapped is the part of RSS that is pages of files, its program's among
+// them: the kernel takes them back when it needs room.
+type Memory struct{ RSS, Mapped int64 }
+
+// MemoryOf returns the resident memory of a process.
+func MemoryOf(pid int) (m Memory, err error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		return 0, err
+		return m, err
 	}
+	figures := map[string]*int64{"VmRSS": &m.RSS, "RssFile": &m.Mapped}
 	for line := range strings.Lines(string(text)) {
-		if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			kib, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
-			return kib << 10, err
+		name, rest, _ := strings.Cut(line, ":")
+		figure := figures[name]
+		if figure == nil {
+			continue
 		}
+		kib, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
+		if err != nil {
+			return m, fmt.Errorf("process %d: odd %s: %w", pid, name, err)
+		}
+		*figure = kib << 10
+		delete(figures, name)
 	}
-	return 0, fmt.Errorf("process %d: /proc has no VmRSS", pid)
+	if figures["VmRSS"] != nil {
+		return m, fmt.Errorf("process %d: /proc has no VmRSS", pid)
+	}
+	return m, nil
 }
 
 // Load returns how many tasks wanted a CPU on average over the last minute.

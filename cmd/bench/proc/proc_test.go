@@ -28,11 +28,11 @@ func TestCPU(t *testing.T) {
 	}
 }
 
-func TestRSS(t *testing.T) {
-	if got, err := RSS(os.Getpid()); err != nil || got < 1<<20 {
-		t.Errorf("got %d bytes, %v", got, err)
+func TestMemory(t *testing.T) {
+	if got, err := MemoryOf(os.Getpid()); err != nil || got.RSS < 1<<20 || got.Mapped <= 0 || got.Mapped > got.RSS {
+		t.Errorf("got %+v, %v", got, err)
 	}
-	if _, err := RSS(1 << 28); err == nil {
+	if _, err := MemoryOf(1 << 28); err == nil {
 		t.Error("no error for a process that is not there")
 	}
 }
