@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/share"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/limit"
 	"github.com/turnbuckle-gateway/turnbuckle/host/limit/distributed"
@@ -12,62 +13,71 @@ import (
 )
 
 // Limiter judges requests (see [host.Shared]).
-func (s *State) Limiter() (limit.Limiter, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.limits != nil {
-		return s.limits, nil
+func (s *State) Limiter() (limit.Limiter, error) { return s.limits.Get() }
+
+// mode is how limits are counted.
+func mode(s *config.Settings) config.LimitMode {
+	switch {
+	case s.Limits.Mode != config.LimitAuto:
+		return s.Limits.Mode
+	case s.Store.Type == config.StoreRedis:
+		return config.LimitExact
 	}
-	mode := s.o.Settings.Limits.Mode
-	if mode == config.LimitAuto && s.o.Settings.Store.Type == config.StoreRedis {
-		mode = config.LimitExact
-	}
+	return config.LimitLocal
+}
+
+func (s *State) openLimits() (limit.Limiter, share.Close, error) {
 	c := &s.o.Settings.Store.Redis
-	if mode == config.LimitExact || mode == config.LimitDistributed {
-		if _, err := s.store(); err != nil {
-			return nil, err
-		}
-	}
-	switch mode {
+	switch mode(s.o.Settings) {
 	case config.LimitExact:
-		s.limits = exact.New(s.redis.Client(), exact.Options{Prefix: c.Prefix, Timeout: c.Timeout})
+		on, err := get(s.store)
+		if err != nil {
+			return nil, nil, err
+		}
+		return exact.New(on.redis.Client(), exact.Options{Prefix: c.Prefix, Timeout: c.Timeout}), nil, nil
 	case config.LimitDistributed:
-		l := distributed.Open(s.ctx, s.redis.Client(), distributed.Options{Prefix: c.Prefix, Timeout: c.Timeout})
-		s.limits, s.closeLimits = l, l.Close
-	default:
-		l := local.Open(s.ctx, quotas{s}, local.Options{
-			Failed: func(err error) { s.o.Log.Error("quotas could not be written; it is tried again", "error", err.Error()) },
-		})
-		s.limits, s.closeLimits = l, l.Close
+		on, err := get(s.store)
+		if err != nil {
+			return nil, nil, err
+		}
+		l := distributed.Open(s.ctx, on.redis.Client(), distributed.Options{Prefix: c.Prefix, Timeout: c.Timeout})
+		return l, l.Close, nil
+	case config.LimitAuto, config.LimitLocal:
 	}
-	return s.limits, nil
+	l := local.Open(s.ctx, quotas{s.store}, local.Options{
+		Failed: func(err error) { s.o.Log.Error("quotas could not be written; it is tried again", "error", err.Error()) },
+	})
+	return l, l.Close, nil
 }
 
 // quotas is where they are kept: the store, opened when the first one is counted.
-type quotas struct{ s *State }
+type quotas struct{ in *share.Part[opened] }
 
 var _ local.Records = quotas{}
 
+// Get reads an entry of the store.
 func (q quotas) Get(ctx context.Context, key string) (store.Entry, error) {
-	opened, err := q.s.Store()
+	on, err := get(q.in)
 	if err != nil {
 		return store.Entry{}, err
 	}
-	return opened.Get(ctx, key)
+	return on.Get(ctx, key)
 }
 
+// List lists entries of the store.
 func (q quotas) List(ctx context.Context, prefix, cursor string, n int) (store.Page, error) {
-	opened, err := q.s.Store()
+	on, err := get(q.in)
 	if err != nil {
 		return store.Page{}, err
 	}
-	return opened.List(ctx, prefix, cursor, n)
+	return on.List(ctx, prefix, cursor, n)
 }
 
+// Apply writes to the store.
 func (q quotas) Apply(ctx context.Context, writes ...store.Write) error {
-	opened, err := q.s.Store()
+	on, err := get(q.in)
 	if err != nil {
 		return err
 	}
-	return opened.Apply(ctx, writes...)
+	return on.Apply(ctx, writes...)
 }

@@ -10,9 +10,11 @@ import (
 	"io/fs"
 	"log/slog"
 	"path/filepath"
+	"reflect"
 	"sync"
 	"time"
 
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/share"
 	"github.com/turnbuckle-gateway/turnbuckle/host"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/identity"
@@ -34,62 +36,152 @@ type Options struct {
 	TLS func(*config.PluginTLS) (*tls.Config, error)
 }
 
-// State owns the store and what stands on it. Everything is opened when somebody asks for it first: a gateway whose APIs
-// are open has no store. It is safe for concurrent use.
+// State is what stands on the store, as one generation of the gateway sees it. Everything is opened when somebody asks for
+// it first: a gateway whose APIs are open has no store. What the settings of two generations have in common they share. It
+// is safe for concurrent use.
 type State struct {
 	ctx context.Context
 	o   Options
 
-	mu       sync.Mutex
-	opened   store.Store
-	redis    *redis.Store // opened, when it is one
-	policies *identity.Policies
-	callers  *host.Callers
-	limits   limit.Limiter
-	closed   bool
+	store   *share.Part[opened]
+	memory  *share.Part[memory]
+	callers *share.Part[callers]
+	limits  *share.Part[limit.Limiter]
 
-	// What Close calls, in this order: what stands on the store before the store.
-	closeLimits, closeCallers, closeStore func(context.Context) error
+	once sync.Once // Close
+}
+
+// opened is a store.
+type opened struct {
+	store.Store
+	redis *redis.Store // when it is one
+}
+
+// memory is what is remembered of callers whatever the settings of keys say.
+type memory struct {
+	seen   *authn.Memory
+	sets   *jwks.Cache
+	tokens *jwt.Tokens
+}
+
+// callers is who may call.
+type callers struct {
+	*host.Callers
+	policies *identity.Policies
 }
 
 var _ host.Shared = (*State)(nil)
 
 // New returns the state that the settings ask for. Nothing is opened yet. ctx lends its values.
-func New(ctx context.Context, o Options) *State { return &State{ctx: ctx, o: o} }
+func New(ctx context.Context, o Options) *State {
+	s := &State{ctx: ctx, o: o}
+	s.store = share.New(s.openStore)
+	s.memory = share.New(s.openMemory)
+	s.stand(nil)
+	return s
+}
+
+// Next returns the state that other settings ask for. What they say the same about, it shares with s, which goes on and is
+// closed by itself; what is opened goes on as it is.
+func (s *State) Next(o Options) *State {
+	n := &State{ctx: s.ctx, o: o, memory: s.memory.Take()}
+	if sameStore(s.o.Settings, o.Settings) {
+		n.store = s.store.Take()
+		n.stand(s)
+		return n
+	}
+	n.store = share.New(n.openStore)
+	n.stand(nil)
+	return n
+}
+
+// stand makes what stands on the store, or takes it from a state on the same store, as far as the settings are the same.
+func (s *State) stand(like *State) {
+	if like != nil && reflect.DeepEqual(like.o.Settings.Keys, s.o.Settings.Keys) && like.o.Settings.Policies == s.o.Settings.Policies {
+		s.callers = like.callers.Take()
+	} else {
+		s.callers = share.New(s.openCallers, s.memory.Take(), s.store.Take())
+	}
+	if like != nil && mode(like.o.Settings) == mode(s.o.Settings) {
+		s.limits = like.limits.Take()
+	} else {
+		s.limits = share.New(s.openLimits, s.store.Take())
+	}
+}
+
+// sameStore reports whether two settings mean one store, opened in one way.
+func sameStore(a, b *config.Settings) bool {
+	if a.Store.Type != b.Store.Type {
+		return false
+	}
+	if a.Store.Type == config.StoreRedis {
+		return reflect.DeepEqual(a.Store.Redis, b.Store.Redis)
+	}
+	return folder(a) == folder(b)
+}
+
+// folder is where the embedded store is.
+func folder(s *config.Settings) string { return filepath.Dir(s.Store.Path) }
+
+// Ready opens what an earlier state has open and s does not share: so that a change which cannot work is known before
+// anybody depends on it.
+func (s *State) Ready(before *State) error {
+	if _, was := before.store.Opened(); was {
+		if _, err := s.store.Get(); err != nil {
+			return err
+		}
+	}
+	if _, was := before.callers.Opened(); was {
+		if _, err := s.callers.Get(); err != nil {
+			return err
+		}
+	}
+	if _, was := before.limits.Opened(); was {
+		if _, err := s.limits.Get(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // Callers are what finds out who calls (see [host.Shared]).
 func (s *State) Callers() (*host.Callers, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.callers != nil {
-		return s.callers, nil
-	}
-	opened, err := s.store()
+	c, err := s.callers.Get()
+	return c.Callers, err
+}
+
+func (s *State) openCallers() (callers, share.Close, error) {
+	on, err := get(s.store)
 	if err != nil {
-		return nil, err
+		return callers{}, nil, err
 	}
-	policies := identity.OpenPolicies(opened)
+	m, err := s.memory.Get()
+	if err != nil {
+		return callers{}, nil, err
+	}
+	policies := identity.OpenPolicies(on.Store)
 	files, err := s.policyFiles()
 	if err != nil {
 		policies.Close()
-		return nil, err
+		return callers{}, nil, err
 	}
 	policies.SetFiles(files)
-	keys, err := identity.Open(s.ctx, opened, policies, s.keyOptions())
+	keys, err := identity.Open(s.ctx, on.Store, policies, s.keyOptions())
 	if err != nil {
 		policies.Close()
-		return nil, err
+		return callers{}, nil, err
 	}
-	sets := jwks.New(s.ctx, jwks.Options{Report: s.fetched})
-	s.closeCallers = func(ctx context.Context) error {
-		sets.Close()
+	c := callers{&host.Callers{Keys: keys, Memory: m.seen, Sets: m.sets, Tokens: m.tokens}, policies}
+	return c, func(ctx context.Context) error {
 		err := keys.Close(ctx)
 		policies.Close()
 		return err
-	}
-	s.policies = policies
-	s.callers = &host.Callers{Keys: keys, Memory: authn.NewMemory(), Sets: sets, Tokens: jwt.NewTokens(0, 0)}
-	return s.callers, nil
+	}, nil
+}
+
+func (s *State) openMemory() (memory, share.Close, error) {
+	sets := jwks.New(s.ctx, jwks.Options{Report: s.fetched})
+	return memory{authn.NewMemory(), sets, jwt.NewTokens(0, 0)}, func(context.Context) error { sets.Close(); return nil }, nil
 }
 
 func (s *State) keyOptions() identity.Options {
@@ -119,22 +211,19 @@ func function(h config.KeyHash) keyid.Function {
 
 // Policies are those of files and of the store.
 func (s *State) Policies() (*identity.Policies, error) {
-	if _, err := s.Callers(); err != nil {
-		return nil, err
-	}
-	return s.policies, nil
+	c, err := s.callers.Get()
+	return c.policies, err
 }
 
 // Reload reads the policy files anew. When one is wrong, those that were read before go on.
 func (s *State) Reload() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.policies == nil {
+	c, is := s.callers.Opened()
+	if !is {
 		return nil
 	}
 	files, err := s.policyFiles()
 	if err == nil {
-		s.policies.SetFiles(files)
+		c.policies.SetFiles(files)
 	}
 	return err
 }
@@ -159,30 +248,31 @@ func (s *State) fetched(a jwks.Attempt) {
 
 // Store is the store, opened if it was not yet.
 func (s *State) Store() (store.Store, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.store()
+	on, err := get(s.store)
+	return on.Store, err
 }
 
-func (s *State) store() (store.Store, error) {
-	switch {
-	case s.closed:
-		return nil, store.ErrClosed
-	case s.opened != nil:
-		return s.opened, nil
-	case s.o.Settings.Store.Type == config.StoreRedis:
+// get returns the store of a part. One that has been let go of is a store that is closed.
+func get(p *share.Part[opened]) (opened, error) {
+	on, err := p.Get()
+	if errors.Is(err, share.ErrClosed) {
+		err = store.ErrClosed
+	}
+	return on, err
+}
+
+func (s *State) openStore() (opened, share.Close, error) {
+	if s.o.Settings.Store.Type == config.StoreRedis {
 		return s.openRedis()
 	}
-	opened, err := bolt.Open(s.ctx, filepath.Dir(s.o.Settings.Store.Path), bolt.Options{})
+	b, err := bolt.Open(s.ctx, folder(s.o.Settings), bolt.Options{})
 	if err != nil {
-		return nil, fmt.Errorf("store: %w", err)
+		return opened{}, nil, fmt.Errorf("store: %w", err)
 	}
-	s.opened = opened
-	s.closeStore = func(context.Context) error { return opened.Close() }
-	return opened, nil
+	return opened{Store: b}, func(context.Context) error { return b.Close() }, nil
 }
 
-func (s *State) openRedis() (store.Store, error) {
+func (s *State) openRedis() (opened, share.Close, error) {
 	c := &s.o.Settings.Store.Redis
 	o := redis.Options{
 		Addrs: c.Addresses, Master: c.Master, Cluster: c.Cluster, DB: c.Database, Username: c.Username, Password: c.Password,
@@ -191,39 +281,30 @@ func (s *State) openRedis() (store.Store, error) {
 	if c.TLS.Enabled {
 		var err error
 		if o.TLS, err = s.o.TLS(&c.TLS); err != nil {
-			return nil, fmt.Errorf("store: %w", err)
+			return opened{}, nil, fmt.Errorf("store: %w", err)
 		}
 	}
-	opened, err := redis.Open(s.ctx, o)
+	r, err := redis.Open(s.ctx, o)
 	if err != nil {
-		return nil, fmt.Errorf("store: %w", err)
+		return opened{}, nil, fmt.Errorf("store: %w", err)
 	}
-	s.opened, s.redis = opened, opened
-	s.closeStore = func(context.Context) error { return opened.Close() }
-	return opened, nil
+	return opened{r, r}, func(context.Context) error { return r.Close() }, nil
 }
 
 // Away says why the store that is in use does not serve; nil when it does, or none is in use.
 func (s *State) Away() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.opened == nil {
+	on, is := s.store.Opened()
+	if !is {
 		return nil
 	}
-	return s.opened.Status().Err
+	return on.Status().Err
 }
 
-// Close writes what is left to write and closes what was opened.
+// Close lets go of everything: what no other state shares is written out and closed. It may be called again.
 func (s *State) Close(ctx context.Context) error {
-	var errs []error
-	for _, end := range []*func(context.Context) error{&s.closeLimits, &s.closeCallers, &s.closeStore} {
-		s.mu.Lock()
-		f := *end
-		*end, s.closed = nil, end == &s.closeStore
-		s.mu.Unlock()
-		if f != nil {
-			errs = append(errs, f(ctx)) // without the lock: a limiter may want the store yet
-		}
-	}
-	return errors.Join(errs...)
+	var err error
+	s.once.Do(func() {
+		err = errors.Join(s.limits.Release(ctx), s.callers.Release(ctx), s.memory.Release(ctx), s.store.Release(ctx))
+	})
+	return err
 }
