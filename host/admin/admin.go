@@ -1,20 +1,25 @@
 // Package admin is the control API: what the gateway tells about itself and lets itself be told, over HTTP on a listener
-// of its own. Everything but /hello and /ready wants the secret, as "Authorization: Bearer SECRET" or in
-// X-Tyk-Authorization. Replies are JSON; refusals say what to change.
+// of its own. Everything but /hello and /ready wants the secret or a token, as "Authorization: Bearer SECRET" or in
+// X-Tyk-Authorization. Replies are JSON; refusals say what to change. GET /v1/openapi.json describes all of it.
 package admin
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
-	"net/http/pprof"
-	"strings"
+	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host"
+	"github.com/turnbuckle-gateway/turnbuckle/host/admin/archive"
+	"github.com/turnbuckle-gateway/turnbuckle/host/admin/folder"
+	"github.com/turnbuckle-gateway/turnbuckle/host/admin/orgs"
+	"github.com/turnbuckle-gateway/turnbuckle/host/admin/router"
+	"github.com/turnbuckle-gateway/turnbuckle/host/config"
+	"github.com/turnbuckle-gateway/turnbuckle/host/identity"
+	"github.com/turnbuckle-gateway/turnbuckle/host/limit"
+	"github.com/turnbuckle-gateway/turnbuckle/host/store"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
 // Gateway is what the control API asks a gateway.
@@ -22,170 +27,149 @@ type Gateway interface {
 	Status() host.Status
 	Ready() (status int, body []byte)
 	Hello() []byte
+	Publish(sdk.Event)
 }
 
-// Options are what the control API is made of.
+// State is what keys and policies are kept in. All of it is required.
+type State struct {
+	Store    store.Store
+	Keys     *identity.Keys
+	Policies *identity.Policies
+	Limiter  limit.Limiter
+}
+
+// Options are what the control API is made of. What is nil is not offered.
 type Options struct {
 	Secret  string // required: there is no control API without one
-	Gateway Gateway
-	Servers func() any // the state of plugin servers, to be shown as JSON; nil: not offered
+	Tokens  map[string]config.AdminToken
+	Gateway Gateway    // required
+	Servers func() any // the state of plugin servers, to be shown as JSON
 	// Reload reads definitions and plugin folders again and returns when they serve. An error that is a
 	// *host.RefusedError says that some are refused and the others serve; after any other nothing has changed.
-	// nil: not offered.
-	Reload  func(ctx context.Context) error
-	Metrics http.Handler // nil: not offered
-	Log     *slog.Logger // takes an audit line for every request that wants the secret
+	Reload func(ctx context.Context) error
+	// ReloadGroup asks every gateway of the store to reload, this one among them, and waits for none.
+	ReloadGroup func(ctx context.Context) error
+	Metrics     http.Handler
+	State       *State
+	KeySettings config.KeySettings
+	// Definitions are those that serve; they are not changed. nil: none are known.
+	Definitions func() []*config.Definition
+	Folder      *folder.Folder // where definitions are kept
+	// RefreshKeySets has the key sets that JWTs are verified by fetched again.
+	RefreshKeySets func()
+	Log            *slog.Logger     // required; takes an audit line for every request that wants the secret
+	Now            func() time.Time // nil: time.Now
 }
 
 // New returns the handler of the control listener.
 func New(o Options) (http.Handler, error) {
+	a, err := newAPI(o)
+	if err != nil {
+		return nil, err
+	}
+	return router.New(router.Options{Secret: o.Secret, Tokens: o.Tokens, Routes: a.routes(), Log: o.Log, Tell: tell}), nil
+}
+
+func newAPI(o Options) (*api, error) {
 	if o.Secret == "" {
 		return nil, errors.New("the control listener needs a secret: give --admin-secret-file, --admin-secret or TURNBUCKLE_ADMIN_SECRET")
 	}
-	a := &api{o: o, secret: sha256.Sum256([]byte(o.Secret))}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /hello", func(w http.ResponseWriter, _ *http.Request) { raw(w, 200, o.Gateway.Hello()) })
-	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) {
-		status, body := o.Gateway.Ready()
-		raw(w, status, body)
-	})
-	mux.Handle("/", a.guard(a.guarded()))
-	return mux, nil
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Definitions == nil {
+		o.Definitions = func() []*config.Definition { return nil }
+	}
+	a := &api{o: o}
+	if s := o.State; s != nil {
+		a.orgs = orgs.New(s.Store)
+		a.archive = &archive.Gateway{Store: s.Store, Orgs: a.orgs, Policies: s.Policies, Keys: s.Keys, Folder: o.Folder, Now: o.Now}
+	}
+	var err error
+	if a.openapi, err = openapiDocument(); err != nil {
+		return nil, err
+	}
+	return a, nil
 }
 
 type api struct {
-	o      Options
-	secret [sha256.Size]byte
+	o       Options
+	openapi []byte
+	orgs    *orgs.Orgs
+	archive *archive.Gateway
 }
 
-func (a *api) guarded() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /v1/routes", func(w http.ResponseWriter, _ *http.Request) { reply(w, 200, a.o.Gateway.Status()) })
+// routes are all that the control API answers to, in the order of the document.
+func (a *api) routes() router.Table {
+	routes := router.Table{
+		{Method: "GET", Path: "/hello", Access: router.Open, Serve: a.hello},
+		{Method: "GET", Path: "/ready", Access: router.Open, Serve: a.ready},
+		{Method: "GET", Path: "/v1/openapi.json", Access: router.Reads, Serve: a.document},
+		{Method: "GET", Path: "/v1/routes", Access: router.Reads, Serve: a.status},
+		{Method: "GET", Path: "/debug/pprof", Access: router.Writes, Serve: profileIndex}, // writes: a command line may hold a secret
+		{Method: "GET", Path: "/debug/pprof/{profile}", Access: router.Writes, Serve: profile},
+	}
 	if a.o.Servers != nil {
-		mux.HandleFunc("GET /v1/servers", func(w http.ResponseWriter, _ *http.Request) { reply(w, 200, a.o.Servers()) })
+		routes = append(routes, router.Route{Method: "GET", Path: "/v1/servers", Access: router.Reads, Serve: a.servers})
 	}
 	if a.o.Reload != nil {
-		mux.HandleFunc("POST /v1/reload", a.reload)
-		mux.HandleFunc("GET /tyk/reload", a.tykReload)
-		mux.HandleFunc("GET /tyk/reload/{$}", a.tykReload)
+		routes = append(routes, router.Route{Method: "POST", Path: "/v1/reload", Access: router.Writes, Serve: a.reload}, router.Route{Method: "GET", Path: "/tyk/reload", Access: router.Writes, Serve: a.tykReload})
+	}
+	if a.o.ReloadGroup != nil {
+		routes = append(routes, router.Route{Method: "GET", Path: "/tyk/reload/group", Access: router.Writes, Serve: a.reloadGroup})
 	}
 	if a.o.Metrics != nil {
-		mux.Handle("GET /metrics", a.o.Metrics)
+		routes = append(routes, router.Route{Method: "GET", Path: "/metrics", Access: router.Reads, Serve: a.metrics})
 	}
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		refuse(w, 404, "there is no "+r.Method+" "+r.URL.Path+" in the control API")
-	})
-	return mux
-}
-
-// guard lets through who knows the secret. It compares digests in constant time, so that neither length nor content of
-// the secret shows.
-func (a *api) guard(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		given := r.Header.Get("X-Tyk-Authorization")
-		if scheme, bearer, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
-			given = strings.TrimLeft(bearer, " ")
-		}
-		sum := sha256.Sum256([]byte(given))
-		if subtle.ConstantTimeCompare(sum[:], a.secret[:]) != 1 {
-			a.audit(r, 403)
-			refuse(w, 403, "Attempted administrative access with invalid or missing key!")
-			return
-		}
-		rec := &recorder{ResponseWriter: w, status: 200}
-		next.ServeHTTP(rec, r)
-		a.audit(r, rec.status)
-	})
-}
-
-func (a *api) audit(r *http.Request, status int) {
-	level := slog.LevelInfo
-	if r.Method == http.MethodGet && status < 400 {
-		level = slog.LevelDebug // scrapes and looks change nothing
+	if a.o.Folder != nil {
+		routes = append(routes, a.definitionRoutes()...)
 	}
-	a.o.Log.Log(r.Context(), level, "control request", "method", r.Method, "path", r.URL.Path, "peer", r.RemoteAddr, "status", status)
-}
-
-// reloaded is the reply to POST /v1/reload.
-type reloaded struct {
-	Status  string         `json:"status"` // ok or error
-	Message string         `json:"message"`
-	Serving int            `json:"serving"` // routes, those among them whose newer definition is refused
-	Refused []host.Refusal `json:"refused"`
-}
-
-// reload answers 200 when everything serves as the files say, 422 with what is refused when the others serve, 503 when
-// the gateway is stopping and 500 when the files cannot be read; after the last two nothing has changed.
-func (a *api) reload(w http.ResponseWriter, r *http.Request) {
-	err := a.o.Reload(r.Context())
-	status, body := 200, reloaded{Status: "ok", Refused: []host.Refusal{}}
-	if err != nil {
-		status, body.Status, body.Message = 500, "error", "nothing has changed: "+err.Error()
+	if a.o.RefreshKeySets != nil {
+		routes = append(routes,
+			router.Route{Method: "DELETE", Path: "/tyk/cache/jwks", Access: router.Writes, Serve: a.refreshKeySets}, router.Route{Method: "DELETE", Path: "/tyk/cache/jwks/{api}", Access: router.Writes, Serve: a.refreshKeySets})
 	}
-	var refused *host.RefusedError
-	switch {
-	case errors.As(err, &refused):
-		status, body.Refused = 422, refused.Refusals
-		body.Message = "some definitions are refused: those that served before go on as they were, the others answer 503"
-	case errors.Is(err, host.ErrClosing):
-		status = 503
+	if a.o.State != nil {
+		routes = append(routes, a.stateRoutes()...)
 	}
-	for _, route := range a.o.Gateway.Status().Routes {
-		if route.State != "refused" {
-			body.Serving++
-		}
+	return routes
+}
+
+func (a *api) definitionRoutes() router.Table {
+	return router.Table{
+		{Method: "GET", Path: "/tyk/apis", Access: router.Reads, Serve: a.listAPIs},
+		{Method: "POST", Path: "/tyk/apis", Access: router.Writes, Serve: a.createAPI},
+		{Method: "GET", Path: "/tyk/apis/{api}", Access: router.Reads, Serve: a.getAPI},
+		{Method: "POST", Path: "/tyk/apis/{api}", Access: router.Writes, Serve: a.createAPI},
+		{Method: "PUT", Path: "/tyk/apis/{api}", Access: router.Writes, Serve: a.replaceAPI},
+		{Method: "DELETE", Path: "/tyk/apis/{api}", Access: router.Writes, Serve: a.deleteAPI},
 	}
-	reply(w, status, body)
 }
 
-// tykReload answers as Tyk does, which tells nobody here what came of it: /v1/routes and the log do.
-func (a *api) tykReload(w http.ResponseWriter, r *http.Request) {
-	if err := a.o.Reload(r.Context()); err != nil {
-		a.o.Log.Warn("control request: the reload that was asked for as Tyk's changed not all", "error", err.Error())
+func (a *api) stateRoutes() router.Table {
+	return router.Table{
+		{Method: "GET", Path: "/tyk/keys", Access: router.Reads, Serve: a.listKeys},
+		{Method: "POST", Path: "/tyk/keys", Access: router.Writes, Serve: a.createKey},
+		{Method: "POST", Path: "/tyk/keys/create", Access: router.Writes, Serve: a.createKey},
+		{Method: "POST", Path: "/tyk/keys/preview", Access: router.Reads, Serve: a.previewKey},
+		{Method: "POST", Path: "/tyk/keys/policy/{key}", Access: router.Writes, Serve: a.assignPolicies},
+		{Method: "GET", Path: "/tyk/keys/{key}", Access: router.Reads, Serve: a.getKey},
+		{Method: "POST", Path: "/tyk/keys/{key}", Access: router.Writes, Serve: a.putKey},
+		{Method: "PUT", Path: "/tyk/keys/{key}", Access: router.Writes, Serve: a.updateKey},
+		{Method: "DELETE", Path: "/tyk/keys/{key}", Access: router.Writes, Serve: a.deleteKey},
+		{Method: "GET", Path: "/tyk/org/keys", Access: router.Reads, Serve: a.listOrgs},
+		{Method: "GET", Path: "/tyk/org/keys/{org}", Access: router.Reads, Serve: a.getOrg},
+		{Method: "POST", Path: "/tyk/org/keys/{org}", Access: router.Writes, Serve: a.putOrg},
+		{Method: "PUT", Path: "/tyk/org/keys/{org}", Access: router.Writes, Serve: a.updateOrg},
+		{Method: "DELETE", Path: "/tyk/org/keys/{org}", Access: router.Writes, Serve: a.deleteOrg},
+		{Method: "GET", Path: "/tyk/policies", Access: router.Reads, Serve: a.listPolicies},
+		{Method: "POST", Path: "/tyk/policies", Access: router.Writes, Serve: a.putPolicy},
+		{Method: "GET", Path: "/tyk/policies/{policy}", Access: router.Reads, Serve: a.getPolicy},
+		{Method: "POST", Path: "/tyk/policies/{policy}", Access: router.Writes, Serve: a.putPolicy},
+		{Method: "PUT", Path: "/tyk/policies/{policy}", Access: router.Writes, Serve: a.putPolicy},
+		{Method: "DELETE", Path: "/tyk/policies/{policy}", Access: router.Writes, Serve: a.deletePolicy},
+		{Method: "GET", Path: "/v1/keys", Access: router.Reads, Serve: a.summariseKeys},
+		{Method: "GET", Path: "/v1/keys/{key}/limits", Access: router.Reads, Serve: a.keyLimits},
+		{Method: "GET", Path: "/v1/export", Access: router.Writes, Serve: a.export}, // writes: there are secrets in it
+		{Method: "POST", Path: "/v1/import", Access: router.Writes, Serve: a.restore, MaxBody: maxImport},
 	}
-	reply(w, 200, said{Status: "ok"})
-}
-
-// recorder remembers the status of a reply.
-type recorder struct {
-	http.ResponseWriter
-	status int
-}
-
-func (r *recorder) WriteHeader(status int) {
-	r.status = status
-	r.ResponseWriter.WriteHeader(status)
-}
-
-// Unwrap is for http.ResponseController.
-func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
-
-// said is the reply of requests that have nothing more to tell.
-type said struct {
-	Status  string `json:"status"` // ok or error
-	Message string `json:"message"`
-}
-
-func refuse(w http.ResponseWriter, status int, message string) {
-	reply(w, status, said{"error", message})
-}
-
-func reply(w http.ResponseWriter, status int, v any) {
-	b, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		status, b = 500, []byte(`{"status":"error","message":"the reply could not be written as JSON"}`)
-	}
-	raw(w, status, append(b, '\n'))
-}
-
-func raw(w http.ResponseWriter, status int, body []byte) {
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_, _ = w.Write(body) // a client that left
 }

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
 type gateway struct{ ready int }
@@ -23,6 +24,7 @@ func (g gateway) Status() host.Status {
 }
 func (g gateway) Ready() (int, []byte) { return g.ready, []byte(`{"status":"fail"}`) }
 func (g gateway) Hello() []byte        { return []byte(`{"status":"fail"}`) }
+func (g gateway) Publish(sdk.Event)    {}
 
 func TestControlAPI(t *testing.T) {
 	var log strings.Builder
@@ -69,8 +71,8 @@ func TestControlAPI(t *testing.T) {
 		{"reload of nothing", "POST", "/v1/reload", "Authorization", "Bearer s3cret", 500, `"message":"nothing has changed: no folder"`},
 		{"reload as tyk, one refused", "GET", "/tyk/reload/", "X-Tyk-Authorization", "s3cret", 200, `{"status":"ok","message":""}`},
 		{"reload as tyk", "GET", "/tyk/reload", "X-Tyk-Authorization", "s3cret", 200, `{"status":"ok","message":""}`},
-		{"reload by GET", "GET", "/v1/reload", "Authorization", "Bearer s3cret", 404, "no GET /v1/reload"},
-		{"wrong method", "DELETE", "/v1/routes", "Authorization", "Bearer s3cret", 404, "no DELETE /v1/routes"},
+		{"reload by GET", "GET", "/v1/reload", "Authorization", "Bearer s3cret", 405, "Method not supported: this path takes POST"},
+		{"wrong method", "DELETE", "/v1/routes", "Authorization", "Bearer s3cret", 405, "Method not supported"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

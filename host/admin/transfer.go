@@ -1,0 +1,65 @@
+package admin
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/turnbuckle-gateway/turnbuckle/host/admin/archive"
+	"github.com/turnbuckle-gateway/turnbuckle/host/admin/router"
+)
+
+// maxImport bounds an archive; what it restores is held in memory at once.
+const maxImport = 256 << 20
+
+// archiveType is the media type of archives: a JSON value a line.
+const archiveType = "application/x-ndjson"
+
+// export writes an archive as it is read. When it fails on the way, the connection is cut; an archive without its end is
+// known as such anyway.
+func (a *api) export(c *router.Call) error {
+	c.W.Header().Set("Content-Type", archiveType)
+	c.W.Header().Set("Cache-Control", "no-store")
+	c.W.Header().Set("Content-Disposition", `attachment; filename="turnbuckle-`+a.o.Now().UTC().Format("20060102-150405")+`.ndjson"`)
+	counts, err := a.archive.Export(c.Context(), c.W)
+	if err != nil {
+		c.W.Header().Del("Content-Disposition")
+		return err
+	}
+	if counts.Unreadable > 0 {
+		a.o.Log.Warn("control request: an export left out what is stored in no form that can be read", "count", counts.Unreadable)
+	}
+	return nil
+}
+
+// imported is the reply to POST /v1/import.
+type imported struct {
+	Status string `json:"status"`
+	archive.Restored
+	Message string `json:"message,omitempty"`
+}
+
+// restore restores an archive, all of it or nothing.
+func (a *api) restore(c *router.Call) error {
+	var only []archive.Kind
+	for name := range strings.SplitSeq(c.Param("only"), ",") {
+		if name == "" {
+			continue
+		}
+		kind := archive.Kind(name)
+		if !slices.Contains([]archive.Kind{archive.KindOrg, archive.KindAPI, archive.KindPolicy, archive.KindKey}, kind) {
+			return router.Refusef(http.StatusBadRequest, "only takes some of org, api, policy and key, with commas between, not %.20q", name)
+		}
+		only = append(only, kind)
+	}
+	restored, err := a.archive.Import(c.Context(), c.Body, only...)
+	if err != nil {
+		return err
+	}
+	body := imported{Status: "ok", Restored: restored}
+	if restored.APIs > 0 {
+		body.Message = "the definitions serve after a reload: GET /tyk/reload, or POST /v1/reload, which says what is refused; gateways that watch their files do it by themselves"
+	}
+	router.Reply(c.W, http.StatusOK, body)
+	return nil
+}
