@@ -2,8 +2,32 @@ package front
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
 	"time"
 )
+
+// Duplicate returns another listener on the socket that the front listens on, for one that is to take its place: connections
+// come to either, and wait in one queue. Whoever asks closes it.
+func (f *Front) Duplicate() (net.Listener, error) {
+	f.mu.Lock()
+	l, ok := f.listener.(interface{ File() (*os.File, error) })
+	f.mu.Unlock()
+	if !ok {
+		return nil, errors.New("front: the listener has no socket to share")
+	}
+	file, err := l.File()
+	if err != nil {
+		return nil, fmt.Errorf("front: sharing the socket: %w", err)
+	}
+	another, err := net.FileListener(file)
+	if err := errors.Join(err, file.Close()); err != nil {
+		return nil, fmt.Errorf("front: sharing the socket: %w", err)
+	}
+	return another, nil
+}
 
 // Leave is for a front whose place another takes, on a duplicate of its listener's socket. It stops accepting and closes its
 // own listener; connections that it has accepted, those that are shaking hands or have not sent anything among them, are

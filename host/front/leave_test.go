@@ -16,29 +16,6 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/host/flow"
 )
 
-// duplicates returns a function that makes listeners on one socket.
-func duplicates(t *testing.T) func() net.Listener {
-	t.Helper()
-	base, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = base.Close() })
-	return func() net.Listener {
-		t.Helper()
-		file, err := base.(*net.TCPListener).File()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer file.Close()
-		l, err := net.FileListener(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return l
-	}
-}
-
 // TestLeaveLosesNothing: fronts take one another's place under load, and every request, on kept and on new connections, in
 // every protocol, gets its reply.
 func TestLeaveLosesNothing(t *testing.T) {
@@ -48,12 +25,7 @@ func TestLeaveLosesNothing(t *testing.T) {
 			if strings.HasSuffix(mode, "s") || mode == "h2" {
 				_, o.TLS = secured(t, "h")
 			}
-			listener := duplicates(t)
-			next := func() *Front {
-				o.Listener = listener()
-				return start(t, o, func(f *flow.Flow) { echoBody(f) })
-			}
-			now := next()
+			now := start(t, o, echoBody)
 			address := now.Addr().String()
 			ctx, stop := context.WithCancel(t.Context())
 			var workers, leaving sync.WaitGroup
@@ -62,7 +34,11 @@ func TestLeaveLosesNothing(t *testing.T) {
 			}
 			for range 5 {
 				before := now
-				now = next()
+				var err error
+				if o.Listener, err = before.Duplicate(); err != nil {
+					t.Fatal(err)
+				}
+				now = start(t, o, echoBody)
 				leaving.Go(func() {
 					ctx, cancel := context.WithTimeout(t.Context(), bounded)
 					defer cancel()
@@ -113,9 +89,8 @@ func askOn(ctx context.Context, t *testing.T, address, mode string, kept bool) {
 
 // TestLeaveBounds: what has not sent anything is served when it does; what is idle, and what is busy, ends with the time.
 func TestLeaveBounds(t *testing.T) {
-	listener := duplicates(t)
 	arrived := make(chan struct{})
-	f := start(t, Options{Listener: listener()}, func(f *flow.Flow) {
+	f := start(t, Options{}, func(f *flow.Flow) {
 		if f.X.Request().Path() == "/hold" {
 			close(arrived)
 			<-f.Ctx.Done()
@@ -159,9 +134,12 @@ func TestLeaveBounds(t *testing.T) {
 
 // A front that never served leaves at once.
 func TestLeaveUnserved(t *testing.T) {
-	f, err := New(Options{Listener: duplicates(t)()}, handlerFunc(func(*flow.Flow) {}))
+	f, err := New(Options{Address: "127.0.0.1:0"}, handlerFunc(func(*flow.Flow) {}))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if _, err := f.Duplicate(); err == nil {
+		t.Error("shares a socket before it has one")
 	}
 	if err := f.Listen(t.Context()); err != nil {
 		t.Fatal(err)
