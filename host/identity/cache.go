@@ -15,6 +15,7 @@ type resident struct {
 	sum        uint64   // of the bytes in the store
 	ends       int64    // unix milliseconds when the store forgets it; 0 never
 	generation uint64   // of the policies
+	doubts     uint64   // of Keys
 	weight     int64    // bytes, estimated
 
 	made  atomic.Pointer[Caller] // for the first name
@@ -158,15 +159,13 @@ func (c *cache) store(p *place, h uint64, e *entry) {
 	slot := -1
 	for i := range p.entries {
 		old := p.entries[i].Load()
-		switch {
-		case old == nil, old.resident.dead.Load():
-			slot = i
-			continue
-		case p.tags[i].Load() != h || old.kind != e.kind || old.name != e.name || old.org != e.org:
-			continue
+		if old != nil && p.tags[i].Load() == h && old.kind == e.kind && old.name == e.name && old.org == e.org {
+			slot = i // wherever else there is room: nobody may find the old one
+			break
 		}
-		slot = i
-		break
+		if old == nil || old.resident.dead.Load() {
+			slot = i
+		}
 	}
 	if slot < 0 {
 		slot = c.victim(p)
@@ -225,11 +224,16 @@ func (c *cache) forgetName(k kind, org, name string) {
 	}
 }
 
-// forgetAll empties the cache.
-func (c *cache) forgetAll() {
+// doubt voids the notes of all reads under way.
+func (c *cache) doubt() {
 	for i := range c.changed {
 		c.changed[i].Add(1)
 	}
+}
+
+// forgetAll empties the cache.
+func (c *cache) forgetAll() {
+	c.doubt()
 	for i := range c.places {
 		p := &c.places[i]
 		p.mu.Lock()

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/identity/keyid"
@@ -48,6 +49,9 @@ type Options struct {
 	FlushEvery time.Duration
 	// ForceLifetime keeps every session for so long, whatever it says; 0 is off.
 	ForceLifetime time.Duration
+	// Stale lets in who was known before the store went away, until it is back. Without, everybody is
+	// store.ErrUnavailable who is not known to be as before.
+	Stale bool
 	// Now is the clock; time.Now by default.
 	Now func() time.Time
 	// Failed is told why sessions could not be written, at most once a flush. They are tried again.
@@ -94,6 +98,7 @@ type Keys struct {
 	cache    *cache
 	behind   *behind
 	stop     func()
+	doubts   atomic.Uint64 // goes up when changes may have been missed, see Options.Stale
 	seed     maphash.Seed
 	// stripes serialise, by id, those who make a session of what is stored.
 	stripes [stripes]sync.Mutex
@@ -124,7 +129,12 @@ func (k *Keys) Close(ctx context.Context) error {
 
 // told forgets what a change concerns.
 func (k *Keys) told(c store.Change) {
-	if c.All {
+	switch {
+	case c.All && k.options.Stale: // it is read again before it is gone by, as long as the store can be read
+		k.doubts.Add(1)
+		k.cache.doubt()
+		return
+	case c.All:
 		k.cache.forgetAll()
 		return
 	}

@@ -17,7 +17,8 @@ import (
 // A name that is no secret finds its key as well: the user name of basic auth, the key id of an HMAC signature. Who takes
 // the token alone as proof refuses sessions with a password (Session.BasicAuth).
 func (k *Keys) Lookup(ctx context.Context, org, token string) (*Caller, error) {
-	if e := k.cache.get(byToken, org, token); e != nil && k.live(e.resident) {
+	e := k.cache.get(byToken, org, token)
+	if e != nil && k.live(e.resident) {
 		return e.caller, nil
 	}
 	if len(token) < k.options.MinToken || len(token) > maxToken {
@@ -25,6 +26,12 @@ func (k *Keys) Lookup(ctx context.Context, org, token string) (*Caller, error) {
 	}
 	r, err := k.find(ctx, k.candidates(org, token), func(s *Session) bool { return s.OrgID == org })
 	if err != nil {
+		if e != nil && k.stale(e.resident, err) {
+			return e.caller, nil
+		}
+		if e != nil && errors.Is(err, ErrUnknown) {
+			k.cache.forget(e.resident.id) // it must not be gone by later, when the store is away
+		}
 		return nil, err
 	}
 	return k.name(r, byToken, org, token), nil
@@ -81,8 +88,14 @@ func (s *Session) fingerprint() string {
 	return strings.ToLower(strings.TrimPrefix(s.Certificate, s.OrgID))
 }
 
+// stale reports whether what was known before the store went away is to be gone by.
+func (k *Keys) stale(r *resident, err error) bool {
+	return k.options.Stale && errors.Is(err, store.ErrUnavailable) && !r.dead.Load() &&
+		(r.ends == 0 || k.options.Now().UnixMilli() < r.ends)
+}
+
 func (k *Keys) live(r *resident) bool {
-	if r.dead.Load() || r.generation != k.policies.generation.Load() || r.ends != 0 && k.options.Now().UnixMilli() >= r.ends {
+	if r.dead.Load() || r.doubts != k.doubts.Load() || r.generation != k.policies.generation.Load() || r.ends != 0 && k.options.Now().UnixMilli() >= r.ends {
 		return false
 	}
 	if !r.used.Load() {
@@ -230,8 +243,8 @@ func (k *Keys) public(id string) string {
 func (k *Keys) keep(ctx context.Context, h held) (*resident, error) {
 	r := &resident{
 		id: strings.Clone(h.id), stored: h.session, sum: h.sum, ends: h.ends,
-		generation: k.policies.generation.Load(),
-		weight:     2<<10 + 4*int64(h.size), // measured with small sessions and one name
+		generation: k.policies.generation.Load(), doubts: k.doubts.Load(),
+		weight: 2<<10 + 4*int64(h.size), // measured with small sessions and one name
 	}
 	policies, err := k.policies.find(ctx, h.session.OrgID, h.session)
 	if err != nil {

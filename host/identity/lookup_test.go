@@ -182,6 +182,52 @@ func TestStoreAway(t *testing.T) {
 	f.must(org, "cold")
 }
 
+// With Stale, who was known goes on while the store is away, and nobody else: a change that cannot be read may have been
+// missed. When it is back, what it says holds, also if it goes away again.
+func TestStale(t *testing.T) {
+	for _, stale := range []bool{false, true} {
+		f := newFixture(t, Options{Stale: stale})
+		f.put("anna", &Session{OrgID: org, Alias: "before"})
+		f.put("bob", &Session{OrgID: org})
+		for _, name := range []string{"anna", "bob"} {
+			if f.must(org, name); f.store.reads.Load() == 0 {
+				t.Fatal("nothing was read")
+			}
+		}
+		f.Keys.told(store.Change{All: true}) // the connection that tells of changes is gone
+		f.store.away.Store(true)
+		for range 2 {
+			c, err := f.Lookup(t.Context(), org, "anna")
+			if (err == nil) != stale || stale && c.Session.Alias != "before" || !stale && !errors.Is(err, store.ErrUnavailable) {
+				t.Errorf("stale %v: got %v", stale, err)
+			}
+		}
+		if _, err := f.Lookup(t.Context(), org, "carl"); !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("somebody new: %v", err)
+		}
+		f.store.away.Store(false)
+		f.importRaw(f.ID("anna"), `{"org_id": "`+org+`", "alias": "after"}`)
+		if err := f.store.Store.Apply(t.Context(), store.Write{Key: keyPrefix + f.ID(f.Token(org, "bob")), Delete: true, Quiet: true}); err != nil {
+			t.Fatal(err)
+		}
+		f.Keys.told(store.Change{All: true}) // it is back
+		if c := f.must(org, "anna"); c.Session.Alias != "after" {
+			t.Errorf("stale %v: what the store says does not hold: %+v", stale, c.Session)
+		}
+		if _, err := f.Lookup(t.Context(), org, "bob"); !errors.Is(err, ErrUnknown) {
+			t.Errorf("stale %v: a key that was deleted meanwhile: %v", stale, err)
+		}
+		f.store.away.Store(true)
+		if c, err := f.Lookup(t.Context(), org, "anna"); err != nil || c.Session.Alias != "after" {
+			t.Errorf("away again, known: %v", err)
+		}
+		if _, err := f.Lookup(t.Context(), org, "bob"); !errors.Is(err, store.ErrUnavailable) {
+			t.Errorf("away again, deleted: %v", err)
+		}
+		f.store.away.Store(false)
+	}
+}
+
 // What the store says that it is not a session neither panics nor lets anybody in.
 func TestDamagedSession(t *testing.T) {
 	f := newFixture(t, Options{})
