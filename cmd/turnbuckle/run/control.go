@@ -28,7 +28,10 @@ func (g *gateway) buildAdmin() error {
 		return nil
 	}
 	o := admin.Options{
-		Secret: s.Secret, Gateway: g.host, Servers: g.servers.status, Reload: g.reload, Log: g.sight.log,
+		Secret: s.Secret, Tokens: s.Tokens, Gateway: g.host, Servers: g.servers.status, Reload: g.reload, Log: g.sight.log,
+	}
+	if err := g.stateOptions(&o); err != nil {
+		return err
 	}
 	if g.s.Metrics.Enabled {
 		o.Metrics = promhttp.HandlerFor(g.sight.registry, promhttp.HandlerOpts{

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -47,7 +48,8 @@ type gateway struct {
 	front   *front.Front
 	admin   *http.Server
 	loaded  *definitions
-	files   stamps // of what is loaded
+	serving atomic.Pointer[definitions] // what is loaded, for those who do not load
+	files   stamps                      // of what is loaded
 	reloads chan chan error
 	stopped <-chan struct{} // closed when the gateway begins to stop
 }
@@ -156,6 +158,9 @@ func (g *gateway) start(serving context.Context, group *group, hangups <-chan os
 	group.run(func() error { return g.front.Serve(context.WithoutCancel(serving)) })
 	group.run(func() error { return g.reloader(serving) })
 	group.run(func() error { return g.heed(serving, hangups) })
+	if g.admin != nil {
+		group.run(func() error { return g.followGroup(serving) })
+	}
 	if g.s.Watch {
 		group.run(func() error { return g.watch(serving) })
 	}
@@ -232,6 +237,9 @@ func (g *gateway) stop() error {
 
 // load reads definitions and plugin folders and swaps them in. The error says what is refused; the rest serves.
 func (g *gateway) load(ctx context.Context) error {
+	if err := g.state.Reload(); err != nil && g.loaded != nil {
+		return err // a policy is wrong: what serves goes on
+	}
 	d, err := loadDefinitions(g.s, g.o.Environ)
 	if err != nil && (g.loaded != nil || d == nil) {
 		return err // the folder cannot be read: what serves goes on
@@ -251,5 +259,6 @@ func (g *gateway) load(ctx context.Context) error {
 	open := &opener{ctx: ctx, servers: g.servers, targets: g.targets, defs: d, notify: g.targetEvent}
 	loadErr := g.host.Load(ctx, d.set, open, fresh)
 	g.loaded, g.files = d, files
+	g.serving.Store(d)
 	return errors.Join(err, loadErr)
 }

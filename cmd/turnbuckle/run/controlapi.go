@@ -1,0 +1,119 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/turnbuckle-gateway/turnbuckle/host/admin"
+	"github.com/turnbuckle-gateway/turnbuckle/host/admin/folder"
+	"github.com/turnbuckle-gateway/turnbuckle/host/config"
+	"github.com/turnbuckle-gateway/turnbuckle/host/config/tyk"
+	"github.com/turnbuckle-gateway/turnbuckle/host/identity/keyid"
+	"github.com/turnbuckle-gateway/turnbuckle/host/store"
+)
+
+// groupReload is where the store has the mark of the last reload that was asked of all its gateways.
+const groupReload = "reload/group"
+
+// groupTimeout bounds asking for that mark.
+const groupTimeout = 5 * time.Second
+
+// stateOptions opens the state, and gives the control API what stands on it.
+func (g *gateway) stateOptions(o *admin.Options) error {
+	callers, err := g.state.Callers()
+	if err != nil {
+		return err
+	}
+	s := &admin.State{Keys: callers.Keys}
+	if s.Store, err = g.state.Store(); err != nil {
+		return err
+	}
+	if s.Policies, err = g.state.Policies(); err != nil {
+		return err
+	}
+	if s.Limiter, err = g.state.Limiter(); err != nil {
+		return err
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		return fmt.Errorf("working directory: %w", err)
+	}
+	o.State, o.KeySettings, o.RefreshKeySets = s, g.s.Keys, callers.Sets.Refresh
+	o.ReloadGroup = func(ctx context.Context) error {
+		return s.Store.Apply(ctx, store.Write{Key: groupReload, Entry: store.Entry{Value: []byte(keyid.Random())}})
+	}
+	o.Folder = folder.New(folder.Options{
+		Dir: g.s.APIs, Check: g.checkDefinition,
+		Loader: config.Loader{Classic: tyk.New(), WorkDir: dir, LookupEnv: lookupIn(g.o.Environ), SecretDirs: g.s.SecretDirs},
+	})
+	o.Definitions = func() []*config.Definition {
+		if d := g.serving.Load(); d != nil {
+			return d.set.Definitions
+		}
+		return nil
+	}
+	return nil
+}
+
+// checkDefinition says why a definition would be refused, beside what serves now.
+func (g *gateway) checkDefinition(ctx context.Context, def *config.Definition) config.Problems {
+	now := g.serving.Load()
+	if now == nil {
+		now = &definitions{}
+		now.servers, _ = config.Servers(g.s, nil)
+	}
+	if bad := def.CheckHooks(now.servers, now.plugins); bad.Refused() {
+		return bad
+	}
+	alone := &definitions{plugins: now.plugins, servers: now.servers, set: config.Set{Definitions: []*config.Definition{def}}}
+	return compileAll(ctx, g.s, alone)
+}
+
+// followGroup reloads when any gateway of the store was asked to have all of them reload, until ctx ends.
+func (g *gateway) followGroup(ctx context.Context) error {
+	s, err := g.state.Store()
+	if err != nil {
+		return err
+	}
+	told := make(chan struct{}, 1)
+	stop := s.Watch(func(c store.Change) {
+		if c.All || slices.Contains(c.Keys, groupReload) {
+			select {
+			case told <- struct{}{}:
+			default:
+			}
+		}
+	})
+	defer stop()
+	last, known := g.groupMark(ctx, s)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-told:
+		}
+		mark, ok := g.groupMark(ctx, s)
+		if !ok {
+			continue // the store tells again when it is back
+		}
+		if known && mark != last {
+			_ = g.reload(ctx) // the reloader has logged it
+		}
+		last, known = mark, true
+	}
+}
+
+// groupMark reads the mark; ok is false when the store does not say.
+func (g *gateway) groupMark(ctx context.Context, s store.Reader) (mark string, ok bool) {
+	ctx, cancel := context.WithTimeout(ctx, groupTimeout)
+	defer cancel()
+	e, err := s.Get(ctx, groupReload)
+	if errors.Is(err, store.ErrNotFound) {
+		return "", true
+	}
+	return string(e.Value), err == nil
+}
