@@ -1,0 +1,126 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/turnbuckle-gateway/turnbuckle/host/identity"
+	"github.com/turnbuckle-gateway/turnbuckle/host/store/redis"
+	"github.com/turnbuckle-gateway/turnbuckle/host/store/redistest"
+)
+
+// TestGatewaysShareOneRedis: three gateways keep one rate and one quota; one that joins and one that is killed change
+// nothing about it. While Redis is away, requests get 503 and the gateways are not ready; they recover alone.
+func TestGatewaysShareOneRedis(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	up := start(t, t.TempDir(), environment(), "upstream")
+	dir := folder(t, map[string]string{"apis/a.yaml": "org: o\nlisten: {path: /a}\nupstream: {url: \"http://${UP}\"}\nauth: {all: [token]}\n"},
+		map[string]string{"UP": up.address})
+	tokens := seedRedis(t, server.Addr,
+		&identity.Session{OrgID: "o", Rate: 10, Per: 3600}, &identity.Session{OrgID: "o", QuotaMax: 12, QuotaRenewalRate: 3600}, &identity.Session{OrgID: "o"})
+	env := []string{"TURNBUCKLE_STORE_TYPE=redis", "TURNBUCKLE_STORE_REDIS_ADDRESSES=" + server.Addr, "TURNBUCKLE_STORE_REDIS_TIMEOUT=500ms"}
+	var all []*served
+	for range 3 {
+		all = append(all, startGateway(t, dir, env))
+	}
+	passed := func(token string, times int) (n int, last string) {
+		for i := range times {
+			g := all[i%len(all)]
+			if last = ask(t, "-H", "Authorization: "+token, g.url+"/a/x"); statusOf(last) == "200" {
+				n++
+			}
+		}
+		return n, last
+	}
+	if n, last := passed(tokens[0], 15); n != 10 || statusOf(last) != "429" {
+		t.Errorf("%d of 15 passed under a rate of 10, the last:\n%s", n, last)
+	}
+	if n, _ := passed(tokens[1], 6); n != 6 {
+		t.Errorf("%d of 6 passed under a quota of 12", n)
+	}
+	all = append(all, startGateway(t, dir, env)) // joins
+	if n, _ := passed(tokens[0], 4); n != 0 {
+		t.Errorf("%d more passed because a gateway has joined", n)
+	}
+	gone, err := launch(dir, environment(env...), "turnbuckle", "turnbuckle", "serve", "--listen", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask(t, "-H", "Authorization: "+tokens[1], "http://"+gone.address+"/a/x") // the seventh
+	gone.Kill()
+	if n, last := passed(tokens[1], 8); n != 5 || statusOf(last) != "403" {
+		t.Errorf("%d of 8 passed under what is left of the quota, 5; the last:\n%s", n, last)
+	}
+
+	g := all[0]
+	server.Kill()
+	until(t, "not to be ready", func() bool { return statusOf(ask(t, g.url+"/ready")) == "503" })
+	if got := ask(t, "-H", "Authorization: "+tokens[2], g.url+"/a/x"); statusOf(got) != "200" && statusOf(got) != "503" {
+		t.Errorf("without limits while Redis is away: %s", got)
+	}
+	if got := ask(t, "-H", "Authorization: "+tokens[0], g.url+"/a/x"); statusOf(got) != "503" {
+		t.Errorf("with a limit while Redis is away: %s", got)
+	}
+	server.Restart()
+	until(t, "to be ready", func() bool { return statusOf(ask(t, g.url+"/ready")) == "200" })
+}
+
+// seedRedis puts keys into a Redis and returns their tokens.
+func seedRedis(t *testing.T, address string, sessions ...*identity.Session) (tokens []string) {
+	t.Helper()
+	ctx := context.Background()
+	opened, err := redis.Open(ctx, redis.Options{Addrs: []string{address}, Prefix: redis.DefaultPrefix})
+	if err != nil {
+		t.Fatal(err)
+	}
+	policies := identity.OpenPolicies(opened)
+	keys, err := identity.Open(ctx, opened, policies, identity.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range sessions {
+		made, err := keys.Create(ctx, s.OrgID, "", s, identity.Lifetime{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tokens = append(tokens, made.Token)
+	}
+	if err := keys.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	policies.Close()
+	if err := opened.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return tokens
+}
+
+// TestContinueWithoutStore: with on_error continue, who is known from memory passes, uncounted, while Redis is away.
+func TestContinueWithoutStore(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	up := start(t, t.TempDir(), environment(), "upstream")
+	dir := folder(t, map[string]string{"apis/a.yaml": "org: o\nlisten: {path: /a}\nupstream: {url: \"http://${UP}\"}\nauth: {all: [token]}\n"},
+		map[string]string{"UP": up.address})
+	tokens := seedRedis(t, server.Addr, &identity.Session{OrgID: "o", QuotaMax: 2, QuotaRenewalRate: 3600})
+	g := startGateway(t, dir, []string{"TURNBUCKLE_STORE_TYPE=redis", "TURNBUCKLE_STORE_REDIS_ADDRESSES=" + server.Addr,
+		"TURNBUCKLE_STORE_REDIS_TIMEOUT=500ms", "TURNBUCKLE_STORE_ON_ERROR=continue"})
+	call := func() string { return ask(t, "-H", "Authorization: "+tokens[0], g.url+"/a/x") }
+	if got := call(); statusOf(got) != "200" {
+		t.Fatalf("before: %s", got)
+	}
+	server.Kill()
+	for i := range 4 {
+		if got := call(); statusOf(got) != "200" || strings.Contains(got, "X-Ratelimit-Remaining") {
+			t.Errorf("request %d while Redis is away: %s", i, got)
+		}
+	}
+	if got := ask(t, "-H", "Authorization: unknown", g.url+"/a/x"); statusOf(got) != "503" {
+		t.Errorf("who is not known while Redis is away: %s", got)
+	}
+	if got := ask(t, g.url+"/ready"); statusOf(got) != "200" {
+		t.Errorf("ready while a store that is not required is away: %s", got)
+	}
+}
