@@ -53,7 +53,7 @@ type keyed struct {
 	store *flaky
 }
 
-func newKeyed(t *testing.T, hooks map[string]sdk.Hook, change func(*Options)) *keyed {
+func newKeyed(t testing.TB, hooks map[string]sdk.Hook, change func(*Options)) *keyed {
 	t.Helper()
 	ctx := context.Background()
 	opened, err := bolt.Open(ctx, t.TempDir(), bolt.Options{})
@@ -92,7 +92,7 @@ func newKeyed(t *testing.T, hooks map[string]sdk.Hook, change func(*Options)) *k
 }
 
 // key makes a key and returns its token.
-func (k *keyed) key(t *testing.T, name string, s *identity.Session) string {
+func (k *keyed) key(t testing.TB, name string, s *identity.Session) string {
 	t.Helper()
 	made, err := k.keys.Create(t.Context(), "o", name, s, identity.Lifetime{})
 	if err != nil {

@@ -184,9 +184,11 @@ func (h *hookStep) defaultTimeout() time.Duration {
 
 // outcomeOf classifies how a call ended, policy included.
 func outcomeOf(err error, x *sdk.Exchange) sdk.Outcome {
-	var skipped *policy.Skipped
-	if errors.As(err, &skipped) {
-		return sdk.OutcomeSkipped
+	if err != nil { // what errors.As writes to is allocated
+		var skipped *policy.Skipped
+		if errors.As(err, &skipped) {
+			return sdk.OutcomeSkipped
+		}
 	}
 	return sdk.OutcomeOf(err, x)
 }

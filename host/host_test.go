@@ -244,7 +244,7 @@ func newGateway(t *testing.T, drain time.Duration) *Gateway {
 	return g
 }
 
-func definition(t *testing.T, yaml string) *config.Definition {
+func definition(t testing.TB, yaml string) *config.Definition {
 	t.Helper()
 	d, refused := config.Loader{WorkDir: t.TempDir()}.Parse("/apis/a.yaml", []byte(yaml))
 	if refused != nil {

@@ -228,7 +228,14 @@ func (st *state) limitHeaders(h *sdk.Header) {
 	if !s.Reset.IsZero() {
 		reset = s.Reset.Unix()
 	}
-	h.Replace("X-RateLimit-Limit", strconv.FormatInt(s.Limit, 10))
-	h.Replace("X-RateLimit-Remaining", strconv.FormatInt(s.Remaining, 10))
-	h.Replace("X-RateLimit-Reset", strconv.FormatInt(reset, 10))
+	// The names as net/http spells them, which would otherwise be spelled anew for each reply; the values in one piece.
+	var digits [60]byte
+	all := strconv.AppendInt(digits[:0], s.Limit, 10)
+	one := len(all)
+	all = strconv.AppendInt(all, s.Remaining, 10)
+	two := len(all)
+	values := string(strconv.AppendInt(all, reset, 10))
+	h.Replace("X-Ratelimit-Limit", values[:one])
+	h.Replace("X-Ratelimit-Remaining", values[one:two])
+	h.Replace("X-Ratelimit-Reset", values[two:])
 }

@@ -7,12 +7,14 @@ import (
 
 // OutcomeOf names how a call on x that returned err ended. For hosts and runtimes.
 func OutcomeOf(err error, x *Exchange) Outcome {
-	var refusal *Error
-	switch {
-	case err == nil && x.Changes()&ChangedAnswer != 0:
-		return OutcomeAnswered
-	case err == nil:
+	if err == nil {
+		if x.Changes()&ChangedAnswer != 0 {
+			return OutcomeAnswered
+		}
 		return OutcomeOK
+	}
+	var refusal *Error // allocated, since errors.As writes to it
+	switch {
 	case errors.Is(err, ErrTooLarge): // also where it is refused: the client's fault has a name of its own
 		return OutcomeTooLarge
 	case errors.As(err, &refusal):
