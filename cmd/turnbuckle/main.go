@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/hint"
 )
@@ -33,10 +34,16 @@ type env struct {
 	stdout, stderr io.Writer
 }
 
+// silence takes what a library would write to stderr in a form of its own.
+type silence struct{}
+
+func (silence) Printf(context.Context, string, ...any) {}
+
 // errSilent ends a command with exit code 1 after it has said what is wrong itself.
 var errSilent = errors.New("failed")
 
 func execute(args, environ []string, stdout, stderr io.Writer) int {
+	redis.SetLogger(silence{}) // what it has to say of connections, the store's status tells
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, func() { signal.Reset(os.Interrupt) }) // who presses Ctrl-C again will not wait
