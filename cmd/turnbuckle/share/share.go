@@ -15,7 +15,9 @@ var ErrClosed = errors.New("closed")
 type Close func(context.Context) error
 
 // Held is a part of any kind, as those hold it that stand on it.
-type Held interface{ Release(ctx context.Context) error }
+type Held interface {
+	Release(ctx context.Context) error
+}
 
 // Part is one thing that may be shared. It is safe for concurrent use.
 type Part[T any] struct {
