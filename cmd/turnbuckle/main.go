@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/client"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/hint"
 )
 
@@ -57,6 +58,7 @@ plugins in any language.`,
 		Example: `  turnbuckle serve --listen 127.0.0.1:8080 --apis ./apis
   turnbuckle serve --plugin-server tcp://127.0.0.1:5555
   turnbuckle check --apis ./apis
+  turnbuckle key create --api shop --rate 10 --per 1s
   turnbuckle proto export ./proto`,
 		Version:       version,
 		SilenceErrors: true,
@@ -70,6 +72,7 @@ plugins in any language.`,
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), "Flags.FlagUsages", "Flags.FlagUsagesWrapped 110"))
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(serveCommand(e), checkCommand(e), protoCommand(e), settingsCommand(e))
+	root.AddCommand(client.Commands(client.Env{Environ: environ, Stdin: os.Stdin, Stdout: stdout, Stderr: stderr})...)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitFine

@@ -63,7 +63,7 @@ func scriptCommands() map[string]scriptCommand {
 	return map[string]scriptCommand{
 		"start": cmdStart, "serve": cmdServe, "end": cmdEnd, "crash": cmdCrash, "signal": cmdSignal, "log": cmdLog, "holds": cmdHolds,
 		"fill": cmdFill, "replace": cmdReplace, "closedport": cmdClosedPort,
-		"http": cmdHTTP, "until": cmdUntil, "begin": cmdBegin, "finish": cmdFinish, "raw": cmdRaw,
+		"http": cmdHTTP, "until": cmdUntil, "begin": cmdBegin, "finish": cmdFinish, "raw": cmdRaw, "let": cmdLet,
 	}
 }
 
@@ -199,6 +199,18 @@ func cmdFill(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Check(os.WriteFile(file, []byte(os.Expand(string(data), ts.Getenv)), 0o644))
 		}
 	}
+}
+
+// cmdLet: let NAME REGEXP sets $NAME to what the first group matches in what the last command printed.
+func cmdLet(ts *testscript.TestScript, neg bool, args []string) {
+	no(ts, neg, args, 2, "let NAME REGEXP")
+	re, err := regexp.Compile("(?m)" + args[1])
+	ts.Check(err)
+	m := re.FindStringSubmatch(ts.ReadFile("stdout"))
+	if len(m) < 2 {
+		ts.Fatalf("%q with a group is not in:\n%s", args[1], ts.ReadFile("stdout"))
+	}
+	ts.Setenv(args[0], m[1])
 }
 
 // cmdReplace: replace OLD NEW FILE changes a file in one step, as a careful editor does.

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/admin/archive"
 	"github.com/turnbuckle-gateway/turnbuckle/host/admin/router"
@@ -11,6 +12,9 @@ import (
 
 // maxImport bounds an archive; what it restores is held in memory at once.
 const maxImport = 256 << 20
+
+// importTimeout bounds how long an archive may arrive.
+const importTimeout = 10 * time.Minute
 
 // archiveType is the media type of archives: a JSON value a line.
 const archiveType = "application/x-ndjson"
@@ -52,13 +56,15 @@ func (a *api) restore(c *router.Call) error {
 		}
 		only = append(only, kind)
 	}
+	// A large archive may take longer than other requests may; where the deadline cannot be moved it holds.
+	_ = http.NewResponseController(c.W).SetReadDeadline(a.o.Now().Add(importTimeout))
 	restored, err := a.archive.Import(c.Context(), c.Body, only...)
 	if err != nil {
 		return err
 	}
 	body := imported{Status: "ok", Restored: restored}
 	if restored.APIs > 0 {
-		body.Message = "the definitions serve after a reload: GET /tyk/reload, or POST /v1/reload, which says what is refused; gateways that watch their files do it by themselves"
+		body.Message = "of definitions: " + afterChange
 	}
 	router.Reply(c.W, http.StatusOK, body)
 	return nil

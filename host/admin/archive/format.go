@@ -68,7 +68,8 @@ type Counts struct {
 	Unreadable int `json:"unreadable,omitempty"`
 }
 
-func (c *Counts) add(k Kind) {
+// Add counts one of a kind.
+func (c *Counts) Add(k Kind) {
 	switch k {
 	case KindOrg:
 		c.Orgs++
@@ -105,7 +106,7 @@ func (w *Writer) Put(r Record) error {
 	if err := w.lines.Encode(r); err != nil {
 		return fmt.Errorf("archive: %w", err)
 	}
-	w.counts.add(r.Kind)
+	w.counts.Add(r.Kind)
 	return nil
 }
 
@@ -169,7 +170,7 @@ func (a *Reader) Next() (Record, error) {
 	}
 	switch r.Kind {
 	case KindOrg, KindAPI, KindPolicy, KindKey:
-		a.counts.add(r.Kind)
+		a.counts.Add(r.Kind)
 		return r, nil
 	case KindEnd:
 		said := Counts{}
