@@ -113,7 +113,17 @@ func scheme(s, name string) (string, bool) {
 }
 
 // trim takes optional white space off (RFC 9110 §5.6.3).
-func trim(s string) string { return strings.Trim(s, " \t") }
+func trim(s string) string {
+	for s != "" && blank(s[0]) {
+		s = s[1:]
+	}
+	for s != "" && blank(s[len(s)-1]) {
+		s = s[:len(s)-1]
+	}
+	return s
+}
+
+func blank(c byte) bool { return c == ' ' || c == '\t' }
 
 // unquoted takes the quotes off a cookie's value (RFC 6265 §4.1.1).
 func unquoted(s string) string {
