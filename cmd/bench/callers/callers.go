@@ -62,11 +62,11 @@ func fill(ctx context.Context, s store.Writer, keys, batch int, told func(done i
 		ids[i] = keyid.SHA256.ID(Token(i))
 	}
 	slices.Sort(ids)
-	session := session()
-	done := 0
+	session, done := session(), 0
 	for some := range slices.Chunk(ids, batch) {
 		writes := make([]store.Write, 0, len(some))
 		for _, id := range some {
+			session.Alias = id[:12] + "@example.com"
 			w, err := identity.WriteKey(id, session, time.Time{})
 			if err != nil {
 				return err
@@ -82,10 +82,10 @@ func fill(ctx context.Context, s store.Writer, keys, batch int, told func(done i
 	return nil
 }
 
-// session is every key's: limits that are counted and never reached, and the right to the one API.
+// session is every key's but for its alias: limits that are counted and never reached, and the right to the one API.
 func session() *identity.Session {
 	return &identity.Session{
-		OrgID: Org, Alias: "bench@example.com", Rate: 1e9, Per: 1, QuotaMax: 1 << 50, QuotaRenewalRate: 3600,
+		OrgID: Org, Rate: 1e9, Per: 1, QuotaMax: 1 << 50, QuotaRenewalRate: 3600,
 		AccessRights: map[string]identity.Access{API: {APIName: "Bench", APIID: API, Versions: []string{"Default"}}},
 	}
 }
