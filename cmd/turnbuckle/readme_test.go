@@ -18,6 +18,7 @@ func TestReadmeDefinitions(t *testing.T) {
 		plugins     map[string]string
 	}{
 		{"README.md", `(?s)> apis/shop\.yaml <<'YAML'\n(.*?)YAML\n`, nil},
+		{"README.md", `(?s)> apis/books\.yaml <<'YAML'\n(.*?)YAML\n`, nil},
 		{"examples/go-grpc/README.md", "(?s)```yaml\n(.*?)```\n", map[string]string{"plugins.d/doorman/plugin.yaml": doorman}},
 	} {
 		t.Run(test.file, func(t *testing.T) {
