@@ -4,10 +4,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/run"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/settings"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config/document"
 )
@@ -25,25 +29,26 @@ effect here are listed as ignored.`,
 		Args: cobra.NoArgs,
 	}
 	asJSON := cmd.Flags().Bool("json", false, "write JSON")
-	load := addSettingFlags(cmd, e)
+	source := addSettingFlags(cmd, e)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		s, problems, err := load()
+		loaded, err := source().Load()
 		if err != nil {
 			return err
 		}
+		problems := loaded.Problems
 		served, refused := 0, 0
 		if !problems.Refused() {
 			var found config.Problems
-			if found, served, refused, err = run.Check(cmd.Context(), &s, e.environ); err != nil {
+			if found, served, refused, err = run.Check(cmd.Context(), &loaded.Settings, e.environ); err != nil {
 				return err
 			}
 			problems = append(problems, found...)
 		}
 		problems = problems.Sort()
 		if *asJSON {
-			err = checkJSON(e.stdout, problems, served, refused)
+			err = checkJSON(e.stdout, loaded, problems, served, refused)
 		} else {
-			err = checkText(e.stdout, problems, served, refused)
+			err = checkText(e.stdout, loaded, problems, served, refused)
 		}
 		if err != nil {
 			return err
@@ -56,17 +61,17 @@ effect here are listed as ignored.`,
 	return cmd
 }
 
-func checkJSON(w io.Writer, problems config.Problems, served, refused int) error {
+func checkJSON(w io.Writer, l *settings.Loaded, problems config.Problems, served, refused int) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
 	if problems == nil {
 		problems = config.Problems{}
 	}
-	return enc.Encode(map[string]any{"ok": !problems.Refused(), "served": served, "refused": refused, "problems": problems})
+	return enc.Encode(map[string]any{"ok": !problems.Refused(), "served": served, "refused": refused, "changes": changedPaths(l), "problems": problems})
 }
 
 // checkText writes a line per problem; the severity in colour on a terminal.
-func checkText(w io.Writer, problems config.Problems, served, refused int) error {
+func checkText(w io.Writer, l *settings.Loaded, problems config.Problems, served, refused int) error {
 	colours := map[document.Severity]string{config.SeverityError: "\x1b[31m", config.SeverityWarning: "\x1b[33m", config.SeverityIgnored: "\x1b[2m"}
 	on := isTerminal(w)
 	for _, p := range problems {
@@ -78,8 +83,22 @@ func checkText(w io.Writer, problems config.Problems, served, refused int) error
 			return err
 		}
 	}
+	if changed := changedPaths(l); len(changed) > 0 {
+		if _, err := fmt.Fprintf(w, "settings changed in the running gateway, kept in %s: %s\n", l.ChangesFile, strings.Join(changed, ", ")); err != nil {
+			return err
+		}
+	}
 	_, err := fmt.Fprintf(w, "%d APIs can be served, %d are refused\n", served, refused)
 	return err
+}
+
+// changedPaths lists the settings that were changed in the running gateway.
+func changedPaths(l *settings.Loaded) []string {
+	paths := slices.Sorted(maps.Keys(l.Changes))
+	if paths == nil {
+		return []string{}
+	}
+	return paths
 }
 
 func isTerminal(w io.Writer) bool {

@@ -15,26 +15,28 @@ func serveCommand(e *env) *cobra.Command {
 		Long: `Serve reads the settings, a folder of API definitions and the plugin folders, and serves until it is told
 to stop with SIGTERM or Ctrl-C. Then it is not ready any more (/ready answers 503), goes on serving for
 --shutdown-delay, takes no more connections, and ends when what is in flight has, at most --drain-timeout later;
-a second Ctrl-C ends it at once. SIGHUP, or a change of the files, makes it read definitions and plugin folders again
-without failing a request; SIGHUP also opens the access log's file anew.
+a second Ctrl-C ends it at once. SIGHUP, or a change of the files, makes it read settings, definitions and
+plugin folders again without failing a request; SIGHUP also opens the access log's file anew.
 
-Settings come from flags, then environment variables (see "turnbuckle settings"), then the settings file.`,
+Settings come from flags, then environment variables (see "turnbuckle settings"), then what was changed in the running
+gateway ("turnbuckle settings set"), then the settings file.`,
 		Example: `  turnbuckle serve --listen 127.0.0.1:8080 --apis ./apis
   turnbuckle serve --plugin-server tcp://127.0.0.1:5555
   turnbuckle serve --config turnbuckle.yaml --admin-listen 127.0.0.1:8081 --admin-secret-file secret`,
 		Args: cobra.NoArgs,
 	}
-	load := addSettingFlags(cmd, e)
+	source := addSettingFlags(cmd, e)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		s, problems, err := load()
+		src := source()
+		loaded, err := src.Load()
 		if err != nil {
 			return err
 		}
-		if err := problems.Err(); err != nil {
+		if err := loaded.Problems.Err(); err != nil {
 			return hint.New(fmt.Errorf("the settings are refused:\n%w", err), "turnbuckle check lists every problem")
 		}
 		return run.Serve(cmd.Context(), run.Options{
-			Settings: &s, Warnings: problems, Environ: e.environ, Stdout: e.stdout, Stderr: e.stderr, Version: version,
+			Source: src, Loaded: loaded, Stdout: e.stdout, Stderr: e.stderr, Version: version,
 		})
 	}
 	return cmd

@@ -2,23 +2,17 @@ package main
 
 import (
 	"cmp"
-	"errors"
+	"encoding/json"
 	"fmt"
-	"io/fs"
-	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/hint"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/settings"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
-	"github.com/turnbuckle-gateway/turnbuckle/host/config/tykconf"
-	"github.com/turnbuckle-gateway/turnbuckle/host/observe"
 )
-
-// defaultConfig is read when it is there and no other file is named.
-const defaultConfig = "turnbuckle.yaml"
 
 // settingFlags are the flags that commands share: flag name, path of the setting, help, in which backquotes name the
 // value. Default and environment variable are the setting's.
@@ -42,10 +36,10 @@ var settingFlags = [...][3]string{
 	{"strict", "strict", "refuse to start when a definition is refused"},
 }
 
-// addSettingFlags offers the shared flags; the returned function loads the settings they amount to.
-func addSettingFlags(cmd *cobra.Command, e *env) func() (config.Settings, config.Problems, error) {
+// addSettingFlags offers the shared flags; the returned function says where settings come from with what they were given.
+func addSettingFlags(cmd *cobra.Command, e *env) func() *settings.Source {
 	flags := cmd.Flags()
-	file := flags.StringP("config", "c", "", "settings `FILE` ($"+config.EnvConfigFile+") (default "+defaultConfig+", if it is there)")
+	file := flags.StringP("config", "c", "", "settings `FILE` ($"+config.EnvConfigFile+") (default "+settings.DefaultFile+", if it is there)")
 	conf := flags.String("tyk-conf", "", "tyk.conf `FILE` of a Tyk gateway, which with TYK_GW_ variables holds where our settings say nothing ($"+config.EnvTykConf+") (default none)")
 	all := config.AllSettings()
 	for _, f := range settingFlags {
@@ -61,7 +55,7 @@ func addSettingFlags(cmd *cobra.Command, e *env) func() (config.Settings, config
 		}
 	}
 	flags.Bool("no-access-log", false, "write no access log ($TURNBUCKLE_ACCESS_LOG_ENABLED=false) (default false)")
-	return func() (config.Settings, config.Problems, error) {
+	return func() *settings.Source {
 		set := map[string]string{}
 		for _, f := range settingFlags {
 			if flags.Changed(f[0]) {
@@ -71,91 +65,64 @@ func addSettingFlags(cmd *cobra.Command, e *env) func() (config.Settings, config
 		if off, err := flags.GetBool("no-access-log"); err == nil && off {
 			set["access_log.enabled"] = "false"
 		}
-		return loadSettings(*file, *conf, e.environ, set)
+		return &settings.Source{File: *file, Conf: *conf, Environ: e.environ, Flags: set}
 	}
 }
 
-func loadSettings(file, conf string, environ []string, flags map[string]string) (config.Settings, config.Problems, error) {
-	dir, err := os.Getwd()
-	if err != nil {
-		return config.Settings{}, nil, fmt.Errorf("working directory: %w", err)
-	}
-	src := config.SettingsSource{File: file, Environ: environ, Flags: flags, WorkDir: dir}
-	if file == "" {
-		file, _ = lookupIn(environ)(config.EnvConfigFile)
-		src.File = cmp.Or(file, defaultConfig)
-	}
-	src.Data, err = os.ReadFile(src.File)
-	if err != nil && (file != "" || !errors.Is(err, fs.ErrNotExist)) {
-		return config.Settings{}, nil, fmt.Errorf("settings: %w", err)
-	}
-	if conf == "" {
-		conf, _ = lookupIn(environ)(config.EnvTykConf)
-	}
-	var before config.Problems
-	if conf != "" {
-		of, err := loadTykConf(conf, environ)
-		if err != nil {
-			return config.Settings{}, nil, err
-		}
-		src.Base, before = of.Values, of.Problems
-	}
-	s, problems := config.LoadSettings(src)
-	problems = append(before, problems...)
-	return s, append(problems, unknownFields(s.AccessLog.Fields)...), nil
-}
-
-// loadTykConf reads the settings of a Tyk gateway.
-func loadTykConf(file string, environ []string) (tykconf.Settings, error) {
-	if omit, _ := lookupIn(environ)(tykconf.EnvOmitFile); omit == "true" {
-		return tykconf.Load(file, nil, environ), nil
-	}
-	data, err := os.ReadFile(file)
-	if err != nil {
-		return tykconf.Settings{}, hint.New(fmt.Errorf("tyk.conf: %w", err), "with "+tykconf.EnvOmitFile+"=true there need be no file")
-	}
-	return tykconf.Load(file, data, environ), nil
-}
-
-// unknownFields checks the one list in the settings that config cannot: the fields are the access log's own.
-func unknownFields(fields []string) config.Problems {
-	known := observe.AccessFields()
-	for i, name := range fields {
-		if !slices.Contains(known, name) {
-			return config.Problems{{
-				Severity: config.SeverityError, Path: fmt.Sprintf("$.access_log.fields[%d]", i),
-				Message: fmt.Sprintf("unknown field %q", name), Hint: "fields are " + strings.Join(known, ", "),
-			}}
-		}
-	}
-	return nil
-}
-
-func lookupIn(environ []string) func(string) (string, bool) {
-	return func(name string) (string, bool) {
-		for i := len(environ) - 1; i >= 0; i-- {
-			if k, v, _ := strings.Cut(environ[i], "="); k == name {
-				return v, true
-			}
-		}
-		return "", false
-	}
-}
-
-// settingsCommand lists every setting with its environment variable and its default.
+// settingsCommand lists every setting with its environment variable and its default, or with what holds.
 func settingsCommand(e *env) *cobra.Command {
-	return &cobra.Command{
-		Use:     "settings",
-		Short:   "List every setting with its environment variable and its default",
-		Example: "  turnbuckle settings | grep listen",
-		Args:    cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			w := tabwriter.NewWriter(e.stdout, 0, 8, 2, ' ', 0)
+	cmd := &cobra.Command{
+		Use:   "settings",
+		Short: "List every setting with its environment variable and its default, or with what holds",
+		Long: `Settings lists every setting with its environment variable and its default. With --effective it reads what serve would
+read here and lists what holds, with who says so: default, tyk.conf, file, change (in the running gateway), environment or
+flag. Secrets are not shown.`,
+		Example: `  turnbuckle settings | grep listen
+  turnbuckle settings --effective --config turnbuckle.yaml`,
+		Args: cobra.NoArgs,
+	}
+	effective := cmd.Flags().Bool("effective", false, "list what holds, and who says so (default false)")
+	source := addSettingFlags(cmd, e)
+	cmd.RunE = func(*cobra.Command, []string) error {
+		w := tabwriter.NewWriter(e.stdout, 0, 8, 2, ' ', 0)
+		if !*effective {
 			fmt.Fprintln(w, "SETTING\tENVIRONMENT\tDEFAULT")
 			for _, s := range config.AllSettings() {
 				fmt.Fprintf(w, "%s\t%s\t%s\n", s.Path, s.Env, cmp.Or(s.Default, "-"))
 			}
 			return w.Flush()
-		},
+		}
+		loaded, err := source().Load()
+		if err != nil {
+			return err
+		}
+		if err := loaded.Problems.Err(); err != nil {
+			return hint.New(fmt.Errorf("the settings are refused:\n%w", err), "turnbuckle check lists every problem")
+		}
+		fmt.Fprintln(w, "SETTING\tVALUE\tSOURCE\tWHERE")
+		for _, v := range loaded.Values {
+			where := v.Where
+			if v.Source == config.OriginChange {
+				where = loaded.ChangesFile
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", v.Path, shown(v.Value), v.Source, cmp.Or(where, "-"))
+		}
+		return w.Flush()
 	}
+	return cmd
+}
+
+// shown writes a value in one line.
+func shown(value any) string {
+	switch v := value.(type) {
+	case nil:
+		return "-"
+	case string:
+		return cmp.Or(v, "-")
+	}
+	data, err := json.Marshal(value)
+	if err != nil {
+		return "-"
+	}
+	return string(data)
 }

@@ -50,6 +50,7 @@ type Options struct {
 	// ReloadGroup asks every gateway of the store to reload, this one among them, and waits for none.
 	ReloadGroup func(ctx context.Context) error
 	Metrics     http.Handler
+	Settings    Settings
 	State       *State
 	KeySettings config.KeySettings
 	// Definitions are those that serve; they are not changed. nil: none are known.
@@ -120,6 +121,9 @@ func (a *api) routes() router.Table {
 	}
 	if a.o.Metrics != nil {
 		routes = append(routes, router.Route{Method: "GET", Path: "/metrics", Access: router.Reads, Serve: a.metrics})
+	}
+	if a.o.Settings != nil {
+		routes = append(routes, a.settingsRoutes()...)
 	}
 	if a.o.Folder != nil {
 		routes = append(routes, a.definitionRoutes()...)

@@ -155,8 +155,8 @@ func TestLint(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = l.Close(context.Background()) }()
-	text := exposition(t, NewCollector(busy()), NewAccessLogCollector(l),
-		NewTracerCollector(&Tracer{export: &export{}}),
+	text := exposition(t, NewCollector(busy()), NewAccessLogCollector(l.Dropped),
+		NewTracerCollector((&Tracer{export: &export{}}).Dropped),
 		NewPluginCollector([]string{"ready"}, func() []PluginInstance { return []PluginInstance{{Server: "s", State: "ready"}} }),
 		NewTargetCollector(func() []Target { return []Target{{Route: "r", Name: "t"}} }))
 	problems, err := promlint.New(bytes.NewReader(text)).Lint()

@@ -91,20 +91,20 @@ func NewTargetCollector(list func() []Target) prometheus.Collector {
 	return &asked{[]*prometheus.Desc{up, inFlight}, collect}
 }
 
-// NewAccessLogCollector exports how many lines l has lost.
-func NewAccessLogCollector(l *AccessLog) prometheus.Collector {
+// NewAccessLogCollector exports how many lines access logs have lost, asked at each scrape.
+func NewAccessLogCollector(dropped func() uint64) prometheus.Collector {
 	return prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "turnbuckle_access_log_dropped_total",
 		Help: "Lines of the access log that were not written, because the writer failed or was too slow.",
-	}, func() float64 { return float64(l.Dropped()) })
+	}, func() float64 { return float64(dropped()) })
 }
 
-// NewTracerCollector exports how many spans t has lost.
-func NewTracerCollector(t *Tracer) prometheus.Collector {
+// NewTracerCollector exports how many spans tracers have lost, asked at each scrape.
+func NewTracerCollector(dropped func() uint64) prometheus.Collector {
 	return prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "turnbuckle_spans_dropped_total",
 		Help: "Spans that the receiver did not take.",
-	}, func() float64 { return float64(t.Dropped()) })
+	}, func() float64 { return float64(dropped()) })
 }
 
 func truth(b bool) float64 {

@@ -1,7 +1,6 @@
 package run
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/hint"
 	"github.com/turnbuckle-gateway/turnbuckle/host"
 	"github.com/turnbuckle-gateway/turnbuckle/host/admin"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
@@ -22,28 +22,19 @@ import (
 )
 
 // buildAdmin makes the control listener's server when it is asked for.
-func (g *gateway) buildAdmin() error {
-	s := &g.s.Admin
+func (g *gateway) buildAdmin(first *generation) error {
+	s := &first.s.Admin
 	if s.Listen == "" {
 		return nil
 	}
-	o := admin.Options{
-		Secret: s.Secret, Tokens: s.Tokens, Gateway: g.host, Servers: g.servers.status, Reload: g.reload, Log: g.sight.log,
-	}
-	if err := g.stateOptions(&o); err != nil {
-		return err
-	}
-	if g.s.Metrics.Enabled {
-		o.Metrics = promhttp.HandlerFor(g.sight.registry, promhttp.HandlerOpts{
-			ErrorLog: slog.NewLogLogger(g.sight.log.Handler(), slog.LevelWarn), ErrorHandling: promhttp.ContinueOnError,
-		})
-	}
-	h, err := admin.New(o)
+	h, err := g.controlOf(first)
 	if err != nil {
 		return err
 	}
+	g.control.Store(&h)
 	g.admin = &http.Server{
-		Addr: s.Listen, Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
+		Addr: s.Listen, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
+		Handler:  http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*g.control.Load()).ServeHTTP(w, r) }),
 		ErrorLog: slog.NewLogLogger(g.sight.log.Handler(), slog.LevelDebug),
 	}
 	if len(s.TLS.CertFiles) > 0 {
@@ -54,56 +45,43 @@ func (g *gateway) buildAdmin() error {
 	return nil
 }
 
-func (g *gateway) serveAdmin(l net.Listener) error {
+// controlOf makes what answers on the control listener while a generation serves.
+func (g *gateway) controlOf(gen *generation) (http.Handler, error) {
+	o := admin.Options{
+		Secret: gen.s.Admin.Secret, Tokens: gen.s.Admin.Tokens, Gateway: gen.host, Servers: g.servers.status, Reload: g.reload,
+		Settings: (*changer)(g), Log: g.sight.log,
+	}
+	if err := g.stateOptions(gen, &o); err != nil {
+		return nil, err
+	}
+	if gen.s.Metrics.Enabled {
+		o.Metrics = promhttp.HandlerFor(g.sight.registry, promhttp.HandlerOpts{
+			ErrorLog: slog.NewLogLogger(g.sight.log.Handler(), slog.LevelWarn), ErrorHandling: promhttp.ContinueOnError,
+		})
+	}
+	return admin.New(o)
+}
+
+// listenControl opens the control listener where there is to be one.
+func (g *gateway) listenControl() error {
+	if g.admin == nil {
+		return nil
+	}
+	l, err := net.Listen("tcp", g.admin.Addr)
+	if err != nil {
+		return hint.New(fmt.Errorf("control listener: %w", err), "choose another --admin-listen")
+	}
+	g.sight.log.Info("control listener", "address", l.Addr().String())
 	if g.admin.TLSConfig != nil {
 		l = tls.NewListener(l, g.admin.TLSConfig)
 	}
-	if err := g.admin.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("control listener: %w", err)
-	}
-	return nil
-}
-
-// reload asks the reloader for a reload and waits for it.
-func (g *gateway) reload(ctx context.Context) error {
-	done := make(chan error, 1)
-	select {
-	case g.reloads <- done:
-	case <-g.stopped:
-		return host.ErrClosing
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// reloader does one reload at a time until ctx ends.
-func (g *gateway) reloader(ctx context.Context) error {
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case done := <-g.reloads:
-			loading, cancel := context.WithTimeout(ctx, g.s.LoadTimeout)
-			err := g.load(loading)
-			cancel()
-			if err != nil {
-				what := "nothing has changed"
-				if areRefused(err) {
-					what = "some definitions are refused; what served before goes on"
-				}
-				g.sight.log.Error("reload: "+what, "error", err.Error())
-			} else {
-				g.sight.log.Info("reloaded", "routes", len(g.loaded.set.Definitions))
-			}
-			done <- err
+	g.group.run(func() error {
+		if err := g.admin.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("control listener: %w", err)
 		}
-	}
+		return nil
+	})
+	return nil
 }
 
 // areRefused reports whether an error of a load is that definitions are refused: then the others serve.
@@ -125,7 +103,7 @@ func (g *gateway) targetEvent(d *config.Definition, e upstream.Event) {
 		kind, message = sdk.EventHostDown, fmt.Sprintf("target %s is down: %v", e.Target, e.Err)
 	}
 	g.sight.log.Warn(message, "api", d.ID)
-	g.host.Publish(sdk.Event{
+	g.now.Load().host.Publish(sdk.Event{
 		Time: time.Now(), Type: kind, Route: d.ID, Org: d.Org, Message: message, Meta: map[string]string{"HostInfo": e.Target},
 	})
 }

@@ -23,35 +23,35 @@ const groupReload = "reload/group"
 const groupTimeout = 5 * time.Second
 
 // stateOptions opens the state, and gives the control API what stands on it.
-func (g *gateway) stateOptions(o *admin.Options) error {
-	callers, err := g.state.Callers()
+func (g *gateway) stateOptions(gen *generation, o *admin.Options) error {
+	callers, err := gen.state.Callers()
 	if err != nil {
 		return err
 	}
 	s := &admin.State{Keys: callers.Keys}
-	if s.Store, err = g.state.Store(); err != nil {
+	if s.Store, err = gen.state.Store(); err != nil {
 		return err
 	}
-	if s.Policies, err = g.state.Policies(); err != nil {
+	if s.Policies, err = gen.state.Policies(); err != nil {
 		return err
 	}
-	if s.Limiter, err = g.state.Limiter(); err != nil {
+	if s.Limiter, err = gen.state.Limiter(); err != nil {
 		return err
 	}
 	dir, err := os.Getwd()
 	if err != nil {
 		return fmt.Errorf("working directory: %w", err)
 	}
-	o.State, o.KeySettings, o.RefreshKeySets = s, g.s.Keys, callers.Sets.Refresh
+	o.State, o.KeySettings, o.RefreshKeySets = s, gen.s.Keys, callers.Sets.Refresh
 	o.ReloadGroup = func(ctx context.Context) error {
 		return s.Store.Apply(ctx, store.Write{Key: groupReload, Entry: store.Entry{Value: []byte(keyid.Random())}})
 	}
 	o.Folder = folder.New(folder.Options{
-		Dir: g.s.APIs, Check: g.checkDefinition,
-		Loader: config.Loader{Classic: tyk.New(), WorkDir: dir, LookupEnv: lookupIn(g.o.Environ), SecretDirs: g.s.SecretDirs},
+		Dir: gen.s.APIs, Check: gen.checkDefinition,
+		Loader: config.Loader{Classic: tyk.New(), WorkDir: dir, LookupEnv: lookupIn(g.o.Source.Environ), SecretDirs: gen.s.SecretDirs},
 	})
 	o.Definitions = func() []*config.Definition {
-		if d := g.serving.Load(); d != nil {
+		if d := gen.loaded.Load(); d != nil {
 			return d.set.Definitions
 		}
 		return nil
@@ -60,25 +60,37 @@ func (g *gateway) stateOptions(o *admin.Options) error {
 }
 
 // checkDefinition says why a definition would be refused, beside what serves now.
-func (g *gateway) checkDefinition(ctx context.Context, def *config.Definition) config.Problems {
-	now := g.serving.Load()
+func (gen *generation) checkDefinition(ctx context.Context, def *config.Definition) config.Problems {
+	now := gen.loaded.Load()
 	if now == nil {
 		now = &definitions{}
-		now.servers, _ = config.Servers(g.s, nil)
+		now.servers, _ = config.Servers(gen.s, nil)
 	}
 	if bad := def.CheckHooks(now.servers, now.plugins); bad.Refused() {
 		return bad
 	}
 	alone := &definitions{plugins: now.plugins, servers: now.servers, set: config.Set{Definitions: []*config.Definition{def}}}
-	return compileAll(ctx, g.s, alone)
+	return compileAll(ctx, gen.s, alone)
 }
 
 // followGroup reloads when any gateway of the store was asked to have all of them reload, until ctx ends.
 func (g *gateway) followGroup(ctx context.Context) error {
-	s, err := g.state.Store()
-	if err != nil {
-		return err
+	for ctx.Err() == nil {
+		turned := g.changed.next()
+		s, err := g.now.Load().state.Store()
+		if errors.Is(err, store.ErrClosed) {
+			continue // another generation has just begun to serve
+		}
+		if err != nil {
+			return err
+		}
+		g.followStore(ctx, s, turned)
 	}
+	return nil
+}
+
+// followStore does so with one store, until another generation serves.
+func (g *gateway) followStore(ctx context.Context, s store.Store, turned <-chan struct{}) {
 	told := make(chan struct{}, 1)
 	stop := s.Watch(func(c store.Change) {
 		if c.All || slices.Contains(c.Keys, groupReload) {
@@ -93,7 +105,14 @@ func (g *gateway) followGroup(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
+		case <-turned:
+			next := g.changed.next()
+			if on, err := g.now.Load().state.Store(); err != nil || on != s {
+				return
+			}
+			turned = next
+			continue
 		case <-told:
 		}
 		mark, ok := g.groupMark(ctx, s)
@@ -101,7 +120,7 @@ func (g *gateway) followGroup(ctx context.Context) error {
 			continue // the store tells again when it is back
 		}
 		if known && mark != last {
-			_ = g.reload(ctx) // the reloader has logged it
+			_ = g.reload(ctx) // the worker has logged it
 		}
 		last, known = mark, true
 	}

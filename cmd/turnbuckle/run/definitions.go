@@ -15,6 +15,7 @@ type definitions struct {
 	plugins  []*config.Plugin
 	servers  map[string]config.PluginServer
 	problems config.Problems
+	unread   error // why the folder of definitions could not be read
 }
 
 // loadDefinitions reads the folders. A definition that names what is not there is refused like one that is broken. The
@@ -34,7 +35,8 @@ func loadDefinitions(s *config.Settings, environ []string) (*definitions, error)
 	loader := config.Loader{Classic: tyk.New(), WorkDir: dir, LookupEnv: lookup, SecretDirs: s.SecretDirs}
 	set, problems := loader.LoadDir(s.APIs)
 	if len(set.Definitions)+len(set.Refused) == 0 && problems.Refused() {
-		return d, problems.Err() // the folder itself cannot be read
+		d.unread = problems.Err()
+		return d, d.unread // the folder itself cannot be read
 	}
 	d.problems = append(d.problems, problems...)
 	d.set.Refused = set.Refused

@@ -88,7 +88,10 @@ func (o *opener) Upstream(d *config.Definition, target string) (host.Upstream, e
 	if err != nil {
 		return nil, err
 	}
-	t := &targeted{Upstream: u, route: d.ID, all: o.targets}
+	t := &targeted{Upstream: u, use: useOf(d, target), all: o.targets}
+	if before := o.targets.latest(&t.use); before != nil {
+		u.Inherit(before.Upstream)
+	}
 	o.targets.add(t)
 	return t, nil
 }

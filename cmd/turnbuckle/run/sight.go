@@ -2,61 +2,40 @@ package run
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"time"
+	"reflect"
+	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/hint"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/share"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/observe"
 	"github.com/turnbuckle-gateway/turnbuckle/host/reply"
 )
 
-// sight is how a running gateway is seen: log, access log, metrics, spans.
+// sight is how a running gateway is seen, whatever its settings are: log, counters, and what access logs and spans lose.
 type sight struct {
 	log      *slog.Logger
+	lines    *changingLog // of log
 	metrics  *observe.Metrics
 	registry *prometheus.Registry
-	access   *observe.AccessLog
-	file     *logFile // of the access log; nil: none
-	tracer   *observe.Tracer
+	logs     losses // of access logs
+	spans    losses
 }
 
-func newSight(ctx context.Context, o *Options) (*sight, error) {
-	s := o.Settings
-	v := &sight{log: newLog(o.Stderr, s.Log), metrics: observe.NewMetrics(), registry: prometheus.NewRegistry()}
+func newSight(w io.Writer, c config.Log) *sight {
+	v := &sight{lines: newLog(w, c), metrics: observe.NewMetrics(), registry: prometheus.NewRegistry()}
+	v.log = slog.New(v.lines)
 	v.registry.MustRegister(observe.NewCollector(v.metrics), collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	if a := s.AccessLog; a.Enabled {
-		w, file, err := accessWriter(o, a.Path)
-		if err != nil {
-			return nil, err
-		}
-		v.file = file
-		v.access, err = observe.NewAccessLog(w, a.Format == config.LogJSON, a.Fields, func(err error) { v.log.Error(err.Error()) })
-		if err != nil {
-			return nil, hint.New(err, "see access_log.fields in the settings")
-		}
-		v.registry.MustRegister(observe.NewAccessLogCollector(v.access))
-	}
-	if t := s.Tracing; t.Endpoint != "" {
-		tracer, err := observe.NewTracer(ctx, observe.TraceOptions{
-			Endpoint: t.Endpoint, HTTP: t.Protocol == config.OTLPHTTP, Insecure: t.Insecure, Headers: t.Headers,
-			Ratio: t.SampleRatio, Service: t.ServiceName, Version: o.Version,
-			Fail: func(err error) { v.log.Warn(err.Error()) },
-		})
-		if err != nil {
-			return nil, errors.Join(err, v.close(ctx, time.Second))
-		}
-		v.tracer = tracer
-		v.registry.MustRegister(observe.NewTracerCollector(tracer))
-	}
-	return v, nil
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		observe.NewAccessLogCollector(v.logs.count), observe.NewTracerCollector(v.spans.count))
+	return v
 }
 
 // watch exports what lies outside the host: plugin servers and the targets of upstreams.
@@ -69,32 +48,96 @@ func (v *sight) watch(s *servers, t *targets) {
 	v.registry.MustRegister(observe.NewPluginCollector(names, s.instances), observe.NewTargetCollector(t.list))
 }
 
-// close writes out what is buffered.
-func (v *sight) close(ctx context.Context, within time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, within)
-	defer cancel()
-	var errs []error
-	if v.access != nil {
-		errs = append(errs, v.access.Close(ctx))
-	}
-	if v.file != nil {
-		errs = append(errs, v.file.Close())
-	}
-	if v.tracer != nil {
-		errs = append(errs, v.tracer.Close(ctx))
-	}
-	return errors.Join(errs...)
+// losses adds up what those have lost that come and go with the settings: a counter never falls.
+type losses struct {
+	mu   sync.Mutex
+	past uint64
+	open map[interface{ Dropped() uint64 }]bool
 }
 
-func newLog(w io.Writer, c config.Log) *slog.Logger {
-	levels := map[config.LogLevel]slog.Level{
-		config.LevelDebug: slog.LevelDebug, config.LevelInfo: slog.LevelInfo, config.LevelWarn: slog.LevelWarn, config.LevelError: slog.LevelError,
+func (l *losses) add(d interface{ Dropped() uint64 }) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open == nil {
+		l.open = map[interface{ Dropped() uint64 }]bool{}
 	}
-	o := &slog.HandlerOptions{Level: levels[c.Level]}
-	if c.Format == config.LogJSON {
-		return slog.New(slog.NewJSONHandler(w, o))
+	l.open[d] = true
+}
+
+func (l *losses) remove(d interface{ Dropped() uint64 }) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.open, d)
+	l.past += d.Dropped()
+}
+
+func (l *losses) count() uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := l.past
+	for d := range l.open {
+		n += d.Dropped()
 	}
-	return slog.New(slog.NewTextHandler(w, o))
+	return n
+}
+
+// written is what a generation writes of exchanges: access log and spans, shared with others whose settings say the same.
+type written struct {
+	access *share.Part[accessLog]
+	tracer *share.Part[*observe.Tracer]
+}
+
+// accessLog is an access log and the file that it is written to.
+type accessLog struct {
+	*observe.AccessLog          // nil: none
+	file               *logFile // nil: none
+}
+
+// newWritten opens what the settings ask for, or takes it from before, where they say the same.
+func (g *gateway) newWritten(s *config.Settings, before *generation) (written, error) {
+	var w written
+	if before != nil && reflect.DeepEqual(before.s.AccessLog, s.AccessLog) {
+		w.access = before.access.Take()
+	} else {
+		w.access = share.New(func() (accessLog, share.Close, error) { return g.openAccessLog(&s.AccessLog) })
+	}
+	if before != nil && reflect.DeepEqual(before.s.Tracing, s.Tracing) {
+		w.tracer = before.tracer.Take()
+	} else {
+		w.tracer = share.New(func() (*observe.Tracer, share.Close, error) { return g.openTracer(&s.Tracing) })
+	}
+	if _, err := w.access.Get(); err != nil {
+		return w, err
+	}
+	_, err := w.tracer.Get()
+	return w, err
+}
+
+func (g *gateway) openAccessLog(a *config.AccessLog) (accessLog, share.Close, error) {
+	v := g.sight
+	if !a.Enabled {
+		return accessLog{}, nil, nil
+	}
+	w, file, err := accessWriter(g.o, a.Path)
+	if err != nil {
+		return accessLog{}, nil, err
+	}
+	log, err := observe.NewAccessLog(w, a.Format == config.LogJSON, a.Fields, func(err error) { v.log.Error(err.Error()) })
+	if err != nil {
+		if file != nil {
+			_ = file.Close() // nothing was written
+		}
+		return accessLog{}, nil, hint.New(err, "see access_log.fields in the settings")
+	}
+	v.logs.add(log)
+	return accessLog{log, file}, func(ctx context.Context) error {
+		err := log.Close(ctx)
+		v.logs.remove(log)
+		if file != nil && err == nil {
+			err = file.Close()
+		}
+		return err
+	}, nil
 }
 
 func accessWriter(o *Options, path string) (io.Writer, *logFile, error) {
@@ -109,6 +152,26 @@ func accessWriter(o *Options, path string) (io.Writer, *logFile, error) {
 		return nil, nil, err
 	}
 	return f, f, nil
+}
+
+func (g *gateway) openTracer(t *config.Tracing) (*observe.Tracer, share.Close, error) {
+	if t.Endpoint == "" {
+		return nil, nil, nil
+	}
+	v := g.sight
+	tracer, err := observe.NewTracer(g.ctx, observe.TraceOptions{
+		Endpoint: t.Endpoint, HTTP: t.Protocol == config.OTLPHTTP, Insecure: t.Insecure, Headers: t.Headers,
+		Ratio: t.SampleRatio, Service: t.ServiceName, Version: g.o.Version,
+		Fail: func(err error) { v.log.Warn(err.Error()) },
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	v.spans.add(tracer)
+	return tracer, func(ctx context.Context) error {
+		defer v.spans.remove(tracer)
+		return tracer.Close(ctx)
+	}, nil
 }
 
 func compileReplies(s *config.Settings) (*reply.Renderer, error) {

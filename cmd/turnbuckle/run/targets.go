@@ -2,9 +2,11 @@ package run
 
 import (
 	"context"
+	"reflect"
 	"sync"
 	"time"
 
+	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/observe"
 	"github.com/turnbuckle-gateway/turnbuckle/host/upstream"
 )
@@ -12,21 +14,52 @@ import (
 // targets knows the upstreams that are open, for metrics.
 type targets struct {
 	mu   sync.Mutex
-	open map[*targeted]bool
+	open map[*targeted]int // which was opened when
+	last int
 }
 
-func newTargets() *targets { return &targets{open: map[*targeted]bool{}} }
+func newTargets() *targets { return &targets{open: map[*targeted]int{}} }
 
 func (t *targets) add(u *targeted) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.open[u] = true
+	t.last++
+	t.open[u] = t.last
 }
 
 func (t *targets) remove(u *targeted) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.open, u)
+}
+
+// latest finds the upstream for a use that was opened last; nil when there is none.
+func (t *targets) latest(u *use) *targeted {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var found *targeted
+	for one, at := range t.open {
+		if (found == nil || at > t.open[found]) && reflect.DeepEqual(&one.use, u) {
+			found = one
+		}
+	}
+	return found
+}
+
+// use is what an upstream was opened for. The next one for the same knows of the targets what the one before knew: a
+// reload, or a change of settings, is no news about them.
+type use struct {
+	route    string
+	target   string // in place of the definition's; empty: those
+	settings config.Upstream
+	files    stamps
+}
+
+func useOf(d *config.Definition, target string) use {
+	u := use{route: d.ID, target: target, settings: d.Upstream, files: stamps{}}
+	t := &d.Upstream.TLS
+	u.files.add(t.CAFile, t.CertFile, t.KeyFile)
+	return u
 }
 
 // list is what metrics say of the targets.
@@ -45,8 +78,8 @@ func (t *targets) list() []observe.Target {
 // targeted shows the state of the targets on the control listener and in metrics.
 type targeted struct {
 	*upstream.Upstream
-	route string
-	all   *targets
+	use
+	all *targets
 }
 
 // Close closes the upstream, which metrics then show no more.

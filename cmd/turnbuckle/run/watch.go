@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"time"
 
@@ -19,22 +20,34 @@ const (
 	settleLimit = 2 * time.Second
 )
 
-// watch reloads when definitions or plugin folders change, until ctx ends. What keeps it from watching is no reason not
-// to serve: reloads then come by SIGHUP and the control listener alone.
+// watch reloads when definitions, plugin folders, policies or settings change in their files, until ctx ends. What keeps it
+// from watching is no reason not to serve: reloads then come by SIGHUP and the control listener alone.
 func (g *gateway) watch(ctx context.Context) error {
-	if err := g.watchFiles(ctx); err != nil {
-		g.sight.log.Warn("changes of files are not noticed; send SIGHUP after a change", "error", err.Error())
+	for again := false; ctx.Err() == nil; again = true {
+		turned, now := g.changed.next(), g.now.Load()
+		if now.s.Watch {
+			if err := g.watchFiles(ctx, newFolders(now), again); err != nil {
+				g.sight.log.Warn("changes of files are not noticed; send SIGHUP after a change", "error", err.Error())
+			} else {
+				continue
+			}
+		}
+		select {
+		case <-turned:
+		case <-ctx.Done():
+		}
 	}
 	return nil
 }
 
-func (g *gateway) watchFiles(ctx context.Context) error {
+// watchFiles watches until ctx ends or a generation serves that wants other files watched, or none. When it begins again,
+// changes may have been missed.
+func (g *gateway) watchFiles(ctx context.Context, folders *folders, again bool) error {
 	w, err := fsnotify.NewWatcher()
 	if err != nil {
 		return fmt.Errorf("watching files: %w", err)
 	}
 	defer w.Close() //nolint:errcheck // it has nothing to write
-	folders := newFolders(g.s.APIs, g.s.Plugins)
 	folders.watch(w)
 	quiet := time.NewTimer(time.Hour)
 	quiet.Stop()
@@ -46,10 +59,18 @@ func (g *gateway) watchFiles(ctx context.Context) error {
 		}
 		quiet.Reset(min(settleTime, max(0, settleLimit-time.Since(first))))
 	}
+	if again {
+		change()
+	}
 	for {
+		turned, now := g.changed.next(), g.now.Load()
+		if !now.s.Watch || !reflect.DeepEqual(newFolders(now), folders) {
+			return nil
+		}
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-turned:
 		case e, ok := <-w.Events:
 			if !ok {
 				return errors.New("watching files: the watcher ended")
@@ -63,20 +84,25 @@ func (g *gateway) watchFiles(ctx context.Context) error {
 		case <-quiet.C:
 			first = time.Time{}
 			folders.watch(w)  // some may have come, or been put in another's place
-			_ = g.reload(ctx) // the reloader has logged it
+			_ = g.reload(ctx) // the worker has logged it
 		}
 	}
 }
 
-// folders are those that definitions and plugins come from. Their parents are watched too: that is where one shows that
-// is made, renamed or, being a symbolic link, pointed elsewhere. For a parent that is not there its own parent is, and so
-// on.
+// folders are those that definitions, plugins and policies come from, and files those that say settings. Their parents are
+// watched too: that is where one shows that is made, renamed or, being a symbolic link, pointed elsewhere. For a parent
+// that is not there its own parent is, and so on.
 type folders struct {
-	apis, plugins string
+	apis, plugins, policies string
+	files                   []string
 }
 
-func newFolders(apis, plugins string) *folders {
-	return &folders{filepath.Clean(apis), filepath.Clean(plugins)}
+func newFolders(gen *generation) *folders {
+	f := &folders{apis: filepath.Clean(gen.s.APIs), plugins: filepath.Clean(gen.s.Plugins), policies: filepath.Clean(gen.s.Policies)}
+	if from := gen.from.Load(); from != nil {
+		f.files = from.Files
+	}
+	return f
 }
 
 // watch begins to watch what is there. A folder is watched anew each time, for the one of its name may be another.
@@ -85,10 +111,11 @@ func (f *folders) watch(w *fsnotify.Watcher) {
 		_ = w.Remove(path) // it may not be watched
 		return w.Add(path)
 	}
-	for _, parent := range []string{filepath.Dir(f.apis), filepath.Dir(f.plugins)} {
-		reach(w, parent)
+	for _, path := range append([]string{f.apis, f.plugins, f.policies}, f.files...) {
+		reach(w, filepath.Dir(path))
 	}
 	_ = again(f.apis)
+	_ = again(f.policies)
 	if again(f.plugins) != nil {
 		return
 	}
@@ -119,15 +146,22 @@ func isFolder(path string) bool {
 	return err == nil && info.IsDir()
 }
 
-// concerned reports whether a change of that path may be one of definitions or plugins: of what stands beside a folder,
-// or beside one above it, only the folder itself is.
+// concerned reports whether a change of that path may be one of what is watched: of what stands beside a folder or a file, or
+// beside one above it, only the folder or the file itself is. A config map is changed by what its ..data points to.
 func (f *folders) concerned(path string) bool {
 	path = filepath.Clean(path)
-	if holds(path, f.apis) || holds(path, f.plugins) {
-		return true
-	}
 	dir := filepath.Dir(path)
-	return dir == f.apis || dir == f.plugins || filepath.Dir(dir) == f.plugins
+	for _, folder := range []string{f.apis, f.plugins, f.policies} {
+		if holds(path, folder) || dir == folder {
+			return true
+		}
+	}
+	for _, file := range f.files {
+		if path == file || path == filepath.Join(filepath.Dir(file), "..data") {
+			return true
+		}
+	}
+	return filepath.Dir(dir) == f.plugins
 }
 
 // holds reports whether a path is the folder, or one above it.
@@ -142,15 +176,20 @@ func (g *gateway) heed(ctx context.Context, hangups <-chan os.Signal) error {
 		case <-ctx.Done():
 			return nil
 		case <-hangups:
-			if err := g.front.Reload(); err != nil {
-				g.sight.log.Error("certificates", "error", err.Error())
-			}
-			if file := g.sight.file; file != nil {
-				if err := file.reopen(); err != nil {
-					g.sight.log.Error(err.Error())
-				}
-			}
-			_ = g.reload(ctx) // the reloader has logged it
+			_ = g.ask(ctx, g.hangup) // the worker has logged it
 		}
 	}
+}
+
+// hangup reads everything again, certificates too, and opens the access log's file anew.
+func (g *gateway) hangup(ctx context.Context) error {
+	if err := g.front.Load().Reload(); err != nil {
+		g.sight.log.Error("certificates", "error", err.Error())
+	}
+	if access, _ := g.now.Load().access.Opened(); access.file != nil {
+		if err := access.file.reopen(); err != nil {
+			g.sight.log.Error(err.Error())
+		}
+	}
+	return g.reread(ctx)
 }

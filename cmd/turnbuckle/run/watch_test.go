@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/settings"
 	"github.com/turnbuckle-gateway/turnbuckle/host"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/internal/processtest"
@@ -37,6 +38,17 @@ func link(t *testing.T, target, name string) {
 		t.Fatal(err)
 	}
 	rename(t, name+".next", name)
+}
+
+// watching is a gateway that has its files watched until ctx ends, and whose worker the test is.
+func watching(ctx context.Context, s config.Settings) *gateway {
+	s.Watch = true
+	if s.Policies == "" {
+		s.Policies = filepath.Join(filepath.Dir(s.APIs), "policies")
+	}
+	g := &gateway{sight: &sight{log: slog.New(slog.DiscardHandler)}, jobs: make(chan job), stopped: ctx.Done()}
+	g.now.Store(&generation{s: &s})
+	return g
 }
 
 // Every way in which files change is noticed.
@@ -80,10 +92,7 @@ func TestWatch(t *testing.T) {
 			dir := t.TempDir()
 			tt.before(t, dir)
 			ctx, cancel := context.WithCancel(t.Context())
-			g := &gateway{
-				s:     &config.Settings{APIs: dir + "/apis", Plugins: dir + "/plugins.d"},
-				sight: &sight{log: slog.New(slog.DiscardHandler)}, reloads: make(chan chan error), stopped: ctx.Done(),
-			}
+			g := watching(ctx, config.Settings{APIs: dir + "/apis", Plugins: dir + "/plugins.d"})
 			ended := make(chan struct{})
 			go func() {
 				defer close(ended)
@@ -92,8 +101,8 @@ func TestWatch(t *testing.T) {
 			reloaded := func() {
 				t.Helper()
 				select {
-				case done := <-g.reloads:
-					done <- nil
+				case j := <-g.jobs:
+					j.done <- nil
 				case <-time.After(processtest.Patience):
 					t.Fatal("the change is not noticed")
 				}
@@ -117,10 +126,7 @@ func TestWatchFarFolder(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			ctx, cancel := context.WithCancel(t.Context())
-			g := &gateway{
-				s:     &config.Settings{APIs: dir + "/a/b/apis", Plugins: dir + "/plugins.d"},
-				sight: &sight{log: slog.New(slog.DiscardHandler)}, reloads: make(chan chan error), stopped: ctx.Done(),
-			}
+			g := watching(ctx, config.Settings{APIs: dir + "/a/b/apis", Plugins: dir + "/plugins.d"})
 			ended := make(chan struct{})
 			go func() {
 				defer close(ended)
@@ -129,8 +135,8 @@ func TestWatchFarFolder(t *testing.T) {
 			reloaded := func(what string) {
 				t.Helper()
 				select {
-				case done := <-g.reloads:
-					done <- nil
+				case j := <-g.jobs:
+					j.done <- nil
 				case <-time.After(processtest.Patience):
 					t.Fatal(what + " is not noticed")
 				}
@@ -161,8 +167,8 @@ func waitWatched(t *testing.T, g *gateway, dir string) {
 	}
 	for n := 0; ; n++ {
 		select {
-		case done := <-g.reloads:
-			done <- nil
+		case j := <-g.jobs:
+			j.done <- nil
 			return
 		case <-tick.C:
 			if n%2 == 0 {
@@ -181,10 +187,7 @@ func TestWatchDoesNotStarve(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir+"/apis/a.yaml", "1")
 	ctx, cancel := context.WithCancel(t.Context())
-	g := &gateway{
-		s:     &config.Settings{APIs: dir + "/apis", Plugins: dir + "/plugins.d"},
-		sight: &sight{log: slog.New(slog.DiscardHandler)}, reloads: make(chan chan error), stopped: ctx.Done(),
-	}
+	g := watching(ctx, config.Settings{APIs: dir + "/apis", Plugins: dir + "/plugins.d"})
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -194,8 +197,8 @@ func TestWatchDoesNotStarve(t *testing.T) {
 	defer tick.Stop()
 	for late := time.After(processtest.Patience); ; {
 		select {
-		case done := <-g.reloads:
-			done <- nil
+		case j := <-g.jobs:
+			j.done <- nil
 			cancel()
 			<-ended
 			return
@@ -208,11 +211,14 @@ func TestWatchDoesNotStarve(t *testing.T) {
 }
 
 func TestConcerned(t *testing.T) {
-	f := newFolders("/etc/tb/apis/", "plugins.d")
+	gen := &generation{s: &config.Settings{APIs: "/etc/tb/apis/", Plugins: "plugins.d", Policies: "/var/policies.json"}}
+	gen.from.Store(&origins{Loaded: &settings.Loaded{Files: []string{"/etc/main/turnbuckle.yaml"}}})
+	f := newFolders(gen)
 	for path, want := range map[string]bool{
 		"/etc/tb/apis": true, "/etc/tb/apis/a.yaml": true, "/etc/tb/access.log": false, "/etc/tb/apis.old/a": false,
 		"/etc": true, "/etc/tb": true, "/": true, "/et": false, "/etc/tbx": false,
 		"./plugins.d": true, "plugins.d/p": true, "plugins.d/p/plugin.yaml": true, "./access.log": false,
+		"/var/policies.json": true, "/var/other": false, "/etc/main/turnbuckle.yaml": true, "/etc/main/..data": true, "/etc/main/x": false,
 	} {
 		if f.concerned(path) != want {
 			t.Errorf("%s: want %v", path, want)
@@ -224,7 +230,7 @@ func TestConcerned(t *testing.T) {
 func TestReloadWhileStopping(t *testing.T) {
 	stopped := make(chan struct{})
 	close(stopped)
-	g := &gateway{reloads: make(chan chan error), stopped: stopped}
+	g := &gateway{jobs: make(chan job), stopped: stopped}
 	if err := g.reload(t.Context()); !errors.Is(err, host.ErrClosing) {
 		t.Errorf("got %v", err)
 	}

@@ -97,7 +97,7 @@ func (s *State) Next(o Options) *State {
 
 // stand makes what stands on the store, or takes it from a state on the same store, as far as the settings are the same.
 func (s *State) stand(like *State) {
-	if like != nil && reflect.DeepEqual(like.o.Settings.Keys, s.o.Settings.Keys) && like.o.Settings.Policies == s.o.Settings.Policies {
+	if like != nil && sameCallers(like.o.Settings, s.o.Settings) {
 		s.callers = like.callers.Take()
 	} else {
 		s.callers = share.New(s.openCallers, s.memory.Take(), s.store.Take())
@@ -107,6 +107,11 @@ func (s *State) stand(like *State) {
 	} else {
 		s.limits = share.New(s.openLimits, s.store.Take())
 	}
+}
+
+// sameCallers reports whether keys and policies are the same, on one store.
+func sameCallers(a, b *config.Settings) bool {
+	return reflect.DeepEqual(a.Keys, b.Keys) && a.Policies == b.Policies && a.Store.OnError == b.Store.OnError
 }
 
 // sameStore reports whether two settings mean one store, opened in one way.

@@ -1,0 +1,72 @@
+package run
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"sync/atomic"
+
+	"github.com/turnbuckle-gateway/turnbuckle/host/config"
+)
+
+// changingLog is a log handler whose level and form can change while loggers made of it are in use.
+type changingLog struct {
+	w   io.Writer
+	now *atomic.Pointer[slog.Handler]
+	// with adds what a logger carries to a handler; nil: nothing.
+	with func(slog.Handler) slog.Handler
+}
+
+var _ slog.Handler = (*changingLog)(nil)
+
+func newLog(w io.Writer, c config.Log) *changingLog {
+	l := &changingLog{w: w, now: &atomic.Pointer[slog.Handler]{}}
+	l.set(c)
+	return l
+}
+
+// set has every line from here on written as the settings say.
+func (l *changingLog) set(c config.Log) {
+	levels := map[config.LogLevel]slog.Level{
+		config.LevelDebug: slog.LevelDebug, config.LevelInfo: slog.LevelInfo, config.LevelWarn: slog.LevelWarn, config.LevelError: slog.LevelError,
+	}
+	o := &slog.HandlerOptions{Level: levels[c.Level]}
+	var h slog.Handler = slog.NewTextHandler(l.w, o)
+	if c.Format == config.LogJSON {
+		h = slog.NewJSONHandler(l.w, o)
+	}
+	l.now.Store(&h)
+}
+
+// Enabled implements [slog.Handler].
+func (l *changingLog) Enabled(ctx context.Context, level slog.Level) bool {
+	return (*l.now.Load()).Enabled(ctx, level)
+}
+
+// Handle implements [slog.Handler].
+func (l *changingLog) Handle(ctx context.Context, r slog.Record) error {
+	h := *l.now.Load()
+	if l.with != nil {
+		h = l.with(h)
+	}
+	return h.Handle(ctx, r)
+}
+
+// WithAttrs implements [slog.Handler].
+func (l *changingLog) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return l.carrying(func(h slog.Handler) slog.Handler { return h.WithAttrs(attrs) })
+}
+
+// WithGroup implements [slog.Handler].
+func (l *changingLog) WithGroup(name string) slog.Handler {
+	return l.carrying(func(h slog.Handler) slog.Handler { return h.WithGroup(name) })
+}
+
+func (l *changingLog) carrying(more func(slog.Handler) slog.Handler) slog.Handler {
+	before := l.with
+	with := more
+	if before != nil {
+		with = func(h slog.Handler) slog.Handler { return more(before(h)) }
+	}
+	return &changingLog{l.w, l.now, with}
+}
