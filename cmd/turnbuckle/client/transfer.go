@@ -102,7 +102,8 @@ func importCommand(e Env) *cobra.Command {
 		Long: `Import sends an archive to the control listener of a running gateway, from standard input when FILE is -. Everything in it
 is checked first, and then restored under the same ids: all of it, or nothing. What is there under these ids is replaced,
 what is there under others stays, and policies that stand in files of the gateway hold. Importing again changes nothing, and
-completes an import that a failing Redis cluster left half done. APIs serve after a reload, which gateways do by themselves
+completes an import that a failing Redis cluster left half done. An archive has at most 256 MiB; the gateway needs about ten
+times its size in memory while it restores it. APIs serve after a reload, which gateways do by themselves
 that watch their files.
 
 ` + secretsInside,

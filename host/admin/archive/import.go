@@ -217,6 +217,9 @@ func (p *plan) apply(ctx context.Context) (Restored, error) {
 		return Restored{}, &p.problems
 	}
 	if len(p.writes) > 0 {
+		// In the order of their keys: the embedded store puts each into its place among all of a batch. Of two writes of one
+		// key the later stays the later.
+		slices.SortStableFunc(p.writes, func(a, b store.Write) int { return strings.Compare(a.Key, b.Key) })
 		if err := p.g.Store.Apply(ctx, p.writes...); err != nil {
 			if staged != nil {
 				staged.Abort()
