@@ -16,6 +16,16 @@ type Thrown struct{ Value lua.LValue }
 // Error is what the value is as text.
 func (t *Thrown) Error() string { return t.Value.String() }
 
+// Unwrap is the error that a function of Go threw as it is.
+func (t *Thrown) Unwrap() error {
+	if ud, ok := t.Value.(*lua.LUserData); ok {
+		if err, ok := ud.Value.(error); ok {
+			return err
+		}
+	}
+	return nil
+}
+
 // failure makes a [*script.Error] of an error of the interpreter. An interruption is its cause before anything else.
 func (s *State) failure(err error) error {
 	e := &script.Error{Message: err.Error()}

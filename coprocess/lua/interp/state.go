@@ -57,6 +57,8 @@ var arrayBound = func() int {
 // State is one interpreter. It is for one goroutine at a time, but for Interrupt.
 type State struct {
 	L *lua.LState
+	// Owner is whatever the owner wants to find again in the functions of its Options.
+	Owner any
 
 	o       *Options
 	env     *lua.LTable // what scripts see as _G; during calls it holds what the call defined

@@ -1,0 +1,188 @@
+package lua
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	lua "github.com/yuin/gopher-lua"
+
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/lua/session"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk/wire"
+)
+
+// about is what a script says of itself by its exports.
+type about struct {
+	hooks  map[string]aboutHook
+	schema []byte
+}
+
+type aboutHook struct {
+	phase sdk.Phase // PhaseUnknown: any
+	needs sdk.Needs
+}
+
+func (a *about) has(name string, phase sdk.Phase) bool {
+	h, ok := a.hooks[name]
+	return ok && (h.phase == sdk.PhaseUnknown || h.phase == phase)
+}
+
+// needs is what the binding's hooks need together.
+func (a *about) needs(b *coprocess.Binding) sdk.Needs {
+	all := a.hooks[b.Hooks[0].Name].needs
+	for _, u := range b.Hooks[1:] {
+		all = wire.Union(all, a.hooks[u.Name].needs)
+	}
+	return all
+}
+
+// describe reads the exports. The error names what of them is not as it should be.
+func (m *machine) describe() (about, error) {
+	a := about{hooks: map[string]aboutHook{}}
+	exports := m.exports()
+	if exports == nil {
+		return a, fmt.Errorf("plugin %q: exports is not a table any more", m.s.p.Name)
+	}
+	said, _ := exports.RawGetString("hooks").(*lua.LTable)
+	for k, v := exports.Next(lua.LNil); k != lua.LNil; k, v = exports.Next(k) {
+		name, ok := k.(lua.LString)
+		if _, function := v.(*lua.LFunction); !ok || !function || strings.HasPrefix(string(name), "_") {
+			continue
+		}
+		h := aboutHook{}
+		if p, err := sdk.ParsePhase(string(name)); err == nil && p < sdk.Log {
+			h.phase = p
+		}
+		if said != nil {
+			if err := h.read(m, said.RawGetString(string(name))); err != nil {
+				return a, fmt.Errorf("plugin %q: exports.hooks[%q]: %w", m.s.p.Name, name, err)
+			}
+		}
+		a.hooks[string(name)] = h
+	}
+	if said != nil {
+		for k, _ := said.Next(lua.LNil); k != lua.LNil; k, _ = said.Next(k) {
+			if _, ok := a.hooks[k.String()]; !ok {
+				return a, fmt.Errorf("plugin %q: exports.hooks names %q, which exports does not have", m.s.p.Name, k.String())
+			}
+		}
+	}
+	var err error
+	switch schema := exports.RawGetString("config_schema").(type) {
+	case lua.LString:
+		a.schema = []byte(schema)
+	case *lua.LTable:
+		if a.schema, err = m.state.EncodeJSON(nil, schema); err != nil {
+			return a, fmt.Errorf("plugin %q: exports.config_schema: %w", m.s.p.Name, err)
+		}
+	}
+	return a, nil
+}
+
+// exports is the table of that name, nil when a script made it something else.
+func (m *machine) exports() *lua.LTable {
+	t, _ := m.state.Global("exports").(*lua.LTable)
+	return t
+}
+
+// read reads what exports.hooks says of one hook.
+func (h *aboutHook) read(m *machine, v lua.LValue) error {
+	if v == lua.LNil {
+		return nil
+	}
+	t, ok := v.(*lua.LTable)
+	if !ok {
+		return fmt.Errorf("a %s, want a table", v.Type())
+	}
+	for k, v := t.Next(lua.LNil); k != lua.LNil; k, v = t.Next(k) {
+		var err error
+		switch k.String() {
+		case "phase":
+			h.phase, err = sdk.ParsePhase(v.String())
+		case "needs":
+			h.needs.Fields, err = needs(v)
+		case "headers":
+			h.needs.HeaderNames, err = session.ReadTexts(v)
+		case "body_limit":
+			n, ok := v.(lua.LNumber)
+			if h.needs.BodyLimit = int64(n); !ok || n < 0 {
+				err = fmt.Errorf("%s is no number of bytes", v)
+			}
+		default:
+			err = fmt.Errorf("unknown: want phase, needs, headers or body_limit")
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", k, err)
+		}
+	}
+	return nil
+}
+
+func needs(v lua.LValue) (sdk.Need, error) {
+	names, err := session.ReadTexts(v)
+	var all sdk.Need
+	for _, n := range names {
+		switch n {
+		case "headers":
+			all |= sdk.NeedHeaders
+		case "query":
+			all |= sdk.NeedQuery
+		case "body":
+			all |= sdk.NeedBody
+		case "response_headers":
+			all |= sdk.NeedResponseHeaders
+		case "response_body":
+			all |= sdk.NeedResponseBody
+		case "session":
+			all |= sdk.NeedSession
+		case "values":
+			all |= sdk.NeedValues
+		case "peer":
+			all |= sdk.NeedPeer
+		case "trace":
+			all |= sdk.NeedTrace
+		case "default":
+			all |= sdk.NeedDefault
+		default:
+			return 0, fmt.Errorf("unknown need %q", n)
+		}
+	}
+	if all == 0 {
+		all = sdk.NeedNothing // the empty set would mean the default
+	}
+	return all, err
+}
+
+// Observer implements [coprocess.Server]: the function of that name in exports.observers, or for Tyk's scripts, which know
+// no records, a global function that is given each event as a table.
+func (s *Server) Observer(name string) sdk.Observer {
+	return sdk.ObserverFunc(func(ctx context.Context, b sdk.Batch) error {
+		return s.run(ctx, func(m *machine) error { return m.observe(name, b) })
+	})
+}
+
+func (m *machine) observe(name string, b sdk.Batch) error {
+	f := lua.LValue(lua.LNil)
+	if m.s.o.Tyk {
+		f = m.state.Global(name)
+	} else if e := m.exports(); e != nil {
+		if all, ok := e.RawGetString("observers").(*lua.LTable); ok {
+			f = all.RawGetString(name)
+		}
+	}
+	if f.Type() != lua.LTFunction {
+		return fmt.Errorf("%w: script %q has no observer %q", sdk.ErrUnimplemented, m.s.p.Name, name)
+	}
+	if !m.s.o.Tyk {
+		return m.state.Call(f, 0, m.batch(b))
+	}
+	for i := range b.Events {
+		e := &b.Events[i]
+		if err := m.state.Call(f, 0, m.event(e), session.Map(m.state, map[string]string{"APIID": e.Route, "OrgID": e.Org})); err != nil {
+			return err
+		}
+	}
+	return nil
+}
