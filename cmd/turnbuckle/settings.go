@@ -2,13 +2,14 @@ package main
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/client"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/hint"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/settings"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
@@ -76,16 +77,18 @@ func settingsCommand(e *env) *cobra.Command {
 		Short: "List every setting with its environment variable and its default, or with what holds",
 		Long: `Settings lists every setting with its environment variable and its default. With --effective it reads what serve would
 read here and lists what holds, with who says so: default, tyk.conf, file, change (in the running gateway), environment or
-flag. Secrets are not shown.`,
+flag. Secrets are not shown. get, set and unset ask a running gateway instead, through its control listener.`,
 		Example: `  turnbuckle settings | grep listen
-  turnbuckle settings --effective --config turnbuckle.yaml`,
+  turnbuckle settings --effective --config turnbuckle.yaml
+  turnbuckle settings set log.level=debug --admin-secret-file secret`,
 		Args: cobra.NoArgs,
 	}
+	cmd.AddCommand(client.SettingsCommands(client.Env{Environ: e.environ, Stdin: os.Stdin, Stdout: e.stdout, Stderr: e.stderr})...)
 	effective := cmd.Flags().Bool("effective", false, "list what holds, and who says so (default false)")
 	source := addSettingFlags(cmd, e)
 	cmd.RunE = func(*cobra.Command, []string) error {
-		w := tabwriter.NewWriter(e.stdout, 0, 8, 2, ' ', 0)
 		if !*effective {
+			w := tabwriter.NewWriter(e.stdout, 0, 8, 2, ' ', 0)
 			fmt.Fprintln(w, "SETTING\tENVIRONMENT\tDEFAULT")
 			for _, s := range config.AllSettings() {
 				fmt.Fprintf(w, "%s\t%s\t%s\n", s.Path, s.Env, cmp.Or(s.Default, "-"))
@@ -99,30 +102,12 @@ flag. Secrets are not shown.`,
 		if err := loaded.Problems.Err(); err != nil {
 			return hint.New(fmt.Errorf("the settings are refused:\n%w", err), "turnbuckle check lists every problem")
 		}
-		fmt.Fprintln(w, "SETTING\tVALUE\tSOURCE\tWHERE")
-		for _, v := range loaded.Values {
-			where := v.Where
-			if v.Source == config.OriginChange {
-				where = loaded.ChangesFile
+		for i := range loaded.Values {
+			if v := &loaded.Values[i]; v.Source == config.OriginChange {
+				v.Where = loaded.ChangesFile
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", v.Path, shown(v.Value), v.Source, cmp.Or(where, "-"))
 		}
-		return w.Flush()
+		return client.PrintSettings(e.stdout, loaded.Values)
 	}
 	return cmd
-}
-
-// shown writes a value in one line.
-func shown(value any) string {
-	switch v := value.(type) {
-	case nil:
-		return "-"
-	case string:
-		return cmp.Or(v, "-")
-	}
-	data, err := json.Marshal(value)
-	if err != nil {
-		return "-"
-	}
-	return string(data)
 }

@@ -54,6 +54,7 @@ type fixture struct {
 	log      bytes.Buffer
 	events   []sdk.Event
 	settings config.KeySettings
+	changes  changes
 }
 
 func (f *fixture) Status() host.Status { return host.Status{Routes: []host.RouteStatus{}} }
@@ -117,6 +118,7 @@ func newFixture(t *testing.T, change ...func(*config.KeySettings)) *fixture {
 		Reload:         func(context.Context) error { f.reloads++; return nil },
 		ReloadGroup:    func(context.Context) error { f.reloads++; return nil },
 		RefreshKeySets: func() { f.keySets++ },
+		Settings:       &f.changes,
 		Metrics:        http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "up 1\n") }),
 		Log:            slog.New(slog.NewTextHandler(f, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}

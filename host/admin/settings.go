@@ -86,7 +86,11 @@ func (a *api) unsetSetting(c *router.Call) error {
 func replyChanged(c *router.Call, changed []config.SettingValue, err error) error {
 	var refused *RefusedChange
 	if errors.As(err, &refused) {
-		router.Reply(c.W, refused.Status, router.Said{Status: "error", Message: refused.Message, Problems: refused.Problems})
+		said := router.Said{Status: "error", Message: refused.Message, Problems: refused.Problems}
+		if len(said.Problems) == 1 {
+			said.Message += ": " + said.Problems[0]
+		}
+		router.Reply(c.W, refused.Status, said)
 		return nil
 	}
 	if errors.Is(err, host.ErrClosing) {
