@@ -73,8 +73,27 @@ func (gen *generation) checkDefinition(ctx context.Context, def *config.Definiti
 	return compileAll(ctx, gen.s, alone)
 }
 
-// followGroup reloads when any gateway of the store was asked to have all of them reload, until ctx ends.
-func (g *gateway) followGroup(ctx context.Context) error {
+// groupMark is what the store has of the last reload that was asked of the group; not known while it does not say.
+type groupMark struct {
+	value string
+	known bool
+}
+
+// groupSeen reads the mark of the store that is in use when there is a control listener.
+func (g *gateway) groupSeen(ctx context.Context) groupMark {
+	if g.admin == nil {
+		return groupMark{}
+	}
+	s, err := g.now.Load().state.Store()
+	if err != nil {
+		return groupMark{}
+	}
+	return g.readMark(ctx, s)
+}
+
+// followGroup reloads when any gateway of the store was asked to have all of them reload, until ctx ends. What was asked
+// before seen was read has been done.
+func (g *gateway) followGroup(ctx context.Context, seen groupMark) error {
 	for ctx.Err() == nil {
 		turned := g.changed.next()
 		s, err := g.now.Load().state.Store()
@@ -84,14 +103,16 @@ func (g *gateway) followGroup(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		g.followStore(ctx, s, turned)
+		g.followStore(ctx, s, turned, seen)
+		seen = g.groupSeen(ctx) // of another store
 	}
 	return nil
 }
 
 // followStore does so with one store, until another generation serves.
-func (g *gateway) followStore(ctx context.Context, s store.Store, turned <-chan struct{}) {
+func (g *gateway) followStore(ctx context.Context, s store.Store, turned <-chan struct{}, last groupMark) {
 	told := make(chan struct{}, 1)
+	told <- struct{}{} // the mark may be another already
 	stop := s.Watch(func(c store.Change) {
 		if c.All || slices.Contains(c.Keys, groupReload) {
 			select {
@@ -101,7 +122,6 @@ func (g *gateway) followStore(ctx context.Context, s store.Store, turned <-chan 
 		}
 	})
 	defer stop()
-	last, known := g.groupMark(ctx, s)
 	for {
 		select {
 		case <-ctx.Done():
@@ -115,24 +135,23 @@ func (g *gateway) followStore(ctx context.Context, s store.Store, turned <-chan 
 			continue
 		case <-told:
 		}
-		mark, ok := g.groupMark(ctx, s)
-		if !ok {
+		mark := g.readMark(ctx, s)
+		if !mark.known {
 			continue // the store tells again when it is back
 		}
-		if known && mark != last {
+		if mark != last {
 			_ = g.reload(ctx) // the worker has logged it
 		}
-		last, known = mark, true
+		last = mark
 	}
 }
 
-// groupMark reads the mark; ok is false when the store does not say.
-func (g *gateway) groupMark(ctx context.Context, s store.Reader) (mark string, ok bool) {
+func (g *gateway) readMark(ctx context.Context, s store.Reader) groupMark {
 	ctx, cancel := context.WithTimeout(ctx, groupTimeout)
 	defer cancel()
 	e, err := s.Get(ctx, groupReload)
 	if errors.Is(err, store.ErrNotFound) {
-		return "", true
+		return groupMark{known: true}
 	}
-	return string(e.Value), err == nil
+	return groupMark{string(e.Value), err == nil}
 }

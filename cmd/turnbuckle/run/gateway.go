@@ -119,6 +119,7 @@ func (g *gateway) start(serving context.Context, hangups <-chan os.Signal) error
 	if err := g.listenControl(); err != nil {
 		return err
 	}
+	seen := g.groupSeen(serving) // before the files are read: a reload that is asked for from here on is one more
 	loading, cancel := context.WithTimeout(serving, first.s.LoadTimeout)
 	err := g.load(loading, first)
 	cancel()
@@ -148,7 +149,7 @@ func (g *gateway) start(serving context.Context, hangups <-chan os.Signal) error
 	g.group.run(func() error { return g.heed(serving, hangups) })
 	g.group.run(func() error { return g.watch(serving) })
 	if g.admin != nil {
-		g.group.run(func() error { return g.followGroup(serving) })
+		g.group.run(func() error { return g.followGroup(serving, seen) })
 	}
 	return nil
 }
