@@ -33,7 +33,7 @@ func (w workshop) openCallers(ctx context.Context, f *fixture, s setup, dir stri
 		settings = fmt.Sprintf("store: {type: redis, redis: {addresses: [%q]}}\nrate_limits: {mode: %s}\n", f.redis.Options().Addr, s.redis)
 	default:
 		f.storeFile = filepath.Join(dir, "data", bolt.FileName)
-		settings = fmt.Sprintf("store: {path: %q}\npolicies: %q\n", f.storeFile, policies)
+		settings = fmt.Sprintf("store: {path: %q}\npolicies: %q\n", filepath.Dir(f.storeFile), policies)
 		if err := w.seed(ctx, f.storeFile, s.keys); err != nil {
 			return err
 		}

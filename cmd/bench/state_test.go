@@ -55,7 +55,7 @@ func TestOpenCallers(t *testing.T) {
 				if len(got.Store.Redis.Addresses) != 1 || got.Store.Redis.Addresses[0] != f.redis.Options().Addr || string(got.Limits.Mode) != s.redis {
 					t.Errorf("store %+v, limits %+v", got.Store, got.Limits)
 				}
-			case got.Store.Path != f.storeFile:
+			case got.Store.Path != filepath.Dir(f.storeFile):
 				t.Errorf("store %s, want %s", got.Store.Path, f.storeFile)
 			case s.keys > 0:
 				if info, err := os.Stat(f.storeFile); err != nil || info.Size() < 100*few {
@@ -100,14 +100,18 @@ func TestReadRedis(t *testing.T) {
 		t.Fatal(err)
 	}
 	before, err := readRedis(t.Context(), f.redis)
-	if err != nil {
-		t.Fatal(err)
+	for range 100 { // connections that seeded it may be closing yet
+		var after redisCounters
+		if err == nil {
+			after, err = readRedis(t.Context(), f.redis)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if after.trips(before) == 0 {
+			return
+		}
+		before = after
 	}
-	after, err := readRedis(t.Context(), f.redis)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := after.trips(before); n != 0 {
-		t.Errorf("%v trips while nobody asked", n)
-	}
+	t.Error("there are trips while nobody asks")
 }

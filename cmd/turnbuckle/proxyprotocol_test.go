@@ -63,7 +63,7 @@ func TestProxyProtocol(t *testing.T) {
 	writeCert(t, dir, 1)
 	env := []string{"TURNBUCKLE_LISTEN_PROXY_PROTOCOL=true"}
 	clear := startGateway(t, dir, env, "--trusted-proxies", "127.0.0.1/32")
-	own := append(env, "TURNBUCKLE_STORE_PATH=second/turnbuckle.db") // each gateway with a control listener has a store
+	own := append(env, "TURNBUCKLE_STORE_PATH=second") // each gateway with a control listener has a store
 	secure := startGateway(t, dir, own, "--trusted-proxies", "127.0.0.1/32", "--tls-cert", "cert.pem", "--tls-key", "key.pem")
 
 	const get = "GET /a/x HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 198.51.100.1\r\nConnection: close\r\n\r\n"

@@ -292,7 +292,7 @@ func DefaultSettings() Settings {
 		Admin:        AdminSettings{Settings: true},
 		APIs:         "apis",
 		Plugins:      "plugins.d",
-		Store:        StoreSettings{Type: StoreBolt, Path: "data/turnbuckle.db", OnError: StoreFail, Redis: RedisSettings{Prefix: "turnbuckle:", Timeout: time.Second}},
+		Store:        StoreSettings{Type: StoreBolt, Path: "data", OnError: StoreFail, Redis: RedisSettings{Prefix: "turnbuckle:", Timeout: time.Second}},
 		Keys:         KeySettings{Hash: KeySHA256, ListHashed: true, MinLength: 3},
 		Limits:       LimitSettings{Headers: LimitHeadersQuotas},
 		Policies:     "policies",

@@ -13,7 +13,8 @@ import (
 type StoreSettings struct {
 	// Type is StoreBolt (default) or StoreRedis, which several gateways may share.
 	Type StoreType `yaml:"type"`
-	// Path is the file of StoreBolt. Absolute after loading. Default "data/turnbuckle.db".
+	// Path is the folder of StoreBolt's file, and of what else the gateway keeps for itself. Absolute after loading. Default
+	// "data".
 	Path string `yaml:"path"`
 	// OnError is what a request gets that needs a store which is away. Default StoreFail.
 	OnError OnStoreError  `yaml:"on_error"`

@@ -58,7 +58,7 @@ func TestNoFileIsTheDefaults(t *testing.T) {
 	got, problems := config.LoadSettings(config.SettingsSource{WorkDir: "/work"})
 	want := config.DefaultSettings()
 	want.APIs, want.Plugins = "/work/apis", "/work/plugins.d"
-	want.Store.Path, want.Policies = "/work/data/turnbuckle.db", "/work/policies"
+	want.Store.Path, want.Policies = "/work/data", "/work/policies"
 	if diff := cmp.Diff(want, got, prefixes); diff != "" || problems != nil {
 		t.Errorf("%v (-want +got)\n%s", problems, diff)
 	}

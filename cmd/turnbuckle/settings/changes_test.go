@@ -124,27 +124,27 @@ func TestLoad(t *testing.T) {
 		}
 	}
 	kept := filepath.Join(dir, "state", "settings.json")
-	write(file, "store: {path: state/x.db}\nlog: {level: warn}\n")
+	write(file, "store: {path: state}\nlog: {level: warn}\n")
 	src := &Source{File: file}
 	l, err := src.Load()
 	if err != nil || l.ChangesFile != kept || l.Problems.Refused() || len(l.Files) != 1 {
 		t.Fatalf("%+v, %v", l, err)
 	}
-	write(kept, `{"log.level":"debug","store.path":"elsewhere/x.db"}`)
+	write(kept, `{"log.level":"debug","store.path":"elsewhere"}`)
 	l, err = src.Load()
-	if err != nil || l.ChangesFile != kept || l.Settings.Log.Level != "debug" || len(l.Changes) != 2 || filepath.Base(filepath.Dir(l.Settings.Store.Path)) != "elsewhere" {
+	if err != nil || l.ChangesFile != kept || l.Settings.Log.Level != "debug" || len(l.Changes) != 2 || filepath.Base(l.Settings.Store.Path) != "elsewhere" {
 		t.Errorf("%+v, %v", l, err)
 	}
 	l, err = src.With(nil)
 	if err != nil || l.Settings.Log.Level != "warn" {
 		t.Errorf("without: %v, %v", l.Settings.Log.Level, err)
 	}
-	write(file, "store: {path: state/x.db}\nlog: {level: warn}\nadmin: {settings: false}\n")
+	write(file, "store: {path: state}\nlog: {level: warn}\nadmin: {settings: false}\n")
 	l, err = src.Load()
 	if err != nil || l.Settings.Log.Level != "warn" || len(l.Problems) != 1 || !strings.Contains(l.Problems[0].Error(), "not read, since admin.settings is off") {
 		t.Errorf("switched off: %v, %v", l, err)
 	}
-	write(file, "store: {path: state/x.db}\n")
+	write(file, "store: {path: state}\n")
 	write(kept, `{"log.levl":"debug"}`)
 	if l, err = src.Load(); err != nil || !l.Problems.Refused() || !strings.HasPrefix(l.Problems[0].Error(), kept+": change of log.levl: there is no setting") {
 		t.Errorf("an unknown setting: %v, %v", l.Problems, err)

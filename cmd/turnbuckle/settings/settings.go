@@ -109,7 +109,7 @@ func (s *Source) read() (config.SettingsSource, *Loaded, error) {
 		found.Files = append(found.Files, absolute(dir, conf))
 	}
 	loaded := s.with(src, found, nil)
-	loaded.ChangesFile = filepath.Join(filepath.Dir(loaded.Settings.Store.Path), changesFile)
+	loaded.ChangesFile = filepath.Join(loaded.Settings.Store.Path, changesFile)
 	return src, loaded, nil
 }
 

@@ -25,7 +25,7 @@ func TestNext(t *testing.T) {
 		{"how keys are hashed", func(s *config.Settings) { s.Keys.Hash = config.KeyMurmur64 }, true, false, true, true},
 		{"where policies are", func(s *config.Settings) { s.Policies += "2" }, true, false, true, true},
 		{"the mode, by its own name", func(s *config.Settings) { s.Limits.Mode = config.LimitLocal }, true, true, true, true},
-		{"another store", func(s *config.Settings) { s.Store.Path = filepath.Join(t.TempDir(), "data", "x.db") }, false, false, false, true},
+		{"another store", func(s *config.Settings) { s.Store.Path = filepath.Join(t.TempDir(), "data") }, false, false, false, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			a := open(t, first)

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"path/filepath"
 	"reflect"
 	"sync"
 	"time"
@@ -122,11 +121,8 @@ func sameStore(a, b *config.Settings) bool {
 	if a.Store.Type == config.StoreRedis {
 		return reflect.DeepEqual(a.Store.Redis, b.Store.Redis)
 	}
-	return folder(a) == folder(b)
+	return a.Store.Path == b.Store.Path
 }
-
-// folder is where the embedded store is.
-func folder(s *config.Settings) string { return filepath.Dir(s.Store.Path) }
 
 // Ready opens what an earlier state has open and s does not share: so that a change which cannot work is known before
 // anybody depends on it.
@@ -270,7 +266,7 @@ func (s *State) openStore() (opened, share.Close, error) {
 	if s.o.Settings.Store.Type == config.StoreRedis {
 		return s.openRedis()
 	}
-	b, err := bolt.Open(s.ctx, folder(s.o.Settings), bolt.Options{})
+	b, err := bolt.Open(s.ctx, s.o.Settings.Store.Path, bolt.Options{})
 	if err != nil {
 		return opened{}, nil, fmt.Errorf("store: %w", err)
 	}

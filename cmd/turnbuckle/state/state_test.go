@@ -25,7 +25,7 @@ func settings(t *testing.T, change func(*config.Settings)) *config.Settings {
 	t.Helper()
 	s := config.DefaultSettings()
 	dir := t.TempDir()
-	s.Store.Path, s.Policies = filepath.Join(dir, "data", "turnbuckle.db"), filepath.Join(dir, "policies")
+	s.Store.Path, s.Policies = filepath.Join(dir, "data"), filepath.Join(dir, "policies")
 	if change != nil {
 		change(&s)
 	}
@@ -62,7 +62,7 @@ func TestNothingIsOpenedUnasked(t *testing.T) {
 	if err := limiter.Take(t.Context(), &ask, &v); err != nil || !v.Passed() {
 		t.Errorf("a rate: %v %v", err, v.Refused)
 	}
-	if _, err := os.Stat(filepath.Dir(s.Store.Path)); !errors.Is(err, os.ErrNotExist) {
+	if _, err := os.Stat(s.Store.Path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the folder of the store is there: %v", err)
 	}
 }
