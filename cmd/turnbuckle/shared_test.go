@@ -65,6 +65,10 @@ func TestGatewaysShareOneRedis(t *testing.T) {
 	}
 	server.Restart()
 	until(t, "to be ready", func() bool { return statusOf(ask(t, g.url+"/ready")) == "200" })
+	said := g.Stderr.String()
+	if !strings.Contains(said, "the store is away") || !strings.Contains(said, "the store is back") || strings.Contains(said, "redis: 20") {
+		t.Errorf("the log tells not, or not in its own form, that the store was away:\n%s", said)
+	}
 }
 
 // seedRedis puts keys into a Redis and returns their tokens.

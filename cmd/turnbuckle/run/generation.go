@@ -16,6 +16,7 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/state"
 	"github.com/turnbuckle-gateway/turnbuckle/host"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
+	"github.com/turnbuckle-gateway/turnbuckle/host/identity"
 	"github.com/turnbuckle-gateway/turnbuckle/host/front"
 )
 
@@ -62,6 +63,7 @@ func (g *gateway) newGeneration(ctx context.Context, l *settings.Loaded, before 
 		Log: g.sight.log, Metrics: g.sight.metrics, Replies: replies, AccessLog: access.AccessLog, Tracer: tracer,
 		Match: s.Routing.Match, MaxBody: s.Listen.MaxBody, Hooks: s.Hooks, Errors: s.Errors, HideGenerator: s.HideGenerator,
 		Shared: gen.state, Away: gen.storeAway, LimitHeaders: s.Limits.Headers, PassUnlimited: s.Store.OnError == config.StoreContinue,
+		Lifetime: identity.Lifetime{API: s.Keys.Lifetime, RespectExpiry: s.Keys.RespectExpiry},
 		StrictReady: s.Ready == config.ReadyStrict, Dead: g.servers.dead, Drain: s.DrainTimeout,
 	})
 	if before != nil {

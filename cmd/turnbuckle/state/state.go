@@ -270,7 +270,8 @@ func (s *State) openStore() (opened, share.Close, error) {
 	if err != nil {
 		return opened{}, nil, fmt.Errorf("store: %w", err)
 	}
-	return opened{Store: b}, func(context.Context) error { return b.Close() }, nil
+	tell := s.tell(b)
+	return opened{Store: b}, func(context.Context) error { tell(); return b.Close() }, nil
 }
 
 func (s *State) openRedis() (opened, share.Close, error) {
@@ -289,7 +290,32 @@ func (s *State) openRedis() (opened, share.Close, error) {
 	if err != nil {
 		return opened{}, nil, fmt.Errorf("store: %w", err)
 	}
-	return opened{r, r}, func(context.Context) error { return r.Close() }, nil
+	tell := s.tell(r)
+	return opened{r, r}, func(context.Context) error { tell(); return r.Close() }, nil
+}
+
+// tell logs when a store goes away and when it is back, until stop is called.
+func (s *State) tell(of store.Prober) (stop func()) {
+	ctx, cancel := context.WithCancel(s.ctx)
+	var told sync.WaitGroup
+	told.Go(func() {
+		for away := false; ; {
+			status := of.Status()
+			switch {
+			case status.Err != nil && !away:
+				s.o.Log.Error("the store is away", "error", status.Err.Error())
+			case status.Err == nil && away:
+				s.o.Log.Info("the store is back")
+			}
+			away = status.Err != nil
+			select {
+			case <-status.Next:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return func() { cancel(); told.Wait() }
 }
 
 // Away says why the store that is in use does not serve; nil when it does, or none is in use.
