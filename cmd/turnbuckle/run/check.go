@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/outside"
 	"github.com/turnbuckle-gateway/turnbuckle/host"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/identity"
@@ -39,7 +40,7 @@ func compileAll(ctx context.Context, s *config.Settings, d *definitions) config.
 		return config.Problems{{Severity: config.SeverityError, Message: err.Error()}}
 	}
 	log := slog.New(slog.DiscardHandler)
-	open := &dry{opener{ctx: ctx, targets: newTargets(), defs: d, notify: func(*config.Definition, upstream.Event) {}}}
+	open := &dry{outside.Opener{Ctx: ctx, Targets: outside.NewTargets(), Settings: d.servers, Plugins: d.plugins, Notify: func(*config.Definition, upstream.Event) {}}}
 	o := host.Options{Log: log, Metrics: observe.NewMetrics(), Shared: open, Replies: replies, Match: s.Routing.Match, MaxBody: s.Listen.MaxBody, Hooks: s.Hooks, Errors: s.Errors}
 	for _, def := range d.set.Definitions {
 		if err := host.Check(ctx, o, open, def); err != nil {
@@ -50,7 +51,7 @@ func compileAll(ctx context.Context, s *config.Settings, d *definitions) config.
 }
 
 // dry is an opener that connects to nothing, for check.
-type dry struct{ opener }
+type dry struct{ outside.Opener }
 
 // Server returns a server that does nothing.
 func (*dry) Server(string) (host.Server, error) { return nothing{}, nil }
@@ -65,11 +66,11 @@ func (*dry) Limiter() (limit.Limiter, error) { return nil, nil }
 
 // Upstream checks what the real one would, and forwards nothing.
 func (d *dry) Upstream(def *config.Definition, target string) (host.Upstream, error) {
-	u, err := d.opener.Upstream(def, target)
+	u, err := d.Opener.Upstream(def, target)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(d.ctx, time.Second)
+	ctx, cancel := context.WithTimeout(d.Ctx, time.Second)
 	defer cancel()
 	return u, u.Close(ctx)
 }

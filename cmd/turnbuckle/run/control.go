@@ -48,7 +48,7 @@ func (g *gateway) buildAdmin(first *generation) error {
 // controlOf makes what answers on the control listener while a generation serves.
 func (g *gateway) controlOf(gen *generation) (http.Handler, error) {
 	o := admin.Options{
-		Secret: gen.s.Admin.Secret, Tokens: gen.s.Admin.Tokens, Gateway: gen.host, Servers: g.servers.status, Reload: g.reload,
+		Secret: gen.s.Admin.Secret, Tokens: gen.s.Admin.Tokens, Gateway: gen.host, Servers: g.servers.Status, Reload: g.reload,
 		Settings: (*changer)(g), Log: g.sight.log,
 	}
 	if err := g.stateOptions(gen, &o); err != nil {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/hint"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/outside"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/settings"
 	"github.com/turnbuckle-gateway/turnbuckle/host/flow"
 	"github.com/turnbuckle-gateway/turnbuckle/host/front"
@@ -35,8 +36,8 @@ type gateway struct {
 	ctx     context.Context // never ends; for what comes after the end of serving
 	o       *Options
 	sight   *sight
-	servers *servers
-	targets *targets
+	servers *outside.Servers
+	targets *outside.Targets
 	admin   *http.Server
 	control atomic.Pointer[http.Handler]
 	now     atomic.Pointer[generation]
@@ -72,7 +73,7 @@ func Serve(ctx context.Context, o Options) (err error) {
 	for _, p := range o.Loaded.Problems {
 		log.Warn("settings: " + p.Error())
 	}
-	g.servers, g.targets = newServers(log, o.Version), newTargets()
+	g.servers, g.targets = outside.NewServers(log, o.Version), outside.NewTargets()
 	g.sight.watch(g.servers, g.targets)
 	if err := g.build(ctx); err != nil {
 		return err

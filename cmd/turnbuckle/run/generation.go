@@ -12,12 +12,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/outside"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/settings"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/state"
 	"github.com/turnbuckle-gateway/turnbuckle/host"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
-	"github.com/turnbuckle-gateway/turnbuckle/host/identity"
 	"github.com/turnbuckle-gateway/turnbuckle/host/front"
+	"github.com/turnbuckle-gateway/turnbuckle/host/identity"
 )
 
 // generation is everything that is made of one state of the settings, which never change under it. What others have in
@@ -30,7 +31,7 @@ type generation struct {
 	written
 
 	loaded atomic.Pointer[definitions] // nil before the first load
-	files  stamps                      // of what is loaded; the worker's
+	files  outside.Stamps              // of what is loaded; the worker's
 }
 
 // origins are where the settings of a generation come from.
@@ -53,7 +54,7 @@ func (g *gateway) newGeneration(ctx context.Context, l *settings.Loaded, before 
 	}
 	access, _ := gen.access.Opened()
 	tracer, _ := gen.tracer.Opened()
-	o := state.Options{Settings: s, Log: g.sight.log, TLS: pluginTLS}
+	o := state.Options{Settings: s, Log: g.sight.log, TLS: outside.PluginTLS}
 	if before == nil {
 		gen.state = state.New(context.WithoutCancel(ctx), o)
 	} else {
@@ -63,8 +64,8 @@ func (g *gateway) newGeneration(ctx context.Context, l *settings.Loaded, before 
 		Log: g.sight.log, Metrics: g.sight.metrics, Replies: replies, AccessLog: access.AccessLog, Tracer: tracer,
 		Match: s.Routing.Match, MaxBody: s.Listen.MaxBody, Hooks: s.Hooks, Errors: s.Errors, HideGenerator: s.HideGenerator,
 		Shared: gen.state, Away: gen.storeAway, LimitHeaders: s.Limits.Headers, PassUnlimited: s.Store.OnError == config.StoreContinue,
-		Lifetime: identity.Lifetime{API: s.Keys.Lifetime, RespectExpiry: s.Keys.RespectExpiry},
-		StrictReady: s.Ready == config.ReadyStrict, Dead: g.servers.dead, Drain: s.DrainTimeout,
+		Lifetime:    identity.Lifetime{API: s.Keys.Lifetime, RespectExpiry: s.Keys.RespectExpiry},
+		StrictReady: s.Ready == config.ReadyStrict, Dead: g.servers.Dead, Drain: s.DrainTimeout,
 	})
 	if before != nil {
 		gen.host.Inherit(before.host)
@@ -128,9 +129,9 @@ func (g *gateway) load(ctx context.Context, gen *generation) error {
 		}
 		g.sight.log.Log(ctx, level, "definition", "severity", p.Severity.String(), "problem", p.Error())
 	}
-	files := outside(gen.s, d)
+	files := outside.Files(gen.s.Errors.Dir, d.servers, d.set.Definitions)
 	fresh := before != nil && !(sameOutside(before, d) && maps.Equal(gen.files, files))
-	open := &opener{ctx: ctx, servers: g.servers, targets: g.targets, defs: d, notify: g.targetEvent}
+	open := &outside.Opener{Ctx: ctx, Servers: g.servers, Targets: g.targets, Settings: d.servers, Plugins: d.plugins, Notify: g.targetEvent}
 	loadErr := gen.host.Load(ctx, d.set, open, fresh)
 	gen.files = files
 	gen.loaded.Store(d)
@@ -234,7 +235,7 @@ func (g *gateway) discard(next *successor) error {
 func (g *gateway) adopt(next *successor) {
 	before := g.now.Load()
 	drain := next.s.DrainTimeout
-	g.sight.lines.set(next.s.Log)
+	g.sight.lines.Set(next.s.Log)
 	g.now.Store(next.generation)
 	next.host.Succeed(before.host)
 	if next.control != nil {

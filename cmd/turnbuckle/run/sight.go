@@ -12,6 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/hint"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/logs"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/outside"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/share"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
@@ -22,7 +24,7 @@ import (
 // sight is how a running gateway is seen, whatever its settings are: log, counters, and what access logs and spans lose.
 type sight struct {
 	log      *slog.Logger
-	lines    *changingLog // of log
+	lines    *logs.Changing // of log
 	metrics  *observe.Metrics
 	registry *prometheus.Registry
 	logs     losses // of access logs
@@ -30,7 +32,7 @@ type sight struct {
 }
 
 func newSight(w io.Writer, c config.Log) *sight {
-	v := &sight{lines: newLog(w, c), metrics: observe.NewMetrics(), registry: prometheus.NewRegistry()}
+	v := &sight{lines: logs.NewChanging(w, c), metrics: observe.NewMetrics(), registry: prometheus.NewRegistry()}
 	v.log = slog.New(v.lines)
 	v.registry.MustRegister(observe.NewCollector(v.metrics), collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -39,13 +41,13 @@ func newSight(w io.Writer, c config.Log) *sight {
 }
 
 // watch exports what lies outside the host: plugin servers and the targets of upstreams.
-func (v *sight) watch(s *servers, t *targets) {
+func (v *sight) watch(s *outside.Servers, t *outside.Targets) {
 	states := []rpc.State{rpc.StateConnecting, rpc.StateReady, rpc.StateNotServing, rpc.StateDown}
 	var names []string
 	for _, state := range states {
 		names = append(names, string(state))
 	}
-	v.registry.MustRegister(observe.NewPluginCollector(names, s.instances), observe.NewTargetCollector(t.list))
+	v.registry.MustRegister(observe.NewPluginCollector(names, s.Instances), observe.NewTargetCollector(t.List))
 }
 
 // losses adds up what those have lost that come and go with the settings: a counter never falls.
@@ -89,8 +91,8 @@ type written struct {
 
 // accessLog is an access log and the file that it is written to.
 type accessLog struct {
-	*observe.AccessLog          // nil: none
-	file               *logFile // nil: none
+	*observe.AccessLog            // nil: none
+	file               *logs.File // nil: none
 }
 
 // newWritten opens what the settings ask for, or takes it from before, where they say the same.
@@ -140,14 +142,14 @@ func (g *gateway) openAccessLog(a *config.AccessLog) (accessLog, share.Close, er
 	}, nil
 }
 
-func accessWriter(o *Options, path string) (io.Writer, *logFile, error) {
+func accessWriter(o *Options, path string) (io.Writer, *logs.File, error) {
 	switch path {
 	case "", "stdout":
 		return o.Stdout, nil, nil
 	case "stderr":
 		return o.Stderr, nil, nil
 	}
-	f, err := openLogFile(path)
+	f, err := logs.Open(path)
 	if err != nil {
 		return nil, nil, err
 	}

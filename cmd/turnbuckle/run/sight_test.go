@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/outside"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/upstream"
 )
@@ -37,15 +38,15 @@ func families(t *testing.T, r *prometheus.Registry) map[string]map[string]float6
 // Plugin servers and targets are exported from when they are opened until they are closed.
 func TestWatchOutside(t *testing.T) {
 	v := &sight{log: slog.New(slog.DiscardHandler), registry: prometheus.NewRegistry()}
-	s, all := newServers(v.log, "test"), newTargets()
+	s, all := outside.NewServers(v.log, "test"), outside.NewTargets()
 	v.watch(s, all)
 	socket := filepath.Join(t.TempDir(), "nobody")
-	server, err := s.get(t.Context(), "doorman", config.PluginServer{Address: "unix:" + socket})
+	server, err := s.Get(t.Context(), "doorman", config.PluginServer{Address: "unix:" + socket})
 	if err != nil {
 		t.Fatal(err)
 	}
 	d := &config.Definition{ID: "shop", Upstream: config.Upstream{Targets: []config.Target{{URL: "http://127.0.0.1:1", Weight: 1}, {URL: "http://127.0.0.1:2", Weight: 1}}}}
-	o := &opener{ctx: t.Context(), servers: s, targets: all, notify: func(*config.Definition, upstream.Event) {}}
+	o := &outside.Opener{Ctx: t.Context(), Servers: s, Targets: all, Notify: func(*config.Definition, upstream.Event) {}}
 	first, err := o.Upstream(d, "")
 	if err != nil {
 		t.Fatal(err)

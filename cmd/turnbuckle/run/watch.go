@@ -187,7 +187,7 @@ func (g *gateway) hangup(ctx context.Context) error {
 		g.sight.log.Error("certificates", "error", err.Error())
 	}
 	if access, _ := g.now.Load().access.Opened(); access.file != nil {
-		if err := access.file.reopen(); err != nil {
+		if err := access.file.Reopen(); err != nil {
 			g.sight.log.Error(err.Error())
 		}
 	}

@@ -1,4 +1,5 @@
-package run
+// Package logs has what the logs of a running gateway are written by: a handler and a file that change under their users.
+package logs
 
 import (
 	"context"
@@ -9,24 +10,25 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 )
 
-// changingLog is a log handler whose level and form can change while loggers made of it are in use.
-type changingLog struct {
+// Changing is a log handler whose level and form can change while loggers made of it are in use.
+type Changing struct {
 	w   io.Writer
 	now *atomic.Pointer[slog.Handler]
 	// with adds what a logger carries to a handler; nil: nothing.
 	with func(slog.Handler) slog.Handler
 }
 
-var _ slog.Handler = (*changingLog)(nil)
+var _ slog.Handler = (*Changing)(nil)
 
-func newLog(w io.Writer, c config.Log) *changingLog {
-	l := &changingLog{w: w, now: &atomic.Pointer[slog.Handler]{}}
-	l.set(c)
+// NewChanging returns a handler that writes to w as the settings say.
+func NewChanging(w io.Writer, c config.Log) *Changing {
+	l := &Changing{w: w, now: &atomic.Pointer[slog.Handler]{}}
+	l.Set(c)
 	return l
 }
 
-// set has every line from here on written as the settings say.
-func (l *changingLog) set(c config.Log) {
+// Set has every line from here on written as the settings say.
+func (l *Changing) Set(c config.Log) {
 	levels := map[config.LogLevel]slog.Level{
 		config.LevelDebug: slog.LevelDebug, config.LevelInfo: slog.LevelInfo, config.LevelWarn: slog.LevelWarn, config.LevelError: slog.LevelError,
 	}
@@ -39,12 +41,12 @@ func (l *changingLog) set(c config.Log) {
 }
 
 // Enabled implements [slog.Handler].
-func (l *changingLog) Enabled(ctx context.Context, level slog.Level) bool {
+func (l *Changing) Enabled(ctx context.Context, level slog.Level) bool {
 	return (*l.now.Load()).Enabled(ctx, level)
 }
 
 // Handle implements [slog.Handler].
-func (l *changingLog) Handle(ctx context.Context, r slog.Record) error {
+func (l *Changing) Handle(ctx context.Context, r slog.Record) error {
 	h := *l.now.Load()
 	if l.with != nil {
 		h = l.with(h)
@@ -53,20 +55,20 @@ func (l *changingLog) Handle(ctx context.Context, r slog.Record) error {
 }
 
 // WithAttrs implements [slog.Handler].
-func (l *changingLog) WithAttrs(attrs []slog.Attr) slog.Handler {
+func (l *Changing) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return l.carrying(func(h slog.Handler) slog.Handler { return h.WithAttrs(attrs) })
 }
 
 // WithGroup implements [slog.Handler].
-func (l *changingLog) WithGroup(name string) slog.Handler {
+func (l *Changing) WithGroup(name string) slog.Handler {
 	return l.carrying(func(h slog.Handler) slog.Handler { return h.WithGroup(name) })
 }
 
-func (l *changingLog) carrying(more func(slog.Handler) slog.Handler) slog.Handler {
+func (l *Changing) carrying(more func(slog.Handler) slog.Handler) slog.Handler {
 	before := l.with
 	with := more
 	if before != nil {
 		with = func(h slog.Handler) slog.Handler { return more(before(h)) }
 	}
-	return &changingLog{l.w, l.now, with}
+	return &Changing{l.w, l.now, with}
 }

@@ -1,4 +1,4 @@
-package run
+package logs
 
 import (
 	"os"
@@ -8,7 +8,7 @@ import (
 
 func TestLogFileReopens(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "access.log")
-	l, err := openLogFile(path)
+	l, err := Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,14 +23,14 @@ func TestLogFileReopens(t *testing.T) {
 		t.Fatal(err)
 	}
 	write("two")
-	if err := l.reopen(); err != nil {
+	if err := l.Reopen(); err != nil {
 		t.Fatal(err)
 	}
 	write("three")
 	if err := os.RemoveAll(filepath.Dir(path)); err != nil {
 		t.Fatal(err)
 	}
-	if l.reopen() == nil {
+	if l.Reopen() == nil {
 		t.Error("a file in a folder that is gone was opened")
 	}
 	write("four") // goes on where it was

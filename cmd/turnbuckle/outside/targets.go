@@ -1,4 +1,4 @@
-package run
+package outside
 
 import (
 	"context"
@@ -11,30 +11,31 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/host/upstream"
 )
 
-// targets knows the upstreams that are open, for metrics.
-type targets struct {
+// Targets knows the upstreams that are open, for metrics.
+type Targets struct {
 	mu   sync.Mutex
 	open map[*targeted]int // which was opened when
 	last int
 }
 
-func newTargets() *targets { return &targets{open: map[*targeted]int{}} }
+// NewTargets returns none.
+func NewTargets() *Targets { return &Targets{open: map[*targeted]int{}} }
 
-func (t *targets) add(u *targeted) {
+func (t *Targets) add(u *targeted) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.last++
 	t.open[u] = t.last
 }
 
-func (t *targets) remove(u *targeted) {
+func (t *Targets) remove(u *targeted) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.open, u)
 }
 
 // latest finds the upstream for a use that was opened last; nil when there is none.
-func (t *targets) latest(u *use) *targeted {
+func (t *Targets) latest(u *use) *targeted {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var found *targeted
@@ -52,18 +53,18 @@ type use struct {
 	route    string
 	target   string // in place of the definition's; empty: those
 	settings config.Upstream
-	files    stamps
+	files    Stamps
 }
 
 func useOf(d *config.Definition, target string) use {
-	u := use{route: d.ID, target: target, settings: d.Upstream, files: stamps{}}
+	u := use{route: d.ID, target: target, settings: d.Upstream, files: Stamps{}}
 	t := &d.Upstream.TLS
 	u.files.add(t.CAFile, t.CertFile, t.KeyFile)
 	return u
 }
 
-// list is what metrics say of the targets.
-func (t *targets) list() []observe.Target {
+// List is what metrics say of the targets.
+func (t *Targets) List() []observe.Target {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	var list []observe.Target
@@ -79,7 +80,7 @@ func (t *targets) list() []observe.Target {
 type targeted struct {
 	*upstream.Upstream
 	use
-	all *targets
+	all *Targets
 }
 
 // Close closes the upstream, which metrics then show no more.

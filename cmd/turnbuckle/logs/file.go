@@ -1,4 +1,4 @@
-package run
+package logs
 
 import (
 	"fmt"
@@ -6,21 +6,22 @@ import (
 	"sync"
 )
 
-// logFile is a file that is appended to and can be opened anew under its name, after something like logrotate has moved
+// File is a file that is appended to and can be opened anew under its name, after something like logrotate has moved
 // it away. Safe for concurrent use.
-type logFile struct {
+type File struct {
 	path string
 	mu   sync.Mutex
 	f    *os.File
 }
 
-func openLogFile(path string) (*logFile, error) {
-	l := &logFile{path: path}
-	return l, l.reopen()
+// Open opens a file, which is made if it is not there.
+func Open(path string) (*File, error) {
+	l := &File{path: path}
+	return l, l.Reopen()
 }
 
-// reopen opens the file of that name; when that fails, what is open stays.
-func (l *logFile) reopen() error {
+// Reopen opens the file of that name; when that fails, what is open stays.
+func (l *File) Reopen() error {
 	f, err := os.OpenFile(l.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
 	if err != nil {
 		return fmt.Errorf("access log: %w", err)
@@ -36,14 +37,14 @@ func (l *logFile) reopen() error {
 }
 
 // Write appends to the file.
-func (l *logFile) Write(p []byte) (int, error) {
+func (l *File) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.f.Write(p)
 }
 
 // Close closes the file.
-func (l *logFile) Close() error {
+func (l *File) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.f.Close()

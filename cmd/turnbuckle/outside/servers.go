@@ -1,4 +1,5 @@
-package run
+// Package outside wires what lies outside the host: plugin servers, and the targets of upstreams.
+package outside
 
 import (
 	"context"
@@ -13,9 +14,9 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/host/observe"
 )
 
-// servers owns the connections to plugin servers. Routes share them: over a reload too, as long as a server's settings
+// Servers owns the connections to plugin servers. Routes share them: over a reload too, as long as a server's settings
 // stay the same.
-type servers struct {
+type Servers struct {
 	log     *slog.Logger
 	version string
 
@@ -35,12 +36,13 @@ type sharedServer struct {
 	users int
 }
 
-func newServers(log *slog.Logger, version string) *servers {
-	return &servers{log: log, version: version, open: map[serverKey]*sharedServer{}}
+// NewServers returns none. version is how the gateway calls itself towards them.
+func NewServers(log *slog.Logger, version string) *Servers {
+	return &Servers{log: log, version: version, open: map[serverKey]*sharedServer{}}
 }
 
-// get returns a server, connecting to it when nobody has yet. Each is given back by its Close.
-func (s *servers) get(ctx context.Context, name string, settings config.PluginServer) (host.Server, error) {
+// Get returns a server, connecting to it when nobody has yet. Each is given back by its Close.
+func (s *Servers) Get(ctx context.Context, name string, settings config.PluginServer) (host.Server, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := serverKey{name, settings, ofServer(&settings)}
@@ -57,7 +59,7 @@ func (s *servers) get(ctx context.Context, name string, settings config.PluginSe
 	return &lease{sharedServer: shared, from: s}, nil
 }
 
-func (s *servers) connect(ctx context.Context, name string, c config.PluginServer) (*rpc.Server, error) {
+func (s *Servers) connect(ctx context.Context, name string, c config.PluginServer) (*rpc.Server, error) {
 	o := rpc.Options{
 		Address: c.Address, Authority: c.Authority, Health: c.Health,
 		MaxRecv: int(c.MaxRecv), MaxSend: int(c.MaxSend), Streams: c.Streams, Window: c.Window,
@@ -68,15 +70,15 @@ func (s *servers) connect(ctx context.Context, name string, c config.PluginServe
 	}
 	if c.TLS.Enabled {
 		var err error
-		if o.TLS, err = pluginTLS(&c.TLS); err != nil {
+		if o.TLS, err = PluginTLS(&c.TLS); err != nil {
 			return nil, err
 		}
 	}
 	return rpc.Open(ctx, o)
 }
 
-// pluginTLS is how the gateway behaves as a TLS client of its own servers: plugins', the store's.
-func pluginTLS(c *config.PluginTLS) (*tls.Config, error) {
+// PluginTLS is how the gateway behaves as a TLS client of its own servers: plugins', the store's.
+func PluginTLS(c *config.PluginTLS) (*tls.Config, error) {
 	t, err := clientTLS(c.CAFile, c.CertFile, c.KeyFile)
 	if err != nil {
 		return nil, err
@@ -88,7 +90,7 @@ func pluginTLS(c *config.PluginTLS) (*tls.Config, error) {
 // lease is one route's use of a server.
 type lease struct {
 	*sharedServer
-	from *servers
+	from *Servers
 	once sync.Once
 }
 
@@ -113,8 +115,8 @@ func (l *lease) Close() error {
 // Identity says which server it is a lease of (see [host.Server]).
 func (l *lease) Identity() any { return l.sharedServer }
 
-// dead counts the servers of which no instance takes calls.
-func (s *servers) dead() int {
+// Dead counts the servers of which no instance takes calls.
+func (s *Servers) Dead() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := 0
@@ -126,8 +128,8 @@ func (s *servers) dead() int {
 	return n
 }
 
-// status is what the control listener shows.
-func (s *servers) status() any {
+// Status is what the control listener shows.
+func (s *Servers) Status() any {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	type server struct {
@@ -145,8 +147,8 @@ func (s *servers) status() any {
 	return list
 }
 
-// instances is what metrics say of the plugin servers.
-func (s *servers) instances() []observe.PluginInstance {
+// Instances is what metrics say of the plugin servers.
+func (s *Servers) Instances() []observe.PluginInstance {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var list []observe.PluginInstance

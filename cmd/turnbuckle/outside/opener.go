@@ -1,4 +1,4 @@
-package run
+package outside
 
 import (
 	"context"
@@ -14,35 +14,38 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
-// opener gives a table's compilation what lies outside the host.
-type opener struct {
-	ctx     context.Context
-	servers *servers
-	targets *targets
-	defs    *definitions
-	notify  func(d *config.Definition, e upstream.Event)
+// Opener gives a table's compilation what lies outside the host. All of it is required.
+type Opener struct {
+	Ctx     context.Context // lends its values
+	Servers *Servers
+	Targets *Targets
+	// Settings are those of plugin servers by name, Plugins the plugin folders.
+	Settings map[string]config.PluginServer
+	Plugins  []*config.Plugin
+	// Notify is told when a target of a definition's goes down or comes up.
+	Notify func(d *config.Definition, e upstream.Event)
 }
 
-var _ host.Opener = (*opener)(nil)
+var _ host.Opener = (*Opener)(nil)
 
 // Server opens the plugin server of that name.
-func (o *opener) Server(name string) (host.Server, error) {
+func (o *Opener) Server(name string) (host.Server, error) {
 	if name == "" {
 		name = config.DefaultServer
 	}
-	settings, ok := o.defs.servers[name]
+	settings, ok := o.Settings[name]
 	if !ok {
 		return nil, hint.New(
 			fmt.Errorf("there is no plugin server %q", name),
 			"name its address with --plugin-server or under servers in the settings",
 		)
 	}
-	return o.servers.get(o.ctx, name, settings)
+	return o.Servers.Get(o.Ctx, name, settings)
 }
 
 // Plugin returns the policy that the plugin's folder asks for a hook.
-func (o *opener) Plugin(server, hook string, _ []byte) (config.Policy, error) {
-	for _, p := range o.defs.plugins {
+func (o *Opener) Plugin(server, hook string, _ []byte) (config.Policy, error) {
+	for _, p := range o.Plugins {
 		if p.Name != server {
 			continue
 		}
@@ -56,8 +59,8 @@ func (o *opener) Plugin(server, hook string, _ []byte) (config.Policy, error) {
 }
 
 // Upstream makes the upstream of a definition.
-func (o *opener) Upstream(d *config.Definition, target string) (host.Upstream, error) {
-	c, notify := &d.Upstream, o.notify
+func (o *Opener) Upstream(d *config.Definition, target string) (host.Upstream, error) {
+	c, notify := &d.Upstream, o.Notify
 	opts := upstream.Options{
 		Protocol: upstream.Protocol(c.Protocol),
 		Timeouts: upstream.Timeouts{Dial: c.Timeouts.Dial, Header: c.Timeouts.Header, Body: c.Timeouts.Body, Total: c.Timeouts.Total},
@@ -84,15 +87,15 @@ func (o *opener) Upstream(d *config.Definition, target string) (host.Upstream, e
 		return nil, err
 	}
 	opts.TLS = secured
-	u, err := upstream.New(context.WithoutCancel(o.ctx), opts)
+	u, err := upstream.New(context.WithoutCancel(o.Ctx), opts)
 	if err != nil {
 		return nil, err
 	}
-	t := &targeted{Upstream: u, use: useOf(d, target), all: o.targets}
-	if before := o.targets.latest(&t.use); before != nil {
+	t := &targeted{Upstream: u, use: useOf(d, target), all: o.Targets}
+	if before := o.Targets.latest(&t.use); before != nil {
 		u.Inherit(before.Upstream)
 	}
-	o.targets.add(t)
+	o.Targets.add(t)
 	return t, nil
 }
 

@@ -1,4 +1,4 @@
-package run
+package outside
 
 import (
 	"fmt"
@@ -9,11 +9,11 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 )
 
-// stamps tells whether files are what they were: by path, when each was written and how large it is.
-type stamps map[string]string
+// Stamps tells whether files are what they were: by path, when each was written and how large it is.
+type Stamps map[string]string
 
 // add stamps a file, or each file of a folder; "" is none.
-func (s stamps) add(paths ...string) {
+func (s Stamps) add(paths ...string) {
 	for _, path := range paths {
 		if path == "" {
 			continue
@@ -41,15 +41,15 @@ func (s stamps) add(paths ...string) {
 	}
 }
 
-// outside stamps the files that definitions name and routes read once: certificates towards targets and plugin
-// servers, templates.
-func outside(s *config.Settings, d *definitions) stamps {
-	all := stamps{}
-	all.add(s.Errors.Dir)
-	for _, c := range d.servers {
+// Files stamps the files that settings and definitions name and routes read once: templates, which errorsDir is a folder of,
+// and certificates towards targets and plugin servers.
+func Files(errorsDir string, servers map[string]config.PluginServer, defs []*config.Definition) Stamps {
+	all := Stamps{}
+	all.add(errorsDir)
+	for _, c := range servers {
 		all.add(c.TLS.CAFile, c.TLS.CertFile, c.TLS.KeyFile)
 	}
-	for _, def := range d.set.Definitions {
+	for _, def := range defs {
 		t := &def.Upstream.TLS
 		all.add(def.Errors.Dir, t.CAFile, t.CertFile, t.KeyFile)
 	}
@@ -62,7 +62,7 @@ func ofServer(c *config.PluginServer) string {
 	if !c.TLS.Enabled {
 		return ""
 	}
-	all := stamps{}
+	all := Stamps{}
 	all.add(c.TLS.CAFile, c.TLS.CertFile, c.TLS.KeyFile)
 	return strings.Join([]string{all[c.TLS.CAFile], all[c.TLS.CertFile], all[c.TLS.KeyFile]}, "/")
 }

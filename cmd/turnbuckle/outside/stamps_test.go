@@ -1,8 +1,9 @@
-package run
+package outside
 
 import (
 	"maps"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -17,10 +18,10 @@ func TestStamps(t *testing.T) {
 	}
 	def := &config.Definition{Upstream: config.Upstream{TLS: config.ClientTLS{CAFile: dir + "/ca.pem", KeyFile: dir + "/missing"}}}
 	def.Errors.Dir = dir + "/errors"
-	d := &definitions{set: config.Set{Definitions: []*config.Definition{def}}}
+	files := func() Stamps { return Files("", nil, []*config.Definition{def}) }
 	server := &config.PluginServer{TLS: config.PluginTLS{Enabled: true, CAFile: dir + "/plugin.pem"}}
-	before, beforeServer := outside(&config.Settings{}, d), ofServer(server)
-	if !maps.Equal(before, outside(&config.Settings{}, d)) || beforeServer != ofServer(server) {
+	before, beforeServer := files(), ofServer(server)
+	if !maps.Equal(before, files()) || beforeServer != ofServer(server) {
 		t.Fatal("nothing has changed")
 	}
 	later := time.Now().Add(time.Hour)
@@ -28,14 +29,14 @@ func TestStamps(t *testing.T) {
 		if err := os.Chtimes(dir+name, later, later); err != nil {
 			t.Fatal(err)
 		}
-		after := outside(&config.Settings{}, d)
+		after := files()
 		if maps.Equal(before, after) {
 			t.Errorf("%s: the change goes unseen", name)
 		}
 		before = after
 	}
 	put(t, dir+"/missing", "here")
-	if maps.Equal(before, outside(&config.Settings{}, d)) {
+	if maps.Equal(before, files()) {
 		t.Error("a file that came goes unseen")
 	}
 	put(t, dir+"/plugin.pem", "another")
@@ -44,5 +45,15 @@ func TestStamps(t *testing.T) {
 	}
 	if ofServer(&config.PluginServer{}) != "" {
 		t.Error("a server without TLS has no files")
+	}
+}
+
+func put(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
 	}
 }

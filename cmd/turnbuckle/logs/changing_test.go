@@ -1,4 +1,4 @@
-package run
+package logs
 
 import (
 	"bytes"
@@ -10,16 +10,16 @@ import (
 )
 
 // Loggers that are in use write as the settings say now, with what they carry.
-func TestChangingLog(t *testing.T) {
+func TestChanging(t *testing.T) {
 	var out bytes.Buffer
-	lines := newLog(&out, config.Log{Level: config.LevelWarn, Format: config.LogText})
+	lines := NewChanging(&out, config.Log{Level: config.LevelWarn, Format: config.LogText})
 	log := slog.New(lines)
 	made := log.With("a", 1).WithGroup("g").With("b", 2)
 	made.Info("not yet")
 	made.Warn("first", "c", 3)
-	lines.set(config.Log{Level: config.LevelDebug, Format: config.LogJSON})
+	lines.Set(config.Log{Level: config.LevelDebug, Format: config.LogJSON})
 	made.Debug("second", "c", 4)
-	lines.set(config.Log{Level: config.LevelError, Format: config.LogText})
+	lines.Set(config.Log{Level: config.LevelError, Format: config.LogText})
 	made.Warn("no more")
 	got := strings.Split(strings.TrimSpace(out.String()), "\n")
 	if len(got) != 2 || !strings.HasSuffix(got[0], "level=WARN msg=first a=1 g.b=2 g.c=3") ||
