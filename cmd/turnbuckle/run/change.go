@@ -163,9 +163,10 @@ func (c *changer) Unset(ctx context.Context, path string) ([]config.SettingValue
 	})
 }
 
-func (c *changer) change(ctx context.Context, make func(settings.Changes) (settings.Changes, []string, error)) (changed []config.SettingValue, err error) {
+func (c *changer) change(ctx context.Context, make func(settings.Changes) (settings.Changes, []string, error)) ([]config.SettingValue, error) {
 	g := (*gateway)(c)
-	err = g.ask(ctx, func(ctx context.Context) error {
+	var changed []config.SettingValue
+	err := g.ask(ctx, func(ctx context.Context) error {
 		now := g.now.Load()
 		if !now.s.Admin.Settings {
 			return refuseOff()
@@ -176,7 +177,10 @@ func (c *changer) change(ctx context.Context, make func(settings.Changes) (setti
 		}
 		return err
 	})
-	return changed, err
+	if err != nil { // whoever asked may have left before it was done
+		return nil, err
+	}
+	return changed, nil
 }
 
 func refuse(status int, message string, problems ...string) error {
