@@ -88,9 +88,9 @@ func TestSwaps(t *testing.T) {
 	attacker.Go(func() { swap(ctx, dir, outside, good, evilZip) })
 	v := newVerifier(t, key)
 	from := source.NewFolder(dir, source.DefaultLimits())
-	loads := 10_000 / sample(20)
-	loaded := 0
-	for range loads {
+	loads, loaded := 10_000/sample(40), 0
+	tries := 0
+	for ; loaded < loads; tries++ {
 		got, err := from.Fetch(t.Context(), "guard", "")
 		if err != nil {
 			continue
@@ -120,14 +120,14 @@ func TestSwaps(t *testing.T) {
 	}
 	stop()
 	attacker.Wait()
-	t.Logf("%d of %d loads met a good bundle", loaded, loads)
+	t.Logf("%d of %d tries met a good bundle", loaded, tries)
 }
 
 // swap changes what lies at guard.zip in dir, in place and by name, until the context ends.
 func swap(ctx context.Context, dir, outside string, good, evil []byte) {
 	path, next := filepath.Join(dir, "guard.zip"), filepath.Join(dir, "next")
 	for i := 0; ctx.Err() == nil; i++ {
-		switch i % 6 {
+		switch i % 12 {
 		case 0:
 			_ = os.WriteFile(path, evil, 0o600)
 		case 1:
@@ -154,7 +154,7 @@ func FuzzVerify(f *testing.F) {
 	key := newKey(f, sign.Ed25519)
 	good := buildGuard(f, guardOptions(), key)
 	f.Add(good)
-	for _, c := range corpus(f, key, key) {
+	for _, c := range corpus(f, key, newKey(f, sign.Ed25519)) {
 		if len(c.data) < 4096 {
 			f.Add(c.data)
 		}
