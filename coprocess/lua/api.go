@@ -43,7 +43,7 @@ type property func(l *lua.LState, key string, value lua.LValue) (lua.LValue, boo
 // kind makes a metatable. properties may be nil.
 func (m *machine) kind(name string, methods map[string]lua.LGFunction, properties property) *lua.LTable {
 	i := m.state
-	meta, functions := i.L.NewTable(), i.L.NewTable()
+	meta, functions := i.L.CreateTable(0, 1), i.L.CreateTable(0, 1)
 	for n, f := range methods {
 		functions.RawSetString(n, i.L.NewFunction(f))
 	}
@@ -173,7 +173,7 @@ func (s *scope) identity(key string) (lua.LValue, bool) {
 		if x.Session() == nil || !s.needs.Has(sdk.NeedSession) {
 			return lua.LNil, true
 		}
-		t := m.state.L.NewTable()
+		t := m.state.L.CreateTable(0, 1)
 		session.Fill(m.state, t, x.Session(), session.JSON)
 		return t, true
 	case "trace":

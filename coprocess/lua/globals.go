@@ -27,7 +27,7 @@ func (m *machine) define() {
 	m.defineExchange()
 	i := m.state
 	json := i.JSON()
-	i.Define("exports", i.L.NewTable())
+	i.Define("exports", i.L.CreateTable(0, 1))
 	i.Define("json", json)
 	i.Define("cjson", json) // as Tyk's plugins know it
 	i.Module("json", json)

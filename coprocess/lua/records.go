@@ -12,7 +12,7 @@ import (
 // batch is what an observer of a script is given.
 func (m *machine) batch(b sdk.Batch) lua.LValue {
 	i := m.state
-	t, records, events := i.L.NewTable(), i.Array(), i.Array()
+	t, records, events := i.L.CreateTable(0, 1), i.Array(), i.Array()
 	for n := range b.Records {
 		records.Append(m.record(&b.Records[n]))
 	}

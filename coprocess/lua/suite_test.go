@@ -226,7 +226,7 @@ func nativeHook(x view, m *machine, p *sdk.Plugin) {
 	refused := (*sdk.Error)(nil)
 	switch {
 	case errors.As(err, &refused):
-		header := x.l.NewTable()
+		header := x.l.CreateTable(0, 1)
 		for _, f := range refused.Header {
 			header.RawSetString(f.Name, lua.LString(f.Value))
 		}
@@ -317,7 +317,7 @@ func replay(x view, m *machine, y *sdk.Exchange) {
 	if changed&sdk.ChangedSession != 0 {
 		who := lua.LValue(lua.LNil)
 		if y.Session() != nil {
-			t := x.l.NewTable()
+			t := x.l.CreateTable(0, 1)
 			session.Fill(m.state, t, y.Session(), session.JSON)
 			who = t
 		}

@@ -71,7 +71,7 @@ func (s *State) openLibrary(name string, open lua.LGFunction) {
 func (s *State) library(name string) *lua.LTable {
 	t, ok := s.env.RawGetString(name).(*lua.LTable)
 	if !ok {
-		t = s.L.NewTable()
+		t = s.L.CreateTable(0, 1)
 	}
 	return t
 }
@@ -86,14 +86,14 @@ func (s *State) functions(t *lua.LTable, all map[string]lua.LGFunction) {
 
 // Library makes a read-only table of functions.
 func (s *State) Library(all map[string]lua.LGFunction) *lua.LTable {
-	t := s.L.NewTable()
+	t := s.L.CreateTable(0, 1)
 	s.functions(t, all)
 	return s.Freeze(t)
 }
 
 // Freeze returns what scripts see of a library: it can be added to while files are loaded, and only read afterwards.
 func (s *State) Freeze(lib *lua.LTable) *lua.LTable {
-	shown, meta := s.L.NewTable(), s.L.NewTable()
+	shown, meta := s.L.CreateTable(0, 1), s.L.CreateTable(0, 1)
 	meta.RawSetString("__index", lib)
 	meta.RawSetString("__metatable", lua.LFalse)
 	meta.RawSetString("__newindex", s.L.NewFunction(func(l *lua.LState) int {

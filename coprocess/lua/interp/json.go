@@ -130,7 +130,7 @@ func (s *State) encodeTable(b []byte, t *lua.LTable, depth int) ([]byte, error) 
 
 // Array makes an empty table that becomes an array in JSON.
 func (s *State) Array() *lua.LTable {
-	t := s.L.NewTable()
+	t := s.L.CreateTable(2, 0)
 	t.Metatable = s.arrays
 	return t
 }
@@ -202,7 +202,7 @@ func (s *State) decodeArray(d *json.Decoder, nulls bool, depth int) (lua.LValue,
 }
 
 func (s *State) decodeObject(d *json.Decoder, nulls bool, depth int) (lua.LValue, error) {
-	object := s.L.NewTable()
+	object := s.L.CreateTable(0, 1)
 	for d.More() {
 		key, err := d.Token()
 		if err != nil {
@@ -222,7 +222,7 @@ func (s *State) decodeObject(d *json.Decoder, nulls bool, depth int) (lua.LValue
 
 // JSON returns the library that encodes and decodes.
 func (s *State) JSON() *lua.LTable {
-	t := s.L.NewTable()
+	t := s.L.CreateTable(0, 1)
 	t.RawSetString("null", s.null)
 	s.functions(t, map[string]lua.LGFunction{
 		"encode": func(l *lua.LState) int {

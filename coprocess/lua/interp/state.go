@@ -117,7 +117,7 @@ func New(o *Options) *State {
 	}
 	close(s.tether.closed)
 	s.L.SetContext(&s.tether)
-	s.env, s.base, s.lazy, s.arrays = s.L.G.Global, s.L.NewTable(), s.L.NewTable(), s.L.NewTable()
+	s.env, s.base, s.lazy, s.arrays = s.L.G.Global, s.L.CreateTable(0, 1), s.L.CreateTable(0, 1), s.L.CreateTable(0, 1)
 	s.concat = s.L.NewFunction(s.join)
 	s.null = s.L.NewUserData()
 	s.open()
@@ -148,12 +148,12 @@ func (s *State) clear() (n int) {
 
 // protect makes what scripts see of the globals fall back on what was loaded, and that on what the owner gives.
 func (s *State) protect() {
-	meta := s.L.NewTable()
+	meta := s.L.CreateTable(0, 1)
 	meta.RawSetString("__index", s.base)
 	meta.RawSetString("__metatable", lua.LFalse)
 	s.env.Metatable = meta
 	if s.o.Global != nil {
-		more := s.L.NewTable()
+		more := s.L.CreateTable(0, 1)
 		more.RawSetString("__index", s.L.NewFunction(s.missing))
 		s.base.Metatable = more
 	}

@@ -17,7 +17,7 @@ func (s *State) openStrings(lib *lua.LTable) {
 		"find": func(l *lua.LState) int { return s.find(l, true) }, "match": func(l *lua.LState) int { return s.find(l, false) },
 		"gmatch": s.gmatch, "gfind": s.gmatch, "gsub": s.gsub, "rep": s.rep, "format": s.format,
 	})
-	meta := s.L.NewTable()
+	meta := s.L.CreateTable(0, 1)
 	meta.RawSetString("__index", lib)
 	meta.RawSetString("__metatable", lua.LFalse)
 	s.L.SetMetatable(lua.LString(""), meta)
@@ -173,6 +173,7 @@ func (s *State) gmatch(l *lua.LState) int {
 	m, at := s.matcher(subject, p), 0
 	l.Push(l.NewFunction(func(l *lua.LState) int {
 		for at <= len(subject) {
+			at = m.Skip(at)
 			end, ok, err := m.Match(at)
 			s.searched(l, err)
 			if !ok {
@@ -207,6 +208,11 @@ func (s *State) gsub(l *lua.LState) int {
 	var b strings.Builder
 	at, n := 0, 0
 	for n < most {
+		if !anchored {
+			from := at
+			at = m.Skip(from)
+			b.WriteString(subject[from:at])
+		}
 		end, ok, err := m.Match(at)
 		s.searched(l, err)
 		if ok {

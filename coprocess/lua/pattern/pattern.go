@@ -6,6 +6,7 @@ package pattern
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // What ends a search without a result, beside a malformed pattern.
@@ -55,6 +56,9 @@ func (m *Matcher) Find(init int) (start, end int, ok bool, err error) {
 		p = 1
 	}
 	for s := init; s <= len(m.Subject); s++ {
+		if !anchored {
+			s = m.Skip(s)
+		}
 		if end := m.at(s, p); end >= 0 {
 			return s, end, true, nil
 		}
@@ -69,6 +73,18 @@ func (m *Matcher) Find(init int) (start, end int, ok bool, err error) {
 func (m *Matcher) Match(s int) (end int, ok bool, err error) {
 	end = m.at(s, 0)
 	return end, end >= 0, m.err
+}
+
+// Skip returns the first place from s on where a match can begin, by the pattern's first character where that says so;
+// the subject's end when there is none.
+func (m *Matcher) Skip(s int) int {
+	if m.Pattern == "" || len(m.Pattern) > 1 && quantifier(m.Pattern[1]) || strings.IndexByte("%.[()$", m.Pattern[0]) >= 0 {
+		return s
+	}
+	if at := strings.IndexByte(m.Subject[s:], m.Pattern[0]); at >= 0 {
+		return s + at
+	}
+	return len(m.Subject)
 }
 
 // Anchored reports whether the pattern matches at the beginning only.
@@ -118,7 +134,13 @@ func (m *Matcher) match(s, p int) int {
 	if m.depth++; m.depth > maxDepth {
 		return m.fail(ErrComplex)
 	}
-	defer func() { m.depth-- }()
+	r := m.sequence(s, p)
+	m.depth--
+	return r
+}
+
+// sequence matches one item after the other.
+func (m *Matcher) sequence(s, p int) int {
 	for p < len(m.Pattern) {
 		if !m.step() {
 			return -1

@@ -88,12 +88,12 @@ func Fill(s *interp.State, t *lua.LTable, v *sdk.Session, n Names) {
 		}
 	}
 	if v.JWTSecret != "" {
-		jwt := s.L.NewTable()
+		jwt := s.L.CreateTable(0, 1)
 		jwt.RawSetString("secret", lua.LString(v.JWTSecret))
 		t.RawSetString("jwt_data", jwt)
 	}
 	if len(v.TriggerLimits) > 0 {
-		limits, monitor := s.L.NewTable(), s.L.NewTable()
+		limits, monitor := s.L.CreateTable(0, 1), s.L.CreateTable(0, 1)
 		for _, l := range v.TriggerLimits {
 			limits.Append(lua.LNumber(l))
 		}
@@ -162,12 +162,12 @@ func Map(s *interp.State, m map[string]string) *lua.LTable {
 func rights(s *interp.State, all map[string]sdk.AccessDefinition) *lua.LTable {
 	t := s.L.CreateTable(0, len(all))
 	for id, a := range all {
-		d, urls := s.L.NewTable(), s.Array()
+		d, urls := s.L.CreateTable(0, 1), s.Array()
 		d.RawSetString("api_name", lua.LString(a.APIName))
 		d.RawSetString("api_id", lua.LString(a.APIID))
 		d.RawSetString("versions", Texts(s, a.Versions))
 		for _, u := range a.AllowedURLs {
-			spec := s.L.NewTable()
+			spec := s.L.CreateTable(0, 1)
 			spec.RawSetString("url", lua.LString(u.URL))
 			spec.RawSetString("methods", Texts(s, u.Methods))
 			urls.Append(spec)

@@ -85,7 +85,7 @@ func (c *Call) Run(use *sdk.HookUse, x *sdk.Exchange) error {
 	four := use.Phase == sdk.Auth && f.Proto != nil && f.Proto.NumParameters >= 4
 	var err error
 	if four {
-		c.metadata = c.s.L.NewTable()
+		c.metadata = c.s.L.CreateTable(0, 1)
 		err = c.s.Call(f, 3, c.request, session, c.metadata, c.spec)
 	} else {
 		err = c.s.Call(f, 2, c.request, session, c.spec)
@@ -138,9 +138,9 @@ func (c *Call) Global(name string) lua.LValue {
 		}
 		return c.object
 	case "tyk":
-		t := c.s.L.NewTable()
+		t := c.s.L.CreateTable(0, 1)
 		t.RawSetString("req", c.req)
-		t.RawSetString("session", c.s.L.NewTable())
+		t.RawSetString("session", c.s.L.CreateTable(0, 1))
 		return t
 	}
 	return lua.LNil
@@ -231,13 +231,13 @@ func (c *Call) field(name string) lua.LValue {
 	case "scheme":
 		return some(q.Scheme())
 	case "return_overrides":
-		t := c.s.L.NewTable()
+		t := c.s.L.CreateTable(0, 1)
 		t.RawSetString("response_code", lua.LNumber(-1))
 		return t
 	case "delete_headers", "delete_params":
 		return c.s.Array()
 	}
-	return c.s.L.NewTable()
+	return c.s.L.CreateTable(0, 1)
 }
 
 // some is text as Go's JSON has it: none when it is empty.
@@ -268,7 +268,7 @@ func (c *Call) first(fields []sdk.Field) *lua.LTable {
 
 // params makes a table of the first values of the query, of pairs that Tyk's gateway can read.
 func (c *Call) params(query string) *lua.LTable {
-	t := c.s.L.NewTable()
+	t := c.s.L.CreateTable(0, 1)
 	for part := range strings.SplitSeq(query, "&") {
 		if part == "" || strings.Contains(part, ";") {
 			continue
@@ -334,7 +334,7 @@ func (c *Call) fillResponse(t *lua.LTable) {
 		if !ok {
 			values = c.s.Array()
 			byName[name] = values
-			line := c.s.L.NewTable()
+			line := c.s.L.CreateTable(0, 1)
 			line.RawSetString("key", lua.LString(name))
 			line.RawSetString("values", values)
 			multi.Append(line)
