@@ -250,6 +250,7 @@ func (f *Front) stop() {
 		}
 	}
 	f.mu.Unlock()
+	f.server.SetKeepAlivesEnabled(false) // from here on, every reply says that it is the last
 	for _, s := range silent {
 		_ = s.Close()
 	}

@@ -19,8 +19,9 @@ import (
 )
 
 // tunnel takes the connection over and sends back what comes, with a greeting first.
-func tunnel(t *testing.T, f *flow.Flow, greeting string) {
+func tunnel(t *testing.T, f *flow.Flow, greeting string, switched func()) {
 	c, err := f.Client.(flow.Hijacker).Hijack(header("X-Switched", "yes"))
+	switched()
 	if err != nil {
 		t.Error(err)
 		return
@@ -43,7 +44,7 @@ func TestHijack(t *testing.T) {
 		if f.Upgrade != "echo" {
 			t.Errorf("upgrade %q", f.Upgrade)
 		}
-		tunnel(t, f, "hello ")
+		tunnel(t, f, "hello ", func() {})
 	})
 	const ahead = "POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\nX"
 	for _, pieces := range [][]string{{ahead}, {"", ahead}} {
@@ -179,8 +180,7 @@ func TestShutdown(t *testing.T) {
 			<-f.Ctx.Done()
 			cut <- fmt.Sprint(path, errors.Is(context.Cause(f.Ctx), ErrCut))
 		case "/tunnel":
-			held <- path
-			tunnel(t, f, "")
+			tunnel(t, f, "", func() { held <- path })
 			cut <- path
 		default:
 			held <- path

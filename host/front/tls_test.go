@@ -181,7 +181,7 @@ func TestTLSHandshakeTimeout(t *testing.T) {
 
 func TestTLSHijack(t *testing.T) {
 	_, o := secured(t, "a.example")
-	f := start(t, Options{TLS: o}, func(f *flow.Flow) { tunnel(t, f, "hello ") })
+	f := start(t, Options{TLS: o}, func(f *flow.Flow) { tunnel(t, f, "hello ", func() {}) })
 	c, err := tls.Dial("tcp", f.Addr().String(), &tls.Config{InsecureSkipVerify: true})
 	if err != nil {
 		t.Fatal(err)
