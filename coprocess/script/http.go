@@ -72,9 +72,9 @@ func (h *HTTP) Do(ctx context.Context, by *sdk.Header, r HTTPRequest) (*HTTPRepl
 	if r.Timeout > 0 {
 		timeout = min(timeout, r.Timeout)
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	bounded, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, cmp.Or(r.Method, "GET"), r.URL, bytes.NewReader(r.Body))
+	request, err := http.NewRequestWithContext(bounded, cmp.Or(r.Method, "GET"), r.URL, bytes.NewReader(r.Body))
 	if err != nil {
 		return nil, err
 	}
@@ -94,17 +94,25 @@ func (h *HTTP) Do(ctx context.Context, by *sdk.Header, r HTTPRequest) (*HTTPRepl
 	request.Header.Set(HopHeader, strconv.Itoa(hops))
 	reply, err := h.doer.Do(request)
 	if err != nil {
-		return nil, err
+		return nil, own(ctx, fmt.Errorf("%s %s: %w", request.Method, r.URL, err))
 	}
 	defer func() { _ = reply.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(reply.Body, h.limits.Body+1))
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("%s %s: reading the reply: %w", request.Method, r.URL, err)
+		return nil, own(ctx, fmt.Errorf("%s %s: reading the reply: %w", request.Method, r.URL, err))
 	case int64(len(body)) > h.limits.Body:
 		return nil, fmt.Errorf("%s %s: %w: the reply has more than %d bytes", request.Method, r.URL, sdk.ErrTooLarge, h.limits.Body)
 	}
 	return &HTTPReply{Status: reply.StatusCode, Header: fields(reply.Header), Body: body}, nil
+}
+
+// own keeps a timeout of the request's own from looking like one of the call.
+func own(ctx context.Context, err error) error {
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return errors.New(err.Error())
+	}
+	return err
 }
 
 // hopsOf reads the count of a request. One that cannot be read comes from nobody of ours and counts as none.

@@ -108,6 +108,13 @@ func (c *Call) setWaiting(waiting bool) {
 	c.watch.mu.Unlock()
 }
 
+// Breach is why the call under way has been interrupted; nil while it has not.
+func (c *Call) Breach() error {
+	c.watch.mu.Lock()
+	defer c.watch.mu.Unlock()
+	return c.breach
+}
+
 // End ends the call. It returns why it was interrupted, nil when it was not.
 func (c *Call) End() error {
 	w := c.watch

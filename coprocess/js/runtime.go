@@ -1,0 +1,129 @@
+// Package js is the runtime for scripts in JavaScript, inside the gateway: goja, in pools of interpreters per plugin.
+//
+// Two kinds of scripts run: those written against our own interface (coprocess/script/API.md, package modern), which are
+// modules whose exports are hooks, and those written for Tyk (package tykapi), which make global objects. What bounds
+// both, and what does not, package engine says.
+//
+// # What one call leaves for the next
+//
+// Files are compiled once and run once for each interpreter, which serves one call after the other. The built-ins are
+// frozen once the files have run. Globals that a call creates or rebinds are as before after it. What a call changes
+// inside objects and local variables of the files stays in that one interpreter: a cache at best. A plugin opened with
+// Fresh has a new interpreter for each call instead. One that went over a bound is thrown away.
+package js
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/js/engine"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/script"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk"
+)
+
+// BoundPatterns gives regular expressions of all scripts a time limit. It is a setting of the process, so whoever starts
+// that calls this once, before any script is opened; [Open] is an error before.
+func BoundPatterns() { engine.BoundPatterns() }
+
+// Options are what is JavaScript's own of a plugin.
+type Options struct {
+	// Tyk says that the scripts are written for Tyk.
+	Tyk bool
+	// Sessions are the names of those of Tyk's middlewares whose entries have require_session.
+	Sessions map[string]bool
+}
+
+// Runtime opens the scripts of plugin folders. It is safe for concurrent use.
+type Runtime struct {
+	Options Options
+	// Main is the file that has the hooks, relative to the folder: "main.js" by default.
+	Main string
+	// Limits, Services, Watch and Fresh are those of the plugins it opens; see [script.Plugin]. Watch is required.
+	Limits   script.Limits
+	Services script.Services
+	Watch    *script.Watch
+	Fresh    bool
+}
+
+var _ coprocess.Runtime = (*Runtime)(nil)
+
+// Open implements [coprocess.Runtime]. A script that does not compile, or fails while it is loaded, is an error.
+func (r *Runtime) Open(ctx context.Context, p coprocess.Plugin) (coprocess.Server, error) {
+	files, err := script.OpenFiles(p.Dir, r.Limits.Complete().Source)
+	if err != nil {
+		return nil, fmt.Errorf("plugin %q: %w", p.Name, err)
+	}
+	name := r.Main
+	if name == "" {
+		name = "main.js"
+	}
+	main, err := files.Read(name)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("plugin %q: %w", p.Name, err), files.Close())
+	}
+	s, err := Open(ctx, script.Plugin{
+		Name: p.Name, Main: []script.Source{main}, Files: files, Limits: r.Limits, Services: r.Services, Watch: r.Watch, Fresh: r.Fresh,
+	}, r.Options)
+	if err != nil {
+		return nil, errors.Join(err, files.Close())
+	}
+	s.files = files
+	return s, nil
+}
+
+// Sources reads the files of a bundle that are JavaScript, in the order of its list; others are passed over.
+func Sources(files *script.Files, list []string) ([]script.Source, error) {
+	var all []script.Source
+	for _, name := range list {
+		if path.Ext(name) != ".js" {
+			continue
+		}
+		source, err := files.Read(name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, source)
+	}
+	return all, nil
+}
+
+// FolderHook is a middleware that Tyk finds by where its file lies.
+type FolderHook struct {
+	Name        string // of the global object that the file makes
+	Phase       sdk.Phase
+	WithSession bool
+	Source      script.Source
+}
+
+// Folder finds an API's middlewares below Tyk's middleware_path, in API/{pre,auth,post_auth,post}/*.js (reference §4.2).
+func Folder(files *script.Files, api string) ([]FolderHook, error) {
+	var all []FolderHook
+	if api == "" || strings.ContainsAny(api, `/\`) {
+		return nil, fmt.Errorf("api id %q is no folder's name", api)
+	}
+	for _, place := range []struct {
+		dir   string
+		phase sdk.Phase
+	}{{"pre", sdk.Pre}, {"auth", sdk.Auth}, {"post_auth", sdk.PostKeyAuth}, {"post", sdk.Post}} {
+		names, err := files.List(path.Join(api, place.dir), ".js")
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			source, err := files.Read(name)
+			if err != nil {
+				return nil, err
+			}
+			object, _, _ := strings.Cut(path.Base(name), ".")
+			all = append(all, FolderHook{
+				Name: object, Phase: place.phase, Source: source,
+				WithSession: strings.HasSuffix(object, "_with_session") && place.phase != sdk.Pre && place.phase != sdk.Auth,
+			})
+		}
+	}
+	return all, nil
+}
