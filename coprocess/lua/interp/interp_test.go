@@ -198,7 +198,7 @@ func TestHostile(t *testing.T) {
 	defer w.Close()
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			l := limits(script.Limits{Time: time.Minute, Heap: 32 << 20})
+			l := limits(script.Limits{Time: time.Minute, Heap: 12 << 20})
 			if tt.want == errTest {
 				l.Time = 50 * time.Millisecond
 			}

@@ -99,7 +99,7 @@ func (c *Call) applyRequest(t *lua.LTable) error {
 	b, echo := c.inner[:0], true
 	var err error
 	for i := range requestFields {
-		f := &requestFields[i]
+		f := requestFields[i]
 		switch {
 		case f.kind == unread:
 			continue
@@ -153,7 +153,7 @@ func (c *Call) applyResponse() error {
 	b := c.inner[:0]
 	var err error
 	for i := range responseFields {
-		f := &responseFields[i]
+		f := responseFields[i]
 		v := t.RawGetString(f.name)
 		if v == lua.LNil || v == c.s.Null() {
 			continue
@@ -171,7 +171,7 @@ func appendString(b []byte, n protowire.Number, s string) []byte {
 	return protowire.AppendString(protowire.AppendTag(b, n, protowire.BytesType), s)
 }
 
-func appendField(b []byte, f *field, v lua.LValue) ([]byte, error) {
+func appendField(b []byte, f field, v lua.LValue) ([]byte, error) {
 	switch f.kind {
 	case str:
 		text, err := session.Text(v)
@@ -248,7 +248,7 @@ func appendOverrides(b []byte, n protowire.Number, v lua.LValue) ([]byte, error)
 	var inner []byte
 	var err error
 	for i := range overrideFields {
-		f := &overrideFields[i]
+		f := overrideFields[i]
 		v := t.RawGetString(f.name)
 		if v == lua.LNil {
 			continue
