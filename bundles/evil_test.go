@@ -19,7 +19,6 @@ import (
 
 // An evil bundle is signed with a trusted key, whatever is wrong with it: each check has to hold by itself.
 type evil struct {
-	files map[string]string // by default plugin.yaml, x.lua and z.txt
 	// zip changes the archive before what is in front of the envelope is hashed; late changes it after.
 	zip, late func(z *bundlestest.Zip)
 	// payload changes what is signed, raw its bytes, envelope what is in the archive as the envelope.

@@ -1,0 +1,158 @@
+package archive_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/turnbuckle-gateway/turnbuckle/bundles/archive"
+	"github.com/turnbuckle-gateway/turnbuckle/bundles/bundlestest"
+)
+
+// mutant changes a good archive in a few places, often ones that readers judge differently.
+func mutant(r *rand.Rand) []byte {
+	z := open3()
+	for range r.IntN(3) {
+		i := r.IntN(len(z.Entries))
+		e := &z.Entries[i]
+		value := uint16(r.Uint32())
+		switch r.IntN(9) {
+		case 0:
+			*e = e.Both(func(h *bundlestest.Header) { h.Time, h.Date = value, value*31 })
+		case 1:
+			e.Central.MadeBy = value & 0xff1f
+		case 2:
+			e.Central.External = r.Uint32()
+		case 3:
+			*e = e.Both(func(h *bundlestest.Header) { h.Flags ^= 1 << r.IntN(16) })
+		case 4:
+			names := bundlestest.Names()
+			name := names[[]string{"open blank", "open letters", "open brackets", "dot", "device"}[r.IntN(5)]]
+			*e = bundlestest.Deflated(name, "x").Both(func(h *bundlestest.Header) { h.Flags |= value & (1 << 11) })
+		case 5:
+			*e = e.Both(func(h *bundlestest.Header) { h.Needed = value % 50 })
+		case 6:
+			*e = bundlestest.Stored(fmt.Sprint("folder", value%3, "/"), "")
+		case 7:
+			z.Entries = append(z.Entries, bundlestest.Streamed(fmt.Sprint("more", value%4), strings.Repeat("x", int(value%2000))))
+		case 8:
+			cases := bundlestest.Raw()
+			if len(z.Entries) >= 3 {
+				cases[r.IntN(len(cases))].Change(&z)
+			}
+		}
+	}
+	data := z.Bytes()
+	for range r.IntN(3) {
+		data[r.IntN(len(data))] ^= 1 << r.IntN(8)
+	}
+	return data
+}
+
+const pythonReader = `
+import hashlib, json, os, sys, zipfile
+out = {}
+for name in sorted(os.listdir(sys.argv[1])):
+    files = {}
+    try:
+        with zipfile.ZipFile(os.path.join(sys.argv[1], name)) as z:
+            for i in z.infolist():
+                if i.filename in files:
+                    files["twice"] = i.filename
+                files[i.filename] = hashlib.sha256(z.read(i)).hexdigest()
+    except Exception as e:
+        files = {"error": str(e)}
+    out[name] = files
+json.dump(out, sys.stdout)
+`
+
+// What we accept, Go's archive/zip, Python's zipfile and unzip read the same.
+func TestDifferential(t *testing.T) {
+	count := 1000
+	if os.Getenv("TURNBUCKLE_SOAK") != "" {
+		count = 10_000
+	}
+	dir := t.TempDir()
+	r := rand.New(rand.NewPCG(6, 1))
+	accepted := map[string][]byte{}
+	for i := range count {
+		data := mutant(r)
+		if !compareWithGo(t, fmt.Sprint("mutant ", i), data) {
+			continue
+		}
+		name := fmt.Sprintf("%05d.zip", i)
+		accepted[name] = data
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(accepted) < count/20 {
+		t.Fatalf("only %d of %d mutants are accepted: the test says little", len(accepted), count)
+	}
+	t.Logf("%d of %d accepted", len(accepted), count)
+	t.Run("python", func(t *testing.T) { compareWithPython(t, dir, accepted) })
+	t.Run("unzip", func(t *testing.T) { compareWithUnzip(t, dir, accepted) })
+}
+
+func compareWithPython(t *testing.T, dir string, accepted map[string][]byte) {
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("no Python here")
+	}
+	out, err := exec.CommandContext(t.Context(), python, "-c", pythonReader, dir).Output()
+	if err != nil {
+		t.Skipf("python3 does not run: %v", err)
+	}
+	var theirs map[string]map[string]string
+	if err := json.Unmarshal(out, &theirs); err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range accepted {
+		files, err := read(data, archive.DefaultLimits())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for f, content := range files {
+			files[f] = bundlestest.SHA256(content)
+		}
+		if fmt.Sprint(files) != fmt.Sprint(theirs[name]) {
+			t.Errorf("%s: we read %v, Python %v", name, files, theirs[name])
+		}
+	}
+}
+
+func compareWithUnzip(t *testing.T, dir string, accepted map[string][]byte) {
+	unzip, err := exec.LookPath("unzip")
+	if err != nil {
+		t.Skip("no unzip here")
+	}
+	tested := 0
+	for name, data := range accepted {
+		if tested++; tested > 100 && os.Getenv("TURNBUCKLE_SOAK") == "" {
+			break
+		}
+		files, err := read(data, archive.DefaultLimits())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for f, content := range files {
+			if strings.HasSuffix(f, "/") || strings.ContainsAny(f, "[]*?") || strings.ContainsFunc(f, func(r rune) bool { return r > 127 }) {
+				continue // it takes names for patterns, and other letters as its locale has them
+			}
+			command := exec.CommandContext(t.Context(), unzip, "-p", filepath.Join(dir, name), f)
+			command.Env = []string{"UNZIP=", "PATH=" + os.Getenv("PATH")}
+			var problem bytes.Buffer
+			command.Stderr = &problem
+			out, err := command.Output()
+			if err != nil || string(out) != content {
+				t.Errorf("%s, %q: we read %q, unzip %q (%v %s)", name, f, content, out, err, &problem)
+			}
+		}
+	}
+}
