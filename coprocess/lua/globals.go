@@ -29,7 +29,7 @@ func (m *machine) define() {
 		l.Push(lua.LNumber(float64(time.Now().UnixMicro()) / 1e6))
 		return 1
 	}))
-	for name, functions := range codec.Libraries() {
+	for name, functions := range codec.Libraries(i.Room) {
 		i.Define(name, i.Library(functions))
 	}
 	if m.s.bridge != nil {

@@ -17,22 +17,28 @@ import (
 	lua "github.com/yuin/gopher-lua"
 )
 
-// Libraries returns the functions of each library by its name.
-func Libraries() map[string]map[string]lua.LGFunction {
+// Libraries returns the functions of each library by its name. room raises an error when a string of n bytes is too long
+// to be made.
+func Libraries(room func(l *lua.LState, n int)) map[string]map[string]lua.LGFunction {
 	return map[string]map[string]lua.LGFunction{
 		"base64": {
-			"encode":    encoder(base64.StdEncoding.EncodeToString),
+			"encode":    encoder(room, base64.StdEncoding.EncodeToString),
 			"decode":    decoder(func(s string) ([]byte, error) { return base64.RawStdEncoding.DecodeString(strings.TrimRight(s, "=")) }),
-			"urlEncode": encoder(base64.RawURLEncoding.EncodeToString),
+			"urlEncode": encoder(room, base64.RawURLEncoding.EncodeToString),
 			"urlDecode": decoder(func(s string) ([]byte, error) { return base64.RawURLEncoding.DecodeString(strings.TrimRight(s, "=")) }),
 		},
-		"hex":    {"encode": encoder(hex.EncodeToString), "decode": decoder(hex.DecodeString)},
+		"hex":    {"encode": encoder(room, hex.EncodeToString), "decode": decoder(hex.DecodeString)},
 		"crypto": cryptoFunctions(),
 	}
 }
 
-func encoder(f func([]byte) string) lua.LGFunction {
-	return func(l *lua.LState) int { l.Push(lua.LString(f([]byte(l.CheckString(1))))); return 1 }
+func encoder(room func(*lua.LState, int), f func([]byte) string) lua.LGFunction {
+	return func(l *lua.LState) int {
+		data := l.CheckString(1)
+		room(l, 2*len(data))
+		l.Push(lua.LString(f([]byte(data))))
+		return 1
+	}
 }
 
 func decoder(f func(string) ([]byte, error)) lua.LGFunction {

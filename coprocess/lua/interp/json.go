@@ -24,7 +24,13 @@ func (s *State) Null() lua.LValue { return s.null }
 
 // EncodeJSON appends the JSON of a value: tables with positions from 1 up are arrays, others objects, empty ones objects
 // unless [State.Array] made them. Names are in order of the alphabet. Text that is no UTF-8 has its strange bytes replaced.
-func (s *State) EncodeJSON(b []byte, v lua.LValue) ([]byte, error) { return s.encode(b, v, 0) }
+func (s *State) EncodeJSON(b []byte, v lua.LValue) ([]byte, error) {
+	b, err := s.encode(b, v, 0)
+	if err == nil && len(b) > s.o.Limits.Size {
+		return nil, script.ErrSize
+	}
+	return b, err
+}
 
 func (s *State) encode(b []byte, v lua.LValue, depth int) ([]byte, error) {
 	if depth > maxNested {
@@ -41,8 +47,14 @@ func (s *State) encode(b []byte, v lua.LValue, depth int) ([]byte, error) {
 	case lua.LNumber:
 		return appendNumber(b, float64(v))
 	case lua.LString:
+		if len(v) > s.o.Limits.Size {
+			return nil, script.ErrSize
+		}
 		return appendText(b, string(v)), nil
 	case *lua.LTable:
+		if why := s.Interrupted(); why != nil {
+			return nil, why
+		}
 		return s.encodeTable(b, v, depth)
 	}
 	if v == lua.LValue(s.null) {

@@ -23,6 +23,9 @@ func (s *State) openStrings(lib *lua.LTable) {
 	s.L.SetMetatable(lua.LString(""), meta)
 }
 
+// Room fails the call when a string of n bytes is too long to be made.
+func (s *State) Room(l *lua.LState, n int) { s.room(l, n) }
+
 // room fails the call when a string of n bytes is too long to be made.
 func (s *State) room(l *lua.LState, n int) {
 	if n > s.o.Limits.Size || n < 0 {
