@@ -51,12 +51,12 @@ func TestBitFlips(t *testing.T) {
 		changed[i/8] ^= 1 << (i % 8)
 		// In the files, one digest covers all bits alike; behind them each has a check of its own.
 		if i < len(prefix)*8 {
-			i += sample(211)
+			i += sample(997)
 		} else {
-			i += sample(3)
+			i += sample(7)
 		}
 	}
-	for cut := 1; cut < len(data); cut += sample(499) {
+	for cut := 1; cut < len(data); cut += sample(1999) {
 		if _, err := v.Verify(bundles.Request{Name: "guard", Archive: data[:len(data)-cut]}); err == nil {
 			t.Fatalf("cut by %d bytes", cut)
 		}

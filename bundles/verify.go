@@ -98,6 +98,9 @@ func (v *Verifier) Accept(bundles ...*Bundle) error {
 			candidates = append(candidates, trust.Candidate{Release: b.verdict.Release, Digest: b.verdict.Digest})
 		}
 	}
+	if v.State == nil {
+		return refusal.New(refusal.StateMissing, "there is no trust state to record in")
+	}
 	return v.State.Accept(v.Now(), candidates...)
 }
 

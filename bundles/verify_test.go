@@ -159,6 +159,8 @@ func TestHostDemands(t *testing.T) {
 	v.Limits.Archive = 100
 	_, err = v.Verify(bundles.Request{Name: "guard", Archive: data})
 	wantCode(t, "large", err, refusal.LimitArchive)
+	v.State = nil
+	wantCode(t, "no state", v.Accept(), refusal.StateMissing)
 }
 
 // The index: the release that it lists, and no other.
