@@ -115,6 +115,9 @@ func (c *Call) applyRequest(t *lua.LTable) error {
 			continue // it counts where raw_body is missing from a table of the hook's own
 		}
 		v := t.RawGetString(f.name)
+		if own && c.made[i] != nil {
+			v = c.made[i]
+		}
 		if v == lua.LNil || v == c.s.Null() {
 			if i == rawField && !own {
 				echo = false

@@ -47,8 +47,9 @@ type Call struct {
 
 	request, session, metadata, spec, response, object *lua.LTable
 
-	seen     uint32 // fields of the request table that were made or assigned
-	replied  bool   // the response table was made
+	seen     uint32         // fields of the request table that were made or assigned
+	made     [16]lua.LValue // those that were made and are not in the table itself; nil for none
+	replied  bool           // the response table was made
 	req      *lua.LTable
 	b, inner []byte
 }
@@ -121,6 +122,7 @@ func (c *Call) end() {
 	}
 	c.request, c.session, c.metadata, c.spec, c.response, c.object = nil, nil, nil, nil, nil, nil
 	c.x, c.use = nil, nil
+	clear(c.made[:])
 	if cap(c.b)+cap(c.inner) > 128<<10 {
 		c.b, c.inner = nil, nil
 	}
@@ -154,10 +156,15 @@ func (c *Call) Index(t *lua.LTable, key lua.LValue) lua.LValue {
 			return lua.LNil
 		}
 		i := indexOf(string(name))
-		if i < 0 || c.seen&(1<<i) != 0 {
+		switch {
+		case i < 0:
 			return lua.LNil
+		case c.seen&(1<<i) == 0:
+			return c.make(i)
+		case c.made[i] != nil:
+			return c.made[i]
 		}
-		return c.make(i)
+		return lua.LNil
 	}
 	c.Fill(t)
 	return t.RawGet(key)
@@ -172,6 +179,7 @@ func (c *Call) Assign(t *lua.LTable, key lua.LValue) {
 	if name, ok := key.(lua.LString); ok {
 		if i := indexOf(string(name)); i >= 0 {
 			c.seen |= 1 << i
+			c.made[i] = nil
 		}
 	}
 }
@@ -182,6 +190,10 @@ func (c *Call) Fill(t *lua.LTable) {
 		for i := range requestFields {
 			if c.seen&(1<<i) == 0 {
 				c.make(i)
+			}
+			if c.made[i] != nil {
+				t.RawSetString(requestFields[i].name, c.made[i])
+				c.made[i] = nil
 			}
 		}
 		return // it stays lazy: what it has not is known to be absent
@@ -204,7 +216,7 @@ func (c *Call) make(i int) lua.LValue {
 	c.seen |= 1 << i
 	v := c.field(requestFields[i].name)
 	if v != lua.LNil {
-		c.request.RawSetString(requestFields[i].name, v)
+		c.made[i] = v
 	}
 	return v
 }
