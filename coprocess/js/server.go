@@ -152,13 +152,13 @@ func (s *Server) Dispatch(ctx context.Context, b *coprocess.Binding, x *sdk.Exch
 	}
 	u := &b.Hooks[0]
 	if s.options.Tyk {
-		return s.run(ctx, x, func(vm *engine.VM) error { return tykapi.Call(vm, x, u.Name, s.options.Sessions[u.Name]) })
+		return s.run(ctx, x, func(vm *engine.VM) error { return tykapi.Call(vm, x, u, s.options.Sessions[u.Name]) })
 	}
 	if !s.about.Has(u.Name, u.Phase) {
 		return s.unknown(u)
 	}
 	needs := s.about.Hooks[u.Name].Needs
-	return s.run(ctx, x, func(vm *engine.VM) error { return modern.Call(vm, x, u.Name, needs) })
+	return s.run(ctx, x, func(vm *engine.VM) error { return modern.Call(vm, x, u, needs) })
 }
 
 // run has an interpreter do f, which leaves nothing of it on x if it fails.

@@ -104,7 +104,7 @@ func (vm *VM) join(c goja.FunctionCall) goja.Value {
 	vm.elements(n)
 	sep := vm.JS.ToValue(",").(goja.String)
 	if v := c.Argument(0); !goja.IsUndefined(v) {
-		sep = v.ToString().(goja.String)
+		sep = vm.asString(v)
 	}
 	var b goja.StringBuilder
 	for i := 0; float64(i) < n; i++ {
@@ -119,7 +119,7 @@ func (vm *VM) join(c goja.FunctionCall) goja.Value {
 		if v == nil || goja.IsUndefined(v) || goja.IsNull(v) {
 			continue
 		}
-		text := v.ToString().(goja.String)
+		text := vm.asString(v)
 		vm.grown(text.Length())
 		b.WriteString(text)
 	}
@@ -162,4 +162,12 @@ func (vm *VM) flat(c goja.FunctionCall) goja.Value {
 	}
 	add(c.This.ToObject(vm.JS), depth)
 	return vm.JS.NewArray(all...)
+}
+
+// asString is a value as text; of an object, what its toString says.
+func (vm *VM) asString(v goja.Value) goja.String {
+	if s, ok := v.ToString().(goja.String); ok {
+		return s
+	}
+	return vm.JS.ToValue(v.String()).(goja.String)
 }

@@ -252,14 +252,29 @@ func (vm *VM) boundPatterns() error {
 		return err
 	}
 	vm.matches = math.MaxInt
+	slow := func(begun time.Time) {
+		if time.Since(begun) >= regexp2.DefaultMatchTimeout {
+			vm.Stop(fmt.Errorf("regular expression takes too long: %w", context.DeadlineExceeded))
+		}
+	}
+	if err := vm.wrap(vm.proto("RegExp"), "test", func(was goja.Callable) native {
+		return func(c goja.FunctionCall) goja.Value {
+			begun := time.Now()
+			v := pass(was, c)
+			if !v.ToBoolean() {
+				slow(begun)
+			}
+			return v
+		}
+	}); err != nil {
+		return err
+	}
 	return vm.wrap(vm.proto("RegExp"), "exec", func(was goja.Callable) native {
 		return func(c goja.FunctionCall) goja.Value {
 			begun := time.Now()
 			v := pass(was, c)
 			if goja.IsNull(v) {
-				if time.Since(begun) >= regexp2.DefaultMatchTimeout {
-					vm.Stop(fmt.Errorf("regular expression takes too long: %w", context.DeadlineExceeded))
-				}
+				slow(begun)
 				return v
 			}
 			if vm.matches--; vm.matches < 0 {

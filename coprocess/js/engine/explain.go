@@ -31,7 +31,11 @@ func (vm *VM) explain(err error) error {
 		if why == nil {
 			why = errors.New("interrupted")
 		}
-		return vm.at(interrupted.Stack(), why.Error(), why)
+		stack := interrupted.Stack()
+		if vm.stack != nil {
+			stack = vm.stack
+		}
+		return vm.at(stack, why.Error(), why)
 	case errors.As(err, &overflow):
 		return vm.at(overflow.Stack(), script.ErrDepth.Error(), script.ErrDepth)
 	case errors.As(err, &thrown):

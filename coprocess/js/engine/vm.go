@@ -39,7 +39,8 @@ type VM struct {
 	// Of the call under way.
 	ctx      context.Context
 	by       *sdk.Header
-	stopped  error // why a native ended it
+	stopped  error             // why a native ended it
+	stack    []goja.StackFrame // where
 	derived  context.Context
 	release  func()
 	panicked bool
@@ -220,12 +221,13 @@ func (vm *VM) require(from, name string) goja.Value {
 
 // run runs f within the plugin's bounds, and then makes the interpreter fit for the next call, or says that it is not.
 func (vm *VM) run(ctx context.Context, by *sdk.Header, f func(*VM) error) (err error, fit bool) {
-	vm.ctx, vm.by, vm.stopped = callContext{ctx, vm.engine.ctx}, by, nil
+	vm.ctx, vm.by, vm.stopped, vm.stack = callContext{ctx, vm.engine.ctx}, by, nil, nil
 	vm.panicked = true
 	vm.watch.Begin(vm.ctx, &vm.engine.limits)
 	defer func() {
 		if vm.panicked {
-			err, fit = fmt.Errorf("plugin %q: %w: %v\n%s", vm.engine.plugin.Name, sdk.ErrPanic, recover(), debug.Stack()), false
+			err, fit = fmt.Errorf("plugin %q: %w: %v", vm.engine.plugin.Name, sdk.ErrPanic, recover()), false
+			vm.engine.log.Error("interpreter panicked", "plugin", vm.engine.plugin.Name, "error", err, "stack", string(debug.Stack()))
 			vm.watch.End()
 		}
 		if vm.release != nil {
@@ -290,6 +292,6 @@ func (vm *VM) over() error {
 
 // Stop ends the call with err; no script can catch it. It does not return.
 func (vm *VM) Stop(err error) {
-	vm.stopped = err
+	vm.stopped, vm.stack = err, vm.JS.CaptureCallStack(0, nil)
 	panic(&goja.InterruptedError{})
 }

@@ -21,6 +21,7 @@ type state struct {
 	vm    *engine.VM
 	x     *sdk.Exchange // of the call under way; nil outside of one
 	needs sdk.Needs     // of the hook that runs
+	own   []byte        // configuration of its use; nil: the route's
 	view  *goja.Object  // x as scripts see it
 }
 
@@ -51,14 +52,14 @@ func (API) Loaded(vm *engine.VM) error {
 	return err
 }
 
-// Call runs the hook of that name on x.
-func Call(vm *engine.VM, x *sdk.Exchange, name string, needs sdk.Needs) error {
-	f, ok := goja.AssertFunction(vm.Exports().Get(name))
+// Call runs the hook that u uses on x.
+func Call(vm *engine.VM, x *sdk.Exchange, u *sdk.HookUse, needs sdk.Needs) error {
+	f, ok := goja.AssertFunction(vm.Exports().Get(u.Name))
 	if !ok {
 		return sdk.ErrUnimplemented
 	}
 	s := stateOf(vm)
-	s.x, s.needs = x, needs
+	s.x, s.needs, s.own = x, needs, u.Config
 	defer func() { s.x = nil }()
 	result, err := f(goja.Undefined(), s.view)
 	if err != nil {
@@ -121,6 +122,16 @@ func (s *state) console() *goja.Object {
 		"log": slog.LevelInfo, "info": slog.LevelInfo, "debug": slog.LevelDebug, "trace": slog.LevelDebug, "warn": slog.LevelWarn, "error": slog.LevelError,
 	} {
 		set(o, name, s.logAt(level))
+	}
+	return o
+}
+
+// frozen makes an object unchangeable: those of an interpreter serve one call after the other, and no script may leave
+// anything on them.
+func (s *state) frozen(o *goja.Object) *goja.Object {
+	freeze, _ := goja.AssertFunction(s.vm.JS.Get("Object").(*goja.Object).Get("freeze"))
+	if _, err := freeze(goja.Undefined(), o); err != nil {
+		panic(err)
 	}
 	return o
 }

@@ -49,12 +49,8 @@ func (s *state) exchange() *goja.Object {
 	set(x, "request", s.request())
 	set(x, "response", s.response())
 	s.methods(x)
-	// The objects of an interpreter serve one call after the other: no script may leave anything on them.
-	freeze, _ := goja.AssertFunction(s.vm.JS.Get("Object").(*goja.Object).Get("freeze"))
 	for _, o := range []*goja.Object{route, trace, x} {
-		if _, err := freeze(goja.Undefined(), o); err != nil {
-			panic(err)
-		}
+		s.frozen(o)
 	}
 	return x
 }
@@ -101,14 +97,14 @@ func (s *state) methods(x *goja.Object) {
 		set(x, name, func(c goja.FunctionCall) goja.Value { f(c); return goja.Undefined() })
 	}
 	set(x, "value", func(c goja.FunctionCall) goja.Value {
-		data := s.here().Value(engine.Bytes(c.Argument(0)))
+		data := s.value(engine.Bytes(c.Argument(0)))
 		if data == nil || !json.Valid(data) {
 			return goja.Undefined()
 		}
 		return s.vm.Parse(string(data))
 	})
 	set(x, "rawValue", func(c goja.FunctionCall) goja.Value {
-		data := s.here().Value(engine.Bytes(c.Argument(0)))
+		data := s.value(engine.Bytes(c.Argument(0)))
 		return s.some(string(data), data != nil)
 	})
 }
@@ -130,7 +126,11 @@ func (s *state) answer(c goja.FunctionCall) {
 }
 
 func (s *state) config() goja.Value {
-	if data := s.here().Config(); json.Valid(data) {
+	data := s.own
+	if data == nil {
+		data = s.here().Config()
+	}
+	if json.Valid(data) {
 		return s.vm.Parse(string(data))
 	}
 	return goja.Null()
@@ -156,7 +156,7 @@ func (s *state) peer() goja.Value {
 
 func (s *state) session() goja.Value {
 	who := s.here().Session()
-	if who == nil {
+	if who == nil || !s.needs.Has(sdk.NeedSession) {
 		return goja.Null()
 	}
 	text, err := session.Encode(who, true)
@@ -180,4 +180,13 @@ func (s *state) setSession(c goja.FunctionCall) {
 		s.vm.Throw("setSession: %v", err)
 	}
 	s.here().SetSession(who)
+}
+
+// value is what an earlier hook left, for hooks that need it.
+func (s *state) value(name string) []byte {
+	if !s.needs.Has(sdk.NeedValues) {
+		s.here()
+		return nil
+	}
+	return s.here().Value(name)
 }

@@ -2,6 +2,7 @@ package modern
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/dop251/goja"
 
@@ -21,13 +22,13 @@ func (s *state) request() *goja.Object {
 	s.property(o, "method", func() goja.Value { return s.vm.Text(q().Method()) }, func(v goja.Value) { q().SetMethod(engine.Bytes(v)) })
 	s.property(o, "path", func() goja.Value { return s.vm.Text(q().Path()) }, func(v goja.Value) { q().SetPath(engine.Bytes(v)) })
 	s.property(o, "length", func() goja.Value { return s.vm.JS.ToValue(q().Length()) }, nil)
-	set(o, "headers", s.headers(func() *sdk.Header { return q().Header() }))
+	set(o, "headers", s.editable(sdk.NeedHeaders, func() *sdk.Header { return q().Header() }))
 	set(o, "query", s.query())
 	s.bodies(o, func() []byte {
 		s.asked(sdk.NeedBody, "body", q().Buffered())
 		return q().Body()
 	}, func(b []byte) { q().SetBody(b) })
-	return o
+	return s.frozen(o)
 }
 
 // response makes x.response.
@@ -36,12 +37,12 @@ func (s *state) response() *goja.Object {
 	r := func() *sdk.Response { return s.here().Response() }
 	s.property(o, "status", func() goja.Value { return s.vm.JS.ToValue(r().Status()) }, func(v goja.Value) { r().SetStatus(int(engine.Clamp(v, 0, 1000))) })
 	s.property(o, "length", func() goja.Value { return s.vm.JS.ToValue(r().Length()) }, nil)
-	set(o, "headers", s.headers(func() *sdk.Header { return r().Header() }))
+	set(o, "headers", s.editable(sdk.NeedResponseHeaders, func() *sdk.Header { return r().Header() }))
 	s.bodies(o, func() []byte {
 		s.asked(sdk.NeedResponseBody, "response_body", r().Buffered() || r().Status() == 0)
 		return r().Body()
 	}, func(b []byte) { r().SetBody(b) })
-	return o
+	return s.frozen(o)
 }
 
 // asked ends the function when the body is not there since the hook did not ask for it.
@@ -65,34 +66,73 @@ func (s *state) bodies(o *goja.Object, get func() []byte, put func([]byte)) {
 	}
 }
 
-// headers makes the object of a header.
-func (s *state) headers(h func() *sdk.Header) *goja.Object {
+// editable makes the object of a header that may be changed.
+func (s *state) editable(need sdk.Need, h func() *sdk.Header) *goja.Object {
+	o := s.headers(need, h)
+	for name, f := range map[string]func(c goja.FunctionCall){
+		"set": func(c goja.FunctionCall) { s.setAll(c, h().Set, h().Add, h().Del) },
+		"add": func(c goja.FunctionCall) { h().Add(engine.Bytes(c.Argument(0)), engine.Bytes(c.Argument(1))) },
+		"del": func(c goja.FunctionCall) { h().Del(engine.Bytes(c.Argument(0))) },
+	} {
+		set(o, name, func(c goja.FunctionCall) goja.Value { f(c); return goja.Undefined() })
+	}
+	return s.frozen(o)
+}
+
+// headers makes the object of a header, to read. What a hook does not need of it is not there; 0 is needed always.
+func (s *state) headers(need sdk.Need, h func() *sdk.Header) *goja.Object {
+	sees := func(name string) bool {
+		switch {
+		case need == 0:
+			return true
+		case !s.needs.Has(need):
+			return false
+		case need != sdk.NeedHeaders || len(s.needs.HeaderNames) == 0:
+			return true
+		}
+		return slices.ContainsFunc(s.needs.HeaderNames, func(n string) bool { return sdk.EqualFold(n, name) })
+	}
 	return s.object(map[string]func(goja.FunctionCall) goja.Value{
-		"get":    func(c goja.FunctionCall) goja.Value { return s.some(h().Lookup(engine.Bytes(c.Argument(0)))) },
-		"getAll": func(c goja.FunctionCall) goja.Value { return s.list(h().Values(engine.Bytes(c.Argument(0)))) },
-		"has":    func(c goja.FunctionCall) goja.Value { return s.vm.JS.ToValue(h().Has(engine.Bytes(c.Argument(0)))) },
-		"set": func(c goja.FunctionCall) goja.Value {
-			s.setAll(c, h().Set, h().Add, h().Del)
-			return goja.Undefined()
+		"get": func(c goja.FunctionCall) goja.Value {
+			name := engine.Bytes(c.Argument(0))
+			value, ok := h().Lookup(name)
+			return s.some(value, ok && sees(name))
 		},
-		"add": func(c goja.FunctionCall) goja.Value {
-			h().Add(engine.Bytes(c.Argument(0)), engine.Bytes(c.Argument(1)))
-			return goja.Undefined()
+		"getAll": func(c goja.FunctionCall) goja.Value {
+			name := engine.Bytes(c.Argument(0))
+			if !sees(name) {
+				return s.vm.JS.NewArray()
+			}
+			return s.list(h().Values(name))
 		},
-		"del": func(c goja.FunctionCall) goja.Value { h().Del(engine.Bytes(c.Argument(0))); return goja.Undefined() },
+		"has": func(c goja.FunctionCall) goja.Value {
+			name := engine.Bytes(c.Argument(0))
+			return s.vm.JS.ToValue(h().Has(name) && sees(name))
+		},
 		"entries": func(goja.FunctionCall) goja.Value {
-			return s.entries(h().Fields())
+			return s.entries(slices.DeleteFunc(slices.Clone(h().Fields()), func(f sdk.Field) bool { return !sees(f.Name) }))
 		},
 	})
 }
 
-// query makes x.request.query.
+// query makes x.request.query, which for a hook that does not need it is empty to begin with.
 func (s *state) query() *goja.Object {
 	q := func() *sdk.Query { return s.here().Request().Query() }
+	sees := func() bool { return s.needs.Has(sdk.NeedQuery) }
 	o := s.object(map[string]func(goja.FunctionCall) goja.Value{
-		"get":    func(c goja.FunctionCall) goja.Value { return s.some(q().Lookup(engine.Bytes(c.Argument(0)))) },
-		"getAll": func(c goja.FunctionCall) goja.Value { return s.list(q().Values(engine.Bytes(c.Argument(0)))) },
-		"has":    func(c goja.FunctionCall) goja.Value { return s.vm.JS.ToValue(q().Has(engine.Bytes(c.Argument(0)))) },
+		"get": func(c goja.FunctionCall) goja.Value {
+			value, ok := q().Lookup(engine.Bytes(c.Argument(0)))
+			return s.some(value, ok && sees())
+		},
+		"getAll": func(c goja.FunctionCall) goja.Value {
+			if !sees() {
+				return s.vm.JS.NewArray()
+			}
+			return s.list(q().Values(engine.Bytes(c.Argument(0))))
+		},
+		"has": func(c goja.FunctionCall) goja.Value {
+			return s.vm.JS.ToValue(q().Has(engine.Bytes(c.Argument(0))) && sees())
+		},
 		"set": func(c goja.FunctionCall) goja.Value {
 			s.setAll(c, q().Set, q().Add, q().Del)
 			return goja.Undefined()
@@ -105,13 +145,20 @@ func (s *state) query() *goja.Object {
 		"entries": func(goja.FunctionCall) goja.Value {
 			var all []sdk.Field
 			for name, value := range q().All() {
-				all = append(all, sdk.Field{Name: name, Value: value})
+				if sees() {
+					all = append(all, sdk.Field{Name: name, Value: value})
+				}
 			}
 			return s.entries(all)
 		},
 	})
-	s.property(o, "raw", func() goja.Value { return s.vm.Text(q().Raw()) }, func(v goja.Value) { q().SetRaw(engine.Bytes(v)) })
-	return o
+	s.property(o, "raw", func() goja.Value {
+		if !sees() {
+			return s.vm.Text("")
+		}
+		return s.vm.Text(q().Raw())
+	}, func(v goja.Value) { q().SetRaw(engine.Bytes(v)) })
+	return s.frozen(o)
 }
 
 // setAll sets the one value, or all of a list.

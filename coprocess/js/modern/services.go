@@ -118,12 +118,7 @@ func (s *state) fetch(c goja.FunctionCall) goja.Value {
 	for _, f := range reply.Header {
 		h.Append(f.Name, f.Value)
 	}
-	o, headers := s.vm.JS.NewObject(), s.headers(func() *sdk.Header { return &h })
-	for _, name := range []string{"set", "add", "del"} {
-		if err := headers.Delete(name); err != nil {
-			panic(err)
-		}
-	}
+	o, headers := s.vm.JS.NewObject(), s.headers(0, func() *sdk.Header { return &h })
 	set(o, "status", reply.Status)
 	set(o, "ok", reply.Status >= 200 && reply.Status <= 299)
 	set(o, "headers", headers)

@@ -33,9 +33,10 @@ func New(underscore *goja.Program) (*API, error) {
 
 // state is what an interpreter knows beside the engine's.
 type state struct {
-	x     *sdk.Exchange // of the call under way; nil for an event
-	route *sdk.Route    // of an event
-	do    []goja.Value  // the prelude's own DoProcessRequest and DoProcessResponse
+	x      *sdk.Exchange // of the call under way; nil for an event
+	route  *sdk.Route    // of an event
+	config []byte        // of the hook's use; nil: the route's
+	do     []goja.Value  // the prelude's own DoProcessRequest and DoProcessResponse
 }
 
 func stateOf(vm *engine.VM) *state { return vm.State.(*state) }

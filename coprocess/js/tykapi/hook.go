@@ -10,17 +10,17 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
-// Call runs the middleware of that name on x, as the phase of x wants it. withSession is require_session of its entry.
-func Call(vm *engine.VM, x *sdk.Exchange, name string, withSession bool) error {
+// Call runs the middleware that u uses on x, as the phase wants it. withSession is require_session of its entry.
+func Call(vm *engine.VM, x *sdk.Exchange, u *sdk.HookUse, withSession bool) error {
 	state := stateOf(vm)
-	state.x = x
+	state.x, state.config = x, u.Config
 	defer func() { state.x = nil }()
-	object, err := handler(vm, name)
+	object, err := handler(vm, u.Name)
 	if err != nil {
 		return err
 	}
-	withSession = withSession && x.Phase() != sdk.Pre && x.Phase() != sdk.Auth
-	if x.Phase() == sdk.ResponsePhase {
+	withSession = withSession && u.Phase != sdk.Pre && u.Phase != sdk.Auth
+	if u.Phase == sdk.ResponsePhase {
 		return respond(vm, x, object, withSession)
 	}
 	own := request(vm, x)
@@ -28,7 +28,7 @@ func Call(vm *engine.VM, x *sdk.Exchange, name string, withSession bool) error {
 	if err != nil {
 		return err
 	}
-	return taken(vm, x, result, own, withSession)
+	return taken(vm, x, u.Phase, result, own, withSession)
 }
 
 // handler finds the object that a script made under that name.
@@ -88,7 +88,7 @@ func invokeText(vm *engine.VM, object *goja.Object, own goja.Value, name string,
 }
 
 // taken makes the changes that a hook of a request phase returned.
-func taken(vm *engine.VM, x *sdk.Exchange, result goja.Value, own *lazy, withSession bool) error {
+func taken(vm *engine.VM, x *sdk.Exchange, phase sdk.Phase, result goja.Value, own *lazy, withSession bool) error {
 	if absent(result) || !result.ToBoolean() {
 		return fmt.Errorf("%w: the script returned nothing: want the result of ReturnData or ReturnAuthData", sdk.ErrProtocol)
 	}
@@ -117,7 +117,7 @@ func taken(vm *engine.VM, x *sdk.Exchange, result goja.Value, own *lazy, withSes
 			return err
 		}
 	}
-	if err := changes.apply(x); err != nil || x.Phase() != sdk.Auth || auth == nil || x.Answered() {
+	if err := changes.apply(x); err != nil || phase != sdk.Auth || auth == nil || x.Answered() {
 		return err
 	}
 	return authenticate(vm, x, auth, token)

@@ -287,7 +287,11 @@ func configArgument(vm *engine.VM, x *sdk.Exchange) goja.Value {
 		case 1:
 			return vm.Text(x.Route().ID)
 		}
-		if data := x.Config(); json.Valid(data) {
+		data := stateOf(vm).config
+		if data == nil {
+			data = x.Config()
+		}
+		if json.Valid(data) {
 			return vm.Parse(string(data))
 		}
 		return vm.JS.NewObject()

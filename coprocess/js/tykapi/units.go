@@ -17,7 +17,7 @@ var virtualNames = []string{"Headers", "Body", "URL", "Params", "Scheme"}
 // Virtual runs the function of that name as a virtual endpoint and answers x with what it returns (reference §4.11).
 func Virtual(vm *engine.VM, x *sdk.Exchange, function string, useSession bool) error {
 	state := stateOf(vm)
-	state.x = x
+	state.x, state.config = x, nil
 	defer func() { state.x = nil }()
 	f, ok := goja.AssertFunction(vm.JS.Get(function))
 	if !ok {
