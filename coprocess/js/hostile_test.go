@@ -91,7 +91,7 @@ func TestHostile(t *testing.T) {
 		{"replacement by the rest", "\"x\".repeat(10000).replace(/x/g, \"$`\")", []error{script.ErrSize}},
 		{"expression that backtracks", `/(a+)+\1$/.test("a".repeat(40) + "b")`, []error{deadline}},
 		{"expression that backtracks, in a replacement", `("a".repeat(40) + "b").replace(/(a+)+\1$/g, "")`, []error{deadline}},
-		{"expression that backtracks, by search", `("a".repeat(40) + "b").search(/(?=(a+)+$)b/)`, []error{deadline}},
+		{"expression that backtracks, by search", `("a".repeat(40) + "b").search(/(a+)+\1$/)`, []error{deadline}},
 		{"expression that backtracks, from the middle", `var r = /(a+)+$/g; r.lastIndex = 1; r.exec("a".repeat(40) + "b")`, []error{deadline}},
 		{"expressions of brackets", `new RegExp("(".repeat(100000) + ")".repeat(100000))`, nil},
 		{"a million globals", `for (var i = 0; i < 1e6; i++) { globalThis["g" + i] = {n: i}; } for (;;) {}`, []error{script.ErrHeap, deadline}},

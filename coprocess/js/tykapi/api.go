@@ -84,13 +84,29 @@ func (a *API) Install(vm *engine.VM) error {
 		return err
 	}
 	run, _ := goja.AssertFunction(prelude)
-	made, err := run(goja.Undefined(), vm.JS.GlobalObject())
+	made, err := run(goja.Undefined(), vm.JS.GlobalObject(), packing(vm))
 	if err != nil {
 		return err
 	}
 	own := made.(*goja.Object)
 	s.do = []goja.Value{own.Get("0"), own.Get("1")}
 	return nil
+}
+
+// packing are the functions that wrap what a middleware returns, into an object whose members need no search.
+func packing(vm *engine.VM) *goja.Object {
+	o := vm.JS.NewObject()
+	for name, p := range map[string]struct {
+		names  []string
+		second int
+	}{"data": {resultNames, 1}, "auth": {resultNames, 2}, "response": {replyResultNames, 1}} {
+		set(o, name, func(c goja.FunctionCall) goja.Value {
+			l := &lazy{vm: vm, names: p.names, slots: make([]goja.Value, len(p.names)), made: func(int) goja.Value { return goja.Undefined() }}
+			l.slots[0], l.slots[p.second] = c.Argument(0), c.Argument(1)
+			return vm.JS.NewDynamicObject(l)
+		})
+	}
+	return o
 }
 
 // Loaded implements [engine.API].

@@ -87,6 +87,11 @@ func invokeText(vm *engine.VM, object *goja.Object, own goja.Value, name string,
 	return result, nil
 }
 
+var (
+	resultNames      = []string{"Request", "SessionMeta", "Session", "AuthValue"}
+	replyResultNames = []string{"Response", "SessionMeta"}
+)
+
 // taken makes the changes that a hook of a request phase returned.
 func taken(vm *engine.VM, x *sdk.Exchange, phase sdk.Phase, result goja.Value, own *lazy, withSession bool) error {
 	if absent(result) || !result.ToBoolean() {
@@ -95,8 +100,7 @@ func taken(vm *engine.VM, x *sdk.Exchange, phase sdk.Phase, result goja.Value, o
 	var changes requestChanges
 	var meta, auth goja.Value
 	var token string
-	names := []string{"Request", "SessionMeta", "Session", "AuthValue"}
-	err := each("the result", result, names, func(i int, v goja.Value) (err error) {
+	err := looking("the result", result, resultNames, nil)(func(i int, v goja.Value) (err error) {
 		switch i {
 		case 0:
 			err = looking("Request", v, requestNames, own)(changes.read)
@@ -201,8 +205,7 @@ func respond(vm *engine.VM, x *sdk.Exchange, object *goja.Object, withSession bo
 		return fmt.Errorf("%w: the script returned nothing: want the result of ReturnResponseData", sdk.ErrProtocol)
 	}
 	var c replyChanges
-	names := []string{"Response", "SessionMeta"}
-	if err := each("the result", result, names, func(i int, v goja.Value) error {
+	if err := looking("the result", result, replyResultNames, nil)(func(i int, v goja.Value) error {
 		if i == 1 {
 			return replaceMeta(x, v, withSession)
 		}

@@ -64,7 +64,7 @@ func (l *lazy) Delete(key string) bool {
 func (l *lazy) Keys() []string {
 	var keys []string
 	for i, name := range l.names {
-		if l.slots[i] == nil || !goja.IsUndefined(l.slots[i]) {
+		if l.Get(name); !goja.IsUndefined(l.slots[i]) {
 			keys = append(keys, name)
 		}
 	}

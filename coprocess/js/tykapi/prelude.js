@@ -1,4 +1,4 @@
-(function (global) {
+(function (global, pack) {
   "use strict";
   function Middleware(configuration) { this.configuration = configuration; }
   Middleware.prototype = {
@@ -31,9 +31,9 @@
   });
   NewMiddleware.prototype.NewProcessRequest = function (f) { this.ProcessRequest = f; };
   NewMiddleware.prototype.NewProcessResponse = function (f) { this.ProcessResponse = f; };
-  NewMiddleware.prototype.ReturnData = function (request, meta) { return { Request: request, SessionMeta: meta }; };
-  NewMiddleware.prototype.ReturnAuthData = function (request, session) { return { Request: request, Session: session }; };
-  NewMiddleware.prototype.ReturnResponseData = function (response, meta) { return { Response: response, SessionMeta: meta }; };
+  NewMiddleware.prototype.ReturnData = pack.data;
+  NewMiddleware.prototype.ReturnAuthData = pack.auth;
+  NewMiddleware.prototype.ReturnResponseData = pack.response;
 
   function EventHandler() {}
   EventHandler.prototype = {

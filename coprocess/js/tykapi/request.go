@@ -3,6 +3,7 @@ package tykapi
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/dop251/goja"
@@ -87,8 +88,8 @@ func query(q *sdk.Request) []sdk.Field {
 	return all
 }
 
-// look returns a member of what a script returned as its request: of our own object only when somebody looked at it or
-// set it, for else it is as it was.
+// look reads the members of what a script returned: of our own object only those that somebody looked at or set, for the
+// others are as they were.
 type look func(f func(i int, v goja.Value) error) error
 
 func looking(at string, v goja.Value, names []string, own *lazy) look {
@@ -97,7 +98,7 @@ func looking(at string, v goja.Value, names []string, own *lazy) look {
 		return func(func(int, goja.Value) error) error { return wrong(at, v, "an object") }
 	}
 	l, ok := o.Export().(*lazy)
-	if !ok || l != own {
+	if !ok || own != nil && l != own || !slices.Equal(l.names, names) {
 		return func(f func(int, goja.Value) error) error { return each(at, v, names, f) }
 	}
 	return func(f func(int, goja.Value) error) error {
