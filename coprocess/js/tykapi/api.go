@@ -101,7 +101,7 @@ func packing(vm *engine.VM) *goja.Object {
 		second int
 	}{"data": {resultNames, 1}, "auth": {resultNames, 2}, "response": {replyResultNames, 1}} {
 		set(o, name, func(c goja.FunctionCall) goja.Value {
-			l := &lazy{vm: vm, names: p.names, slots: make([]goja.Value, len(p.names)), made: func(int) goja.Value { return goja.Undefined() }}
+			l := &lazy{vm: vm, names: p.names, slots: make([]goja.Value, len(p.names)), made: func(*lazy, int) goja.Value { return goja.Undefined() }}
 			l.slots[0], l.slots[p.second] = c.Argument(0), c.Argument(1)
 			return vm.JS.NewDynamicObject(l)
 		})

@@ -23,12 +23,12 @@ func Call(vm *engine.VM, x *sdk.Exchange, u *sdk.HookUse, withSession bool) erro
 	if u.Phase == sdk.ResponsePhase {
 		return respond(vm, x, object, withSession)
 	}
-	own := request(vm, x)
-	result, err := invoke(vm, object, "ProcessRequest", vm.JS.NewDynamicObject(own), sessionArgument(vm, x, withSession), configArgument(vm, x))
+	own, request, session, config := given(vm, x, withSession)
+	result, err := invoke(vm, object, "ProcessRequest", request, session, config)
 	if err != nil {
 		return err
 	}
-	return taken(vm, x, u.Phase, result, own, withSession)
+	return taken(vm, x, u.Phase, result, &own.request, withSession)
 }
 
 // handler finds the object that a script made under that name.
@@ -179,25 +179,28 @@ const (
 
 var responseNames = []string{"StatusCode", "Body", "Headers", "SetHeaders", "DeleteHeaders"}
 
+// responseMember makes a member of the object of the exchange's reply.
+func responseMember(l *lazy, i int) goja.Value {
+	r := l.x.Response()
+	switch i {
+	case statusCode:
+		return l.vm.JS.ToValue(r.Status())
+	case responseBody:
+		return l.vm.Text(string(r.Body()))
+	case responseHeaders:
+		return values(l.vm, r.Header().Fields(), true)
+	case responseDeleteHeaders:
+		return l.vm.JS.NewArray()
+	}
+	return l.vm.JS.NewObject()
+}
+
 // respond runs a middleware on the upstream's reply (reference §4.9).
 func respond(vm *engine.VM, x *sdk.Exchange, object *goja.Object, withSession bool) error {
 	r := x.Response()
-	own := &lazy{vm: vm, names: responseNames, slots: make([]goja.Value, len(responseNames))}
-	own.made = func(i int) goja.Value {
-		switch i {
-		case statusCode:
-			return vm.JS.ToValue(r.Status())
-		case responseBody:
-			return vm.Text(string(r.Body()))
-		case responseHeaders:
-			return values(vm, r.Header().Fields(), true)
-		case responseDeleteHeaders:
-			return vm.JS.NewArray()
-		}
-		return vm.JS.NewObject()
-	}
-	result, err := invoke(vm, object, "ProcessResponse", vm.JS.NewDynamicObject(own), vm.JS.NewDynamicObject(request(vm, x)),
-		sessionArgument(vm, x, withSession), configArgument(vm, x))
+	own := &lazy{vm: vm, x: x, names: responseNames, slots: make([]goja.Value, len(responseNames)), made: responseMember}
+	_, request, session, config := given(vm, x, withSession)
+	result, err := invoke(vm, object, "ProcessResponse", vm.JS.NewDynamicObject(own), request, session, config)
 	if err != nil {
 		return err
 	}

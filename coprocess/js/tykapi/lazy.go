@@ -7,6 +7,7 @@ import (
 	"github.com/dop251/goja"
 
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/js/engine"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/js/session"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
@@ -16,8 +17,9 @@ type lazy struct {
 	vm    *engine.VM
 	names []string
 	slots []goja.Value // nil: nobody looked
-	made  func(i int) goja.Value
-	extra *goja.Object // what a script added; nil: nothing
+	made  func(l *lazy, i int) goja.Value
+	x     *sdk.Exchange // what made makes them of
+	extra *goja.Object  // what a script added; nil: nothing
 }
 
 func (l *lazy) index(key string) int { return slices.Index(l.names, key) }
@@ -26,7 +28,7 @@ func (l *lazy) index(key string) int { return slices.Index(l.names, key) }
 func (l *lazy) Get(key string) goja.Value {
 	if i := l.index(key); i >= 0 {
 		if l.slots[i] == nil {
-			l.slots[i] = l.made(i)
+			l.slots[i] = l.made(l, i)
 		}
 		return l.slots[i]
 	}
@@ -74,19 +76,30 @@ func (l *lazy) Keys() []string {
 	return keys
 }
 
-// parsed is an object made of JSON text when a script looks at it.
+// arguments is the memory of what a middleware is given in one call.
+type arguments struct {
+	request lazy
+	session parsed
+	config  lazy
+
+	requestSlots [returned]goja.Value
+	configSlots  [configured]goja.Value
+}
+
+// parsed is a session, made an object when a script looks at it.
 type parsed struct {
-	vm   *engine.VM
-	text func() string
-	o    *goja.Object
+	vm *engine.VM
+	s  *sdk.Session // nil: an empty one
+	o  *goja.Object
 }
 
 func (p *parsed) object() *goja.Object {
 	if p.o == nil {
-		p.o, _ = p.vm.Parse(p.text()).(*goja.Object)
-		if p.o == nil {
-			p.o = p.vm.JS.NewObject()
+		text, err := session.Encode(p.s, false)
+		if err != nil {
+			p.vm.Fail(err)
 		}
+		p.o = p.vm.Parse(text).(*goja.Object)
 	}
 	return p.o
 }

@@ -9,7 +9,6 @@ import (
 	"github.com/dop251/goja"
 
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/js/engine"
-	"github.com/turnbuckle-gateway/turnbuckle/coprocess/js/session"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
@@ -29,6 +28,7 @@ const (
 	requestMethod
 	requestTarget
 	requestScheme
+	returned // how many there are
 )
 
 var requestNames = []string{
@@ -36,38 +36,50 @@ var requestNames = []string{
 	"IgnoreBody", "Method", "RequestURI", "Scheme",
 }
 
-// request is the object that a hook is given of the exchange's request (reference §4.4).
-func request(vm *engine.VM, x *sdk.Exchange) *lazy {
-	r := &lazy{vm: vm, names: requestNames, slots: make([]goja.Value, len(requestNames))}
-	r.made = func(i int) goja.Value {
-		q := x.Request()
-		switch i {
-		case requestHeaders:
-			o := values(vm, q.Header().Fields(), true)
-			set(o, "Host", vm.JS.NewArray(vm.Text(q.Host())))
-			return o
-		case requestDeleteHeaders, requestDeleteParams:
-			return vm.JS.NewArray()
-		case requestBody:
-			return vm.Text(string(q.Body()))
-		case requestURL:
-			return vm.Text(q.Target())
-		case requestParams:
-			return values(vm, query(q), false)
-		case requestReturnOverrides:
-			return overridesObject(vm)
-		case requestIgnoreBody:
-			return vm.JS.ToValue(false)
-		case requestMethod:
-			return vm.Text(q.Method())
-		case requestTarget:
-			return vm.Text(q.URI())
-		case requestScheme:
-			return vm.Text(q.Scheme())
-		}
-		return vm.JS.NewObject()
+// given makes what a hook is given: the exchange's request, session and configuration.
+func given(vm *engine.VM, x *sdk.Exchange, withSession bool) (a *arguments, request, session, config goja.Value) {
+	a = &arguments{}
+	a.request = lazy{vm: vm, x: x, names: requestNames, slots: a.requestSlots[:], made: requestMember}
+	a.config = lazy{vm: vm, x: x, names: configNames, slots: a.configSlots[:], made: configMember}
+	a.session = parsed{vm: vm}
+	if withSession {
+		a.session.s = x.Session()
 	}
-	return r
+	session = goja.Null() // of nobody, where one is required (reference §4.5)
+	if !withSession || a.session.s != nil {
+		session = vm.JS.NewDynamicObject(&a.session)
+	}
+	return a, vm.JS.NewDynamicObject(&a.request), session, vm.JS.NewDynamicObject(&a.config)
+}
+
+// requestMember makes a member of the object of the exchange's request (reference §4.4).
+func requestMember(l *lazy, i int) goja.Value {
+	vm, q := l.vm, l.x.Request()
+	switch i {
+	case requestHeaders:
+		o := values(vm, q.Header().Fields(), true)
+		set(o, "Host", vm.JS.NewArray(vm.Text(q.Host())))
+		return o
+	case requestDeleteHeaders, requestDeleteParams:
+		return vm.JS.NewArray()
+	case requestBody:
+		return vm.Text(string(q.Body()))
+	case requestURL:
+		return vm.Text(q.Target())
+	case requestParams:
+		return values(vm, query(q), false)
+	case requestReturnOverrides:
+		return overridesObject(vm)
+	case requestIgnoreBody:
+		return vm.JS.ToValue(false)
+	case requestMethod:
+		return vm.Text(q.Method())
+	case requestTarget:
+		return vm.Text(q.URI())
+	case requestScheme:
+		return vm.Text(q.Scheme())
+	}
+	return vm.JS.NewObject()
 }
 
 func overridesObject(vm *engine.VM) *goja.Object {
@@ -259,43 +271,25 @@ func (o *overrides) apply(x *sdk.Exchange) error {
 	return nil
 }
 
-// sessionArgument is the session that a hook is given (reference §4.5): with no need of one an empty one, else null when
-// nobody has been authenticated.
-func sessionArgument(vm *engine.VM, x *sdk.Exchange, required bool) goja.Value {
-	s := x.Session()
-	if required && s == nil {
-		return goja.Null()
-	}
-	if !required {
-		s = nil
-	}
-	return vm.JS.NewDynamicObject(&parsed{vm: vm, text: func() string {
-		text, err := session.Encode(s, false)
-		if err != nil {
-			vm.Fail(err)
-		}
-		return text
-	}})
-}
+// configured is how many members the configuration has.
+const configured = 3
 
-// configArgument is the configuration that a hook is given (reference §4.6).
-func configArgument(vm *engine.VM, x *sdk.Exchange) goja.Value {
-	c := &lazy{vm: vm, names: []string{"OrgID", "APIID", "config_data"}, slots: make([]goja.Value, 3)}
-	c.made = func(i int) goja.Value {
-		switch i {
-		case 0:
-			return vm.Text(x.Route().Org)
-		case 1:
-			return vm.Text(x.Route().ID)
-		}
-		data := stateOf(vm).config
-		if data == nil {
-			data = x.Config()
-		}
-		if json.Valid(data) {
-			return vm.Parse(string(data))
-		}
-		return vm.JS.NewObject()
+var configNames = []string{"OrgID", "APIID", "config_data"}
+
+// configMember makes a member of the configuration that a hook is given (reference §4.6).
+func configMember(l *lazy, i int) goja.Value {
+	switch i {
+	case 0:
+		return l.vm.Text(l.x.Route().Org)
+	case 1:
+		return l.vm.Text(l.x.Route().ID)
 	}
-	return vm.JS.NewDynamicObject(c)
+	data := stateOf(l.vm).config
+	if data == nil {
+		data = l.x.Config()
+	}
+	if json.Valid(data) {
+		return l.vm.Parse(string(data))
+	}
+	return l.vm.JS.NewObject()
 }

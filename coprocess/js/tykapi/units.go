@@ -14,6 +14,22 @@ import (
 
 var virtualNames = []string{"Headers", "Body", "URL", "Params", "Scheme"}
 
+// virtualMember makes a member of the request that a virtual endpoint is given.
+func virtualMember(l *lazy, i int) goja.Value {
+	q := l.x.Request()
+	switch i {
+	case 0:
+		return requestMember(l, requestHeaders)
+	case 1:
+		return l.vm.Text(string(q.Body()))
+	case 2:
+		return l.vm.Text(q.Target())
+	case 3:
+		return values(l.vm, append(query(q), form(q)...), false)
+	}
+	return l.vm.Text(q.Scheme())
+}
+
 // Virtual runs the function of that name as a virtual endpoint and answers x with what it returns (reference §4.11).
 func Virtual(vm *engine.VM, x *sdk.Exchange, function string, useSession bool) error {
 	state := stateOf(vm)
@@ -23,24 +39,9 @@ func Virtual(vm *engine.VM, x *sdk.Exchange, function string, useSession bool) e
 	if !ok {
 		return fmt.Errorf("%w: plugin %q has no global function %q", sdk.ErrUnimplemented, vm.Plugin().Name, function)
 	}
-	q := x.Request()
-	given := &lazy{vm: vm, names: virtualNames, slots: make([]goja.Value, len(virtualNames))}
-	given.made = func(i int) goja.Value {
-		switch i {
-		case 0:
-			o := values(vm, q.Header().Fields(), true)
-			set(o, "Host", vm.JS.NewArray(vm.Text(q.Host())))
-			return o
-		case 1:
-			return vm.Text(string(q.Body()))
-		case 2:
-			return vm.Text(q.Target())
-		case 3:
-			return values(vm, append(query(q), form(q)...), false)
-		}
-		return vm.Text(q.Scheme())
-	}
-	result, err := f(goja.Undefined(), vm.JS.NewDynamicObject(given), sessionArgument(vm, x, useSession), configArgument(vm, x))
+	_, _, session, config := given(vm, x, useSession)
+	request := vm.JS.NewDynamicObject(&lazy{vm: vm, x: x, names: virtualNames, slots: make([]goja.Value, len(virtualNames)), made: virtualMember})
+	result, err := f(goja.Undefined(), request, session, config)
 	if err != nil {
 		return err
 	}
