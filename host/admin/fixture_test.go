@@ -14,7 +14,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
@@ -316,11 +315,4 @@ func (s *schemas) schema(t *testing.T, r *router.Route, status int) (pointer, me
 		media = name
 	}
 	return pointer + "/content/" + strings.ReplaceAll(media, "/", "~1") + "/schema", media
-}
-
-// soon bounds what has to happen within a test.
-func soon(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	t.Cleanup(cancel)
-	return ctx
 }

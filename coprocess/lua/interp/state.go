@@ -47,9 +47,9 @@ const (
 	retireDirt  = 4096
 )
 
-// arrayBound is set while the package is initialised, when no state can be running: by default one assignment to a
+// The bound of arrays is set while the package is initialised, when no state can be running: by default one assignment to a
 // position of 67 million takes a gigabyte before anybody can interrupt it, and gopher-lua knows no option per state.
-var arrayBound = func() int {
+var _ = func() int {
 	lua.MaxArrayIndex = 1 << 20
 	return lua.MaxArrayIndex
 }()
