@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
+	"slices"
 	"sync"
 
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
@@ -16,15 +18,20 @@ type Pool[V any] struct {
 	slots chan struct{} // one for each interpreter in use
 	keep  int
 
-	mu     sync.Mutex
-	idle   []V
-	closed bool
-	users  sync.WaitGroup
+	making chan struct{} // one for each that is being made
+
+	mu      sync.Mutex
+	idle    []V
+	waiting []chan V // who would take one that is given back, the longest waiting first
+	closed  bool
+	users   sync.WaitGroup
 }
 
 // NewPool returns a pool of interpreters that mk makes. l is complete.
 func NewPool[V any](l *Limits, mk func() (V, error)) *Pool[V] {
-	return &Pool[V]{make: mk, slots: make(chan struct{}, l.Most), keep: min(l.Idle, l.Most)}
+	return &Pool[V]{
+		make: mk, slots: make(chan struct{}, l.Most), keep: min(l.Idle, l.Most), making: make(chan struct{}, runtime.GOMAXPROCS(0)),
+	}
 }
 
 // Get returns an interpreter, which goes back with Put or away with Discard. It waits until ctx ends when too many are in use, and
@@ -57,18 +64,60 @@ func (p *Pool[V]) Get(ctx context.Context) (V, error) {
 		p.mu.Unlock()
 		return v, nil
 	}
+	back := make(chan V, 1)
+	p.waiting = append(p.waiting, back)
 	p.mu.Unlock()
-	v, err := p.make()
-	if err != nil {
-		p.Discard()
+	return p.other(ctx, back)
+}
+
+// other takes an interpreter that is given back or, once there is room to make one, makes it: whichever comes first. Making
+// many at once would hold up those who could have one in a moment.
+func (p *Pool[V]) other(ctx context.Context, back chan V) (v V, err error) {
+	select {
+	case v = <-back:
+		return v, nil
+	case p.making <- struct{}{}:
+		defer func() { <-p.making }()
+		if !p.withdraw(back) {
+			return <-back, nil
+		}
+		if v, err = p.make(); err != nil {
+			p.Discard()
+		}
+		return v, err
+	case <-ctx.Done():
+		if !p.withdraw(back) {
+			p.Put(<-back)
+		} else {
+			p.Discard()
+		}
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return v, ctx.Err()
+		}
+		return v, fmt.Errorf("%w: no interpreter in time", sdk.ErrOverloaded)
 	}
-	return v, err
+}
+
+// withdraw waits for one no longer. It reports false when one has been given.
+func (p *Pool[V]) withdraw(back chan V) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	i := slices.Index(p.waiting, back)
+	if i < 0 {
+		return false
+	}
+	p.waiting = slices.Delete(p.waiting, i, i+1)
+	return true
 }
 
 // Put gives an interpreter back, fit for the next call.
 func (p *Pool[V]) Put(v V) {
 	p.mu.Lock()
-	if !p.closed && len(p.idle) < p.keep {
+	switch {
+	case len(p.waiting) > 0:
+		p.waiting[0] <- v
+		p.waiting = slices.Delete(p.waiting, 0, 1)
+	case !p.closed && len(p.idle) < p.keep:
 		p.idle = append(p.idle, v)
 	}
 	p.mu.Unlock()

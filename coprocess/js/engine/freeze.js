@@ -24,26 +24,28 @@
       }
     });
   }
-  var seen = new Set();
-  function frozen(o) {
-    if (o === null || (typeof o !== "object" && typeof o !== "function") || o === globalThis || seen.has(o)) { return; }
-    seen.add(o);
+  // Constructors, prototypes and the objects of functions like Math; not the functions in them, of which there are many
+  // and which nobody writes to.
+  function container(o) {
+    if (o === null || (typeof o !== "object" && typeof o !== "function") || o === globalThis || Object.isFrozen(o)) { return; }
     Object.freeze(o);
-    var keys = Reflect.ownKeys(o);
-    for (var i = 0; i < keys.length; i++) {
-      var p = Object.getOwnPropertyDescriptor(o, keys[i]);
-      if ("value" in p) { frozen(p.value); } else { frozen(p.get); frozen(p.set); }
-    }
-    frozen(Object.getPrototypeOf(o));
+    if (typeof o === "function" && o.prototype) { container(o.prototype); }
+    if (typeof o === "object") { container(Object.getPrototypeOf(o)); }
   }
   for (var i = 0; i < overridden.length; i++) {
     for (var j = 0; j < overridden[i][1].length; j++) { assignable(overridden[i][0], overridden[i][1][j]); }
   }
-  frozen(builtins);
-  frozen(Object.getPrototypeOf([][Symbol.iterator]()));
-  frozen(Object.getPrototypeOf(""[Symbol.iterator]()));
-  frozen(Object.getPrototypeOf(new Map()[Symbol.iterator]()));
-  frozen(Object.getPrototypeOf(new Set()[Symbol.iterator]()));
-  frozen(Object.getPrototypeOf(function* () {}));
-  frozen(Object.getPrototypeOf(async function () {}));
+  var names = Reflect.ownKeys(builtins);
+  for (i = 0; i < names.length; i++) {
+    var p = Object.getOwnPropertyDescriptor(builtins, names[i]);
+    if ("value" in p) { container(p.value); }
+  }
+  container(Object.getPrototypeOf(Uint8Array));
+  container(Object.getPrototypeOf([][Symbol.iterator]()));
+  container(Object.getPrototypeOf(""[Symbol.iterator]()));
+  container(Object.getPrototypeOf(new Map()[Symbol.iterator]()));
+  container(Object.getPrototypeOf(new Set()[Symbol.iterator]()));
+  container(Object.getPrototypeOf(function* () {}));
+  container(Object.getPrototypeOf(async function () {}));
+  Object.freeze(builtins);
 })
