@@ -9,7 +9,6 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/js/engine"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/js/modern"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/js/tykapi"
-	"github.com/turnbuckle-gateway/turnbuckle/coprocess/js/underscore"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/script"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk/wire"
@@ -49,13 +48,11 @@ func open(ctx context.Context, p script.Plugin, o Options, with func(engine.API)
 	s := &Server{options: o, plugin: p, counters: p.Counters}
 	var api engine.API = modern.API{}
 	if o.Tyk {
-		library, err := engine.Library(script.Source{Name: "underscore.js", Text: underscore.Source})
+		tyk, err := tykapi.New()
 		if err != nil {
 			return nil, err
 		}
-		if api, err = tykapi.New(library); err != nil {
-			return nil, err
-		}
+		api = tyk
 	}
 	var err error
 	if s.engine, err = engine.New(ctx, &s.plugin, engine.Options{API: with(api), Modules: !o.Tyk}); err != nil {

@@ -8,8 +8,8 @@
 // # What a bound is worth
 //
 // Script and gateway share one process. A [Watch] interrupts what the interpreter executes: loops, recursion, growth by
-// many small steps. It cannot interrupt one native function of an interpreter, so runtimes cap those that grow or that
-// search ([Limits.Size], [Limits.Search]). It sees the memory of the process, not of one script: what it interrupts is
+// many small steps. It cannot interrupt one native function of an interpreter, so runtimes cap those that grow
+// ([Limits.Size]) and bound those that search. It sees the memory of the process, not of one script: what it interrupts is
 // the call that has run longest while memory grew. A hard bound is one of the operating system's, around a process of
 // its own.
 package script

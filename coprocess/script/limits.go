@@ -11,10 +11,9 @@ type Limits struct {
 	Time time.Duration
 	// Heap is by how many bytes the heap of the process may grow during one call. 128 MiB.
 	Heap int64
-	// Size is how long a string in bytes, or an array in elements, may be that one native function makes. 16 Mi.
+	// Size is how many bytes a string may have, or an array with 16 for each element, that one native function makes.
+	// 16 MiB.
 	Size int
-	// Search is how many bytes one regular expression that may backtrack is run over. 64 KiB.
-	Search int
 	// Depth is how many calls of functions may be nested. 512.
 	Depth int
 	// Source is how many bytes one source file may have, and all of a plugin together. 4 MiB.
@@ -35,7 +34,6 @@ func (l Limits) Complete() Limits {
 	l.Time = cmp.Or(max(l.Time, 0), 5*time.Second)
 	l.Heap = cmp.Or(max(l.Heap, 0), 128<<20)
 	l.Size = cmp.Or(max(l.Size, 0), 16<<20)
-	l.Search = cmp.Or(max(l.Search, 0), 64<<10)
 	l.Depth = cmp.Or(max(l.Depth, 0), 512)
 	l.Source = cmp.Or(max(l.Source, 0), 4<<20)
 	l.Idle = cmp.Or(max(l.Idle, 0), 8)

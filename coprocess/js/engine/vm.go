@@ -149,11 +149,15 @@ func (vm *VM) Show(v goja.Value) string {
 }
 
 // Lazy makes a global of what a library exports, which is run when a script first looks.
-func (vm *VM) Lazy(name string, library *goja.Program) error {
+func (vm *VM) Lazy(name string, library func() (*goja.Program, error)) error {
 	var made goja.Value
 	get := func(goja.FunctionCall) goja.Value {
 		if made == nil {
-			exports, err := vm.runModule(name, library, vm.JS.NewObject())
+			p, err := library()
+			if err != nil {
+				vm.Fail(err)
+			}
+			exports, err := vm.runModule(name, p, vm.JS.NewObject())
 			if err != nil {
 				panic(err)
 			}

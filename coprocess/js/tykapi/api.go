@@ -5,10 +5,13 @@ import (
 	"encoding/base64"
 	"log/slog"
 	"strings"
+	"sync"
 
 	"github.com/dop251/goja"
 
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/js/engine"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/js/underscore"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/script"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
@@ -17,18 +20,21 @@ var preludeSource string
 
 // API installs Tyk's interface. It is immutable.
 type API struct {
-	prelude, underscore *goja.Program
+	prelude    *goja.Program
+	underscore func() (*goja.Program, error) // compiled when a script first looks at _
 }
 
 var _ engine.API = (*API)(nil)
 
-// New returns the interface; underscore is the library of that name, compiled as a module.
-func New(underscore *goja.Program) (*API, error) {
+// New returns the interface.
+func New() (*API, error) {
 	prelude, err := goja.Compile("tykapi/prelude.js", preludeSource, true)
 	if err != nil {
 		return nil, err
 	}
-	return &API{prelude: prelude, underscore: underscore}, nil
+	return &API{prelude, sync.OnceValues(func() (*goja.Program, error) {
+		return engine.Library(script.Source{Name: "underscore.js", Text: underscore.Source})
+	})}, nil
 }
 
 // state is what an interpreter knows beside the engine's.
