@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/coprocesstest"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/script"
@@ -108,7 +109,11 @@ func TestUnasked(t *testing.T) {
 		"\n\nthrow new Error('at load');":      "test.js:3: Error: at load",
 		`for (;;) {}`:                          "deadline",
 	} {
-		_, err := Open(t.Context(), script.Plugin{Name: "p", Main: []script.Source{{Name: "test.js", Text: text}}, Watch: newWatch(t), Limits: script.Limits{Time: 50e6}}, Options{})
+		limits := script.Limits{Time: time.Minute}
+		if part == "deadline" {
+			limits.Time = 50 * time.Millisecond
+		}
+		_, err := Open(t.Context(), script.Plugin{Name: "p", Main: []script.Source{{Name: "test.js", Text: text}}, Watch: newWatch(t), Limits: limits}, Options{})
 		if err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("%s: got %v, want %q", text, err, part)
 		}
