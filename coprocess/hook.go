@@ -36,7 +36,7 @@ func NewHook(d Dispatcher, use sdk.HookUse) (*Hook, error) {
 
 // Group returns one hook that runs the given ones in order, or false when they are not all hooks of d with phase and
 // route in common. Groups of groups are flattened.
-func Group(d Dispatcher, hooks []sdk.Hook) (*Hook, bool) {
+func Group(d Dispatcher, hooks []sdk.Hook) (sdk.Hook, bool) {
 	var uses []sdk.HookUse
 	for _, h := range hooks {
 		c, ok := h.(*Hook)

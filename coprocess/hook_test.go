@@ -63,11 +63,12 @@ func TestNewHookRefuses(t *testing.T) {
 func TestGroupBelongsTogether(t *testing.T) {
 	d, other, route := &scripted{}, &scripted{}, &sdk.Route{}
 	a := newHooks(t, d, sdk.Pre, route, "a", "b")
-	pair, ok := Group(d, a)
+	both, ok := Group(d, a)
 	if !ok {
 		t.Fatal("no group")
 	}
-	if three, ok := Group(d, append([]sdk.Hook{pair}, newHooks(t, d, sdk.Pre, route, "c")...)); !ok || len(three.b.Hooks) != 3 || len(three.b.Each()) != 3 {
+	pair := both.(*Hook)
+	if three, ok := Group(d, append([]sdk.Hook{pair}, newHooks(t, d, sdk.Pre, route, "c")...)); !ok || len(three.(*Hook).b.Hooks) != 3 || len(three.(*Hook).b.Each()) != 3 {
 		t.Error("a group of a group is not flat")
 	}
 	for name, hooks := range map[string][]sdk.Hook{

@@ -45,6 +45,18 @@ func NewSchema(plugin string, schema []byte) (*Schema, error) {
 	return &Schema{plugin, compiled}, nil
 }
 
+// Hook is NewHook for a dispatcher that knows its plugin's schema: it refuses a configuration that is not as s has it.
+func (s *Schema) Hook(d Dispatcher, use sdk.HookUse) (sdk.Hook, error) {
+	h, err := NewHook(d, use)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Check(&use); err != nil {
+		return nil, err
+	}
+	return h, nil
+}
+
 // Check says where the configuration a use of a hook ends up with, its own or its route's, is not as the schema has it;
 // none counts as {}. The error names plugin, hook and JSON path.
 func (s *Schema) Check(u *sdk.HookUse) error {

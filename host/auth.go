@@ -184,7 +184,9 @@ func (g either) admit(st *state) error {
 func (g either) first(st *state) error {
 	var first error
 	for _, m := range g {
-		before, who := policy.Keep(&st.f.X), st.caller
+		var before sdk.Undo
+		before.Keep(&st.f.X)
+		who := st.caller
 		err := m.admit(st)
 		if err == nil || errors.Is(err, errAnswered) || errors.Is(err, context.Canceled) && st.f.Ctx.Err() != nil {
 			return err

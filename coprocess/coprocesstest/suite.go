@@ -26,6 +26,24 @@ import (
 // closed when the test ends.
 type Open func(t *testing.T, p *sdk.Plugin) coprocess.Server
 
+// RunHook runs a plugin's hook of that name in y's phase, for runtimes of languages that the suite's hooks are not written
+// in: a function of that language hands the exchange over to it. What y could not carry is an error, as is a panic.
+func RunHook(ctx context.Context, p *sdk.Plugin, name string, y *sdk.Exchange) (err error) {
+	h, ok := p.Find(name, y.Phase())
+	if !ok {
+		return sdk.ErrUnimplemented
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%w: %v", sdk.ErrPanic, r)
+		}
+	}()
+	if err := h.Hook.Handle(ctx, y); err != nil {
+		return err
+	}
+	return y.Invalid()
+}
+
 // Run holds a runtime to the whole contract.
 func Run(t *testing.T, open Open) { run(t, open, false) }
 

@@ -68,23 +68,12 @@ func Open(p *sdk.Plugin) (*Server, error) {
 
 // Hook implements [coprocess.Server]. It refuses a configuration that is not as the plugin's schema has it.
 func (s *Server) Hook(use sdk.HookUse) (sdk.Hook, error) {
-	h, err := coprocess.NewHook(s, use)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.schema.Check(&use); err != nil {
-		return nil, err
-	}
-	return h, nil
+	return s.schema.Hook(s, use)
 }
 
 // Group implements [coprocess.Server].
 func (s *Server) Group(hooks []sdk.Hook) (sdk.Hook, bool) {
-	h, ok := coprocess.Group(s, hooks)
-	if !ok {
-		return nil, false
-	}
-	return h, true
+	return coprocess.Group(s, hooks)
 }
 
 // Protocol implements [coprocess.Dispatcher].

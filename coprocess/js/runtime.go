@@ -13,6 +13,7 @@
 package js
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,42 +54,23 @@ var _ coprocess.Runtime = (*Runtime)(nil)
 
 // Open implements [coprocess.Runtime]. A script that does not compile, or fails while it is loaded, is an error.
 func (r *Runtime) Open(ctx context.Context, p coprocess.Plugin) (coprocess.Server, error) {
-	files, err := script.OpenFiles(p.Dir, r.Limits.Complete().Source)
+	plugin, err := script.Plugin{
+		Name: p.Name, Limits: r.Limits, Services: r.Services, Watch: r.Watch, Fresh: r.Fresh,
+	}.FromFolder(p.Dir, cmp.Or(r.Main, "main.js"))
 	if err != nil {
-		return nil, fmt.Errorf("plugin %q: %w", p.Name, err)
+		return nil, err
 	}
-	name := r.Main
-	if name == "" {
-		name = "main.js"
-	}
-	main, err := files.Read(name)
+	s, err := Open(ctx, plugin, r.Options)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("plugin %q: %w", p.Name, err), files.Close())
+		return nil, errors.Join(err, plugin.Files.Close())
 	}
-	s, err := Open(ctx, script.Plugin{
-		Name: p.Name, Main: []script.Source{main}, Files: files, Limits: r.Limits, Services: r.Services, Watch: r.Watch, Fresh: r.Fresh,
-	}, r.Options)
-	if err != nil {
-		return nil, errors.Join(err, files.Close())
-	}
-	s.files = files
+	s.files = plugin.Files
 	return s, nil
 }
 
 // Sources reads the files of a bundle that are JavaScript, in the order of its list; others are passed over.
 func Sources(files *script.Files, list []string) ([]script.Source, error) {
-	var all []script.Source
-	for _, name := range list {
-		if path.Ext(name) != ".js" {
-			continue
-		}
-		source, err := files.Read(name)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, source)
-	}
-	return all, nil
+	return files.Sources(list, ".js")
 }
 
 // FolderHook is a middleware that Tyk finds by where its file lies.

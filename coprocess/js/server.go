@@ -11,7 +11,6 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/js/tykapi"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/script"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
-	"github.com/turnbuckle-gateway/turnbuckle/sdk/wire"
 )
 
 // Server is an opened plugin. It is safe for concurrent use.
@@ -19,7 +18,7 @@ type Server struct {
 	options  Options
 	plugin   script.Plugin
 	engine   *engine.Engine
-	about    *modern.Description // nil for Tyk's
+	about    *script.About // nil for Tyk's
 	schema   *coprocess.Schema
 	files    *script.Files // owned; may be nil
 	counters *script.Counters
@@ -76,23 +75,12 @@ func open(ctx context.Context, p script.Plugin, o Options, with func(engine.API)
 
 // Hook implements [coprocess.Server]. It refuses a configuration that is not as the script's schema has it.
 func (s *Server) Hook(use sdk.HookUse) (sdk.Hook, error) {
-	h, err := coprocess.NewHook(s, use)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.schema.Check(&use); err != nil {
-		return nil, err
-	}
-	return h, nil
+	return s.schema.Hook(s, use)
 }
 
 // Group implements [coprocess.Server].
 func (s *Server) Group(hooks []sdk.Hook) (sdk.Hook, bool) {
-	h, ok := coprocess.Group(s, hooks)
-	if !ok {
-		return nil, false
-	}
-	return h, true
+	return coprocess.Group(s, hooks)
 }
 
 // Protocol implements [coprocess.Dispatcher].
@@ -111,11 +99,7 @@ func (s *Server) Needs(b *coprocess.Binding) sdk.Needs {
 	if s.options.Tyk {
 		return sdk.Needs{Fields: tykNeeds}
 	}
-	all := s.about.Hooks[b.Hooks[0].Name].Needs
-	for _, u := range b.Hooks[1:] {
-		all = wire.Union(all, s.about.Hooks[u.Name].Needs)
-	}
-	return all
+	return s.about.Needs(b)
 }
 
 // Check implements [coprocess.Checker].
@@ -125,15 +109,14 @@ func (s *Server) Check(b *coprocess.Binding) error {
 		if err := s.schema.Check(u); err != nil {
 			return err
 		}
-		if !s.options.Tyk && !s.about.Has(u.Name, u.Phase) {
-			return s.unknown(u)
+		if s.options.Tyk {
+			continue
+		}
+		if err := s.about.Check(s.plugin.Name, u); err != nil {
+			return err
 		}
 	}
 	return nil
-}
-
-func (s *Server) unknown(u *sdk.HookUse) error {
-	return fmt.Errorf("%w: script %q exports no hook %q for phase %v", sdk.ErrUnimplemented, s.plugin.Name, u.Name, u.Phase)
 }
 
 // Counters are what has happened to the plugin.
@@ -151,8 +134,8 @@ func (s *Server) Dispatch(ctx context.Context, b *coprocess.Binding, x *sdk.Exch
 	if s.options.Tyk {
 		return s.run(ctx, x, func(vm *engine.VM) error { return tykapi.Call(vm, x, u, s.options.Sessions[u.Name]) })
 	}
-	if !s.about.Has(u.Name, u.Phase) {
-		return s.unknown(u)
+	if err := s.about.Check(s.plugin.Name, u); err != nil {
+		return err
 	}
 	needs := s.about.Hooks[u.Name].Needs
 	return s.run(ctx, x, func(vm *engine.VM) error { return modern.Call(vm, x, u, needs) })

@@ -53,23 +53,6 @@ func (b bridged) Install(vm *engine.VM) error {
 	return vm.Set("bridge", func(c goja.FunctionCall) goja.Value { return b.f(vm, c) })
 }
 
-// run runs a hook of Go on y.
-func run(ctx context.Context, p *sdk.Plugin, name string, y *sdk.Exchange) (err error) {
-	h, ok := p.Find(name, y.Phase())
-	if !ok {
-		return sdk.ErrUnimplemented
-	}
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("%w: %v", sdk.ErrPanic, r)
-		}
-	}()
-	if err := h.Hook.Handle(ctx, y); err != nil {
-		return err
-	}
-	return y.Invalid()
-}
-
 // TestSuite holds hooks against our own interface to the suite: each is a function of JavaScript that has an exchange
 // rebuilt from what the script can see, runs the hook on that, and makes the same changes with what the script can call.
 func TestSuite(t *testing.T) {
@@ -185,7 +168,7 @@ func nativeHook(x view, p *sdk.Plugin, name string) {
 	rebuild(x, &y)
 	var err error
 	x.vm.Outside(func(ctx context.Context) error {
-		err = run(ctx, p, name, &y)
+		err = coprocesstest.RunHook(ctx, p, name, &y)
 		return ctx.Err()
 	})
 	refused := (*sdk.Error)(nil)

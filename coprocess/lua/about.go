@@ -7,40 +7,14 @@ import (
 
 	lua "github.com/yuin/gopher-lua"
 
-	"github.com/turnbuckle-gateway/turnbuckle/coprocess"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/lua/session"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/script"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
-	"github.com/turnbuckle-gateway/turnbuckle/sdk/wire"
 )
 
-// about is what a script says of itself by its exports.
-type about struct {
-	hooks  map[string]aboutHook
-	schema []byte
-}
-
-type aboutHook struct {
-	phase sdk.Phase // PhaseUnknown: any
-	needs sdk.Needs
-}
-
-func (a *about) has(name string, phase sdk.Phase) bool {
-	h, ok := a.hooks[name]
-	return ok && (h.phase == sdk.PhaseUnknown || h.phase == phase)
-}
-
-// needs is what the binding's hooks need together.
-func (a *about) needs(b *coprocess.Binding) sdk.Needs {
-	all := a.hooks[b.Hooks[0].Name].needs
-	for _, u := range b.Hooks[1:] {
-		all = wire.Union(all, a.hooks[u.Name].needs)
-	}
-	return all
-}
-
 // describe reads the exports. The error names what of them is not as it should be.
-func (m *machine) describe() (about, error) {
-	a := about{hooks: map[string]aboutHook{}}
+func (m *machine) describe() (script.About, error) {
+	a := script.About{Hooks: map[string]script.AboutHook{}}
 	exports := m.exports()
 	if exports == nil {
 		return a, fmt.Errorf("plugin %q: exports is not a table any more", m.s.p.Name)
@@ -51,20 +25,20 @@ func (m *machine) describe() (about, error) {
 		if _, function := v.(*lua.LFunction); !ok || !function || strings.HasPrefix(string(name), "_") {
 			continue
 		}
-		h := aboutHook{}
+		var h script.AboutHook
 		if p, err := sdk.ParsePhase(string(name)); err == nil && p < sdk.Log {
-			h.phase = p
+			h.Phase = p
 		}
 		if said != nil {
-			if err := h.read(m, said.RawGetString(string(name))); err != nil {
+			if err := readHook(&h, said.RawGetString(string(name))); err != nil {
 				return a, fmt.Errorf("plugin %q: exports.hooks[%q]: %w", m.s.p.Name, name, err)
 			}
 		}
-		a.hooks[string(name)] = h
+		a.Hooks[string(name)] = h
 	}
 	if said != nil {
 		for k, _ := said.Next(lua.LNil); k != lua.LNil; k, _ = said.Next(k) {
-			if _, ok := a.hooks[k.String()]; !ok {
+			if _, ok := a.Hooks[k.String()]; !ok {
 				return a, fmt.Errorf("plugin %q: exports.hooks names %q, which exports does not have", m.s.p.Name, k.String())
 			}
 		}
@@ -72,9 +46,9 @@ func (m *machine) describe() (about, error) {
 	var err error
 	switch schema := exports.RawGetString("config_schema").(type) {
 	case lua.LString:
-		a.schema = []byte(schema)
+		a.Schema = []byte(schema)
 	case *lua.LTable:
-		if a.schema, err = m.state.EncodeJSON(nil, schema); err != nil {
+		if a.Schema, err = m.state.EncodeJSON(nil, schema); err != nil {
 			return a, fmt.Errorf("plugin %q: exports.config_schema: %w", m.s.p.Name, err)
 		}
 	}
@@ -87,8 +61,8 @@ func (m *machine) exports() *lua.LTable {
 	return t
 }
 
-// read reads what exports.hooks says of one hook.
-func (h *aboutHook) read(m *machine, v lua.LValue) error {
+// readHook reads what exports.hooks says of one hook.
+func readHook(h *script.AboutHook, v lua.LValue) error {
 	if v == lua.LNil {
 		return nil
 	}
@@ -100,14 +74,17 @@ func (h *aboutHook) read(m *machine, v lua.LValue) error {
 		var err error
 		switch k.String() {
 		case "phase":
-			h.phase, err = sdk.ParsePhase(v.String())
+			h.Phase, err = sdk.ParsePhase(v.String())
 		case "needs":
-			h.needs.Fields, err = needs(v)
+			var names []string
+			if names, err = session.ReadTexts(v); err == nil {
+				h.Needs.Fields, err = script.ParseNeeds(names)
+			}
 		case "headers":
-			h.needs.HeaderNames, err = session.ReadTexts(v)
+			h.Needs.HeaderNames, err = session.ReadTexts(v)
 		case "body_limit":
 			n, ok := v.(lua.LNumber)
-			if h.needs.BodyLimit = int64(n); !ok || n < 0 {
+			if h.Needs.BodyLimit = int64(n); !ok || n < 0 {
 				err = fmt.Errorf("%s is no number of bytes", v)
 			}
 		default:
@@ -118,41 +95,6 @@ func (h *aboutHook) read(m *machine, v lua.LValue) error {
 		}
 	}
 	return nil
-}
-
-func needs(v lua.LValue) (sdk.Need, error) {
-	names, err := session.ReadTexts(v)
-	var all sdk.Need
-	for _, n := range names {
-		switch n {
-		case "headers":
-			all |= sdk.NeedHeaders
-		case "query":
-			all |= sdk.NeedQuery
-		case "body":
-			all |= sdk.NeedBody
-		case "response_headers":
-			all |= sdk.NeedResponseHeaders
-		case "response_body":
-			all |= sdk.NeedResponseBody
-		case "session":
-			all |= sdk.NeedSession
-		case "values":
-			all |= sdk.NeedValues
-		case "peer":
-			all |= sdk.NeedPeer
-		case "trace":
-			all |= sdk.NeedTrace
-		case "default":
-			all |= sdk.NeedDefault
-		default:
-			return 0, fmt.Errorf("unknown need %q", n)
-		}
-	}
-	if all == 0 {
-		all = sdk.NeedNothing // the empty set would mean the default
-	}
-	return all, err
 }
 
 // Observer implements [coprocess.Server]: the function of that name in exports.observers, or for Tyk's scripts, which know

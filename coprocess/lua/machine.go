@@ -21,7 +21,7 @@ type machine struct {
 	watch *script.Call
 	tyk   *tyk.Call
 	kinds kinds
-	undo  script.Undo
+	undo  sdk.Undo
 
 	scope *scope          // of the call under way; nil while files are loaded and of observers
 	route *sdk.Route      // of the call under way
@@ -100,7 +100,7 @@ func (m *machine) hook(u *sdk.HookUse, x *sdk.Exchange) error {
 	if e := m.exports(); e != nil {
 		f = e.RawGetString(u.Name)
 	}
-	m.scope.needs = m.s.about.hooks[u.Name].needs
+	m.scope.needs = m.s.about.Hooks[u.Name].Needs
 	m.undo.Keep(x)
 	defer m.undo.Forget()
 	err := m.state.Call(f, 0, m.object((*exchangeRef)(m.scope), m.kinds.exchange))

@@ -28,7 +28,7 @@ type Server struct {
 	interp     interp.Options
 	pool       *script.Pool[*machine]
 	quarantine *script.Quarantine
-	about      about
+	about      script.About
 	schema     *coprocess.Schema
 	files      *script.Files // owned; may be nil
 	bridge     bridge
@@ -100,7 +100,7 @@ func (s *Server) describe(ctx context.Context) error {
 	}
 	if !s.o.Tyk {
 		if s.about, err = m.describe(); err == nil {
-			s.schema, err = coprocess.NewSchema(s.p.Name, s.about.schema)
+			s.schema, err = coprocess.NewSchema(s.p.Name, s.about.Schema)
 		}
 	}
 	if err != nil || s.p.Fresh {
@@ -114,23 +114,12 @@ func (s *Server) describe(ctx context.Context) error {
 
 // Hook implements [coprocess.Server]. It refuses a configuration that is not as the script's schema has it.
 func (s *Server) Hook(use sdk.HookUse) (sdk.Hook, error) {
-	h, err := coprocess.NewHook(s, use)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.schema.Check(&use); err != nil {
-		return nil, err
-	}
-	return h, nil
+	return s.schema.Hook(s, use)
 }
 
 // Group implements [coprocess.Server].
 func (s *Server) Group(hooks []sdk.Hook) (sdk.Hook, bool) {
-	h, ok := coprocess.Group(s, hooks)
-	if !ok {
-		return nil, false
-	}
-	return h, true
+	return coprocess.Group(s, hooks)
 }
 
 // Protocol implements [coprocess.Dispatcher].
@@ -146,7 +135,7 @@ func (s *Server) Needs(b *coprocess.Binding) sdk.Needs {
 	if s.o.Tyk {
 		return sdk.Needs{Fields: tyk.Needs}
 	}
-	return s.about.needs(b)
+	return s.about.Needs(b)
 }
 
 // Check implements [coprocess.Checker].
@@ -156,15 +145,14 @@ func (s *Server) Check(b *coprocess.Binding) error {
 		if err := s.schema.Check(u); err != nil {
 			return err
 		}
-		if !s.o.Tyk && !s.about.has(u.Name, u.Phase) {
-			return s.unknown(u)
+		if s.o.Tyk {
+			continue
+		}
+		if err := s.about.Check(s.p.Name, u); err != nil {
+			return err
 		}
 	}
 	return nil
-}
-
-func (s *Server) unknown(u *sdk.HookUse) error {
-	return fmt.Errorf("%w: script %q exports no hook %q for phase %v", sdk.ErrUnimplemented, s.p.Name, u.Name, u.Phase)
 }
 
 // Counters are what has happened to the plugin.
@@ -179,8 +167,10 @@ func (s *Server) Dispatch(ctx context.Context, b *coprocess.Binding, x *sdk.Exch
 		return coprocess.RunEach(ctx, s, b, x)
 	}
 	u := &b.Hooks[0]
-	if !s.o.Tyk && !s.about.has(u.Name, u.Phase) {
-		return s.unknown(u)
+	if !s.o.Tyk {
+		if err := s.about.Check(s.p.Name, u); err != nil {
+			return err
+		}
 	}
 	return s.run(ctx, func(m *machine) error { return m.hook(u, x) })
 }

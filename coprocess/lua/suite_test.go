@@ -1,7 +1,6 @@
 package lua
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -51,23 +50,6 @@ func throw(l *lua.LState, err error) {
 	l.Error(&lua.LUserData{Value: err, Metatable: lua.LNil}, 0)
 }
 
-// run runs a hook of Go on y.
-func run(ctx context.Context, p *sdk.Plugin, name string, y *sdk.Exchange) (err error) {
-	h, ok := p.Find(name, y.Phase())
-	if !ok {
-		return sdk.ErrUnimplemented
-	}
-	defer func() {
-		if r := recover(); r != nil {
-			err = fmt.Errorf("%w: %v", sdk.ErrPanic, r)
-		}
-	}()
-	if err := h.Hook.Handle(ctx, y); err != nil {
-		return err
-	}
-	return y.Invalid()
-}
-
 // TestTyk holds hooks in Tyk's form to the suite: each is a function of Lua that hands the tables it was given to a server
 // of Tyk's protocol, as JSON, and returns what comes back.
 func TestTyk(t *testing.T) {
@@ -112,7 +94,7 @@ func tykHook(l *lua.LState, m *machine, p *sdk.Plugin) int {
 	_, phase, err := wire.DecodeObject(original, &y, nil)
 	check(err)
 	y.Begin(phase, nil, true)
-	err = run(m.ctx, p, l.CheckString(1), &y)
+	err = coprocesstest.RunHook(m.ctx, p, l.CheckString(1), &y)
 	refused := (*sdk.Error)(nil)
 	if err != nil && !errors.As(err, &refused) {
 		check(err)
@@ -222,7 +204,7 @@ func (b viewBacking) Count(name string, delta int64) {
 func nativeHook(x view, m *machine, p *sdk.Plugin) {
 	var y sdk.Exchange
 	rebuild(x, m, &y)
-	err := run(m.ctx, p, x.l.CheckString(1), &y)
+	err := coprocesstest.RunHook(m.ctx, p, x.l.CheckString(1), &y)
 	refused := (*sdk.Error)(nil)
 	switch {
 	case errors.As(err, &refused):

@@ -132,11 +132,7 @@ func (s *Server) Group(hooks []sdk.Hook) (sdk.Hook, bool) {
 	if s.Protocol() == string(Tyk) {
 		return nil, false
 	}
-	h, ok := coprocess.Group(s, hooks)
-	if !ok {
-		return nil, false
-	}
-	return h, true
+	return coprocess.Group(s, hooks)
 }
 
 // Protocol says what the server speaks, as far as is known: "", "tyk" or "native".

@@ -1,6 +1,10 @@
 package script
 
-import "sync/atomic"
+import (
+	"errors"
+	"fmt"
+	"sync/atomic"
+)
 
 // Plugin is what a runtime opens a script as, whatever its language. It is read only once handed over.
 type Plugin struct {
@@ -15,6 +19,20 @@ type Plugin struct {
 	Fresh bool
 	// Counters are counted up as calls end; nil for nowhere.
 	Counters *Counters
+}
+
+// FromFolder completes a plugin by its folder: the file with its hooks, and what require may read, which the caller closes.
+func (p Plugin) FromFolder(dir, main string) (Plugin, error) {
+	files, err := OpenFiles(dir, p.Limits.Complete().Source)
+	if err != nil {
+		return Plugin{}, fmt.Errorf("plugin %q: %w", p.Name, err)
+	}
+	source, err := files.Read(main)
+	if err != nil {
+		return Plugin{}, errors.Join(fmt.Errorf("plugin %q: %w", p.Name, err), files.Close())
+	}
+	p.Main, p.Files = []Source{source}, files
+	return p, nil
 }
 
 // Counters are what has happened to a plugin since it was made. They are safe for concurrent use.

@@ -104,6 +104,22 @@ func (f *Files) List(dir, ext string) ([]string, error) {
 	return names, nil
 }
 
+// Sources reads those files of a bundle's list that have the extension, in its order; others are passed over.
+func (f *Files) Sources(list []string, ext string) ([]Source, error) {
+	var all []Source
+	for _, name := range list {
+		if path.Ext(name) != ext {
+			continue
+		}
+		source, err := f.Read(name)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, source)
+	}
+	return all, nil
+}
+
 // local makes a path relative to the folder, with slashes.
 func (f *Files) local(name string) (string, error) {
 	if filepath.IsAbs(name) {

@@ -21,7 +21,7 @@ type VM struct {
 	JS *goja.Runtime
 	// State is the API's own, and Undo memory for whoever calls.
 	State any
-	Undo  script.Undo
+	Undo  sdk.Undo
 
 	engine  *Engine
 	watch   *script.Call

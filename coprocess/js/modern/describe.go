@@ -7,42 +7,25 @@ import (
 	"github.com/dop251/goja"
 
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/js/engine"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/script"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
-// Description is what a plugin says of itself by its exports.
-type Description struct {
-	Hooks  map[string]Hook
-	Schema []byte // JSON Schema of its hooks' configuration; nil: anything
-}
-
-// Hook is what a plugin says of one of its hooks.
-type Hook struct {
-	Phase sdk.Phase // PhaseUnknown: any
-	Needs sdk.Needs
-}
-
-// Has reports whether there is such a hook.
-func (d *Description) Has(name string, phase sdk.Phase) bool {
-	h, ok := d.Hooks[name]
-	return ok && (h.Phase == sdk.PhaseUnknown || h.Phase == phase)
-}
-
 // Describe reads the exports. Its errors name what is not as it should be.
-func Describe(vm *engine.VM) (*Description, error) {
-	d := &Description{Hooks: map[string]Hook{}}
+func Describe(vm *engine.VM) (*script.About, error) {
+	d := &script.About{Hooks: map[string]script.AboutHook{}}
 	exports := vm.Exports()
 	said, _ := exports.Get("hooks").(*goja.Object)
 	for _, name := range exports.Keys() {
 		if _, ok := goja.AssertFunction(exports.Get(name)); !ok || strings.HasPrefix(name, "_") {
 			continue
 		}
-		var h Hook
+		var h script.AboutHook
 		if p, err := sdk.ParsePhase(name); err == nil && p < sdk.Log {
 			h.Phase = p
 		}
 		if said != nil {
-			if err := h.read(said.Get(name)); err != nil {
+			if err := readHook(&h, said.Get(name)); err != nil {
 				return nil, fmt.Errorf("exports.hooks[%q]: %w", name, err)
 			}
 		}
@@ -68,8 +51,8 @@ func Describe(vm *engine.VM) (*Description, error) {
 	return d, nil
 }
 
-// read reads what exports.hooks says of one hook.
-func (h *Hook) read(v goja.Value) error {
+// readHook reads what exports.hooks says of one hook.
+func readHook(h *script.AboutHook, v goja.Value) error {
 	if nothing(v) {
 		return nil
 	}
@@ -83,7 +66,10 @@ func (h *Hook) read(v goja.Value) error {
 		case "phase":
 			h.Phase, err = sdk.ParsePhase(v.String())
 		case "needs":
-			h.Needs.Fields, err = needs(v)
+			var names []string
+			if names, err = words(v); err == nil {
+				h.Needs.Fields, err = script.ParseNeeds(names)
+			}
 		case "headers":
 			h.Needs.HeaderNames, err = words(v)
 		case "body_limit":
@@ -110,39 +96,4 @@ func words(v goja.Value) ([]string, error) {
 		all = append(all, o.Get(key).String())
 	}
 	return all, nil
-}
-
-func needs(v goja.Value) (sdk.Need, error) {
-	names, err := words(v)
-	var all sdk.Need
-	for _, n := range names {
-		switch n {
-		case "headers":
-			all |= sdk.NeedHeaders
-		case "query":
-			all |= sdk.NeedQuery
-		case "body":
-			all |= sdk.NeedBody
-		case "response_headers":
-			all |= sdk.NeedResponseHeaders
-		case "response_body":
-			all |= sdk.NeedResponseBody
-		case "session":
-			all |= sdk.NeedSession
-		case "values":
-			all |= sdk.NeedValues
-		case "peer":
-			all |= sdk.NeedPeer
-		case "trace":
-			all |= sdk.NeedTrace
-		case "default":
-			all |= sdk.NeedDefault
-		default:
-			return 0, fmt.Errorf("unknown need %q", n)
-		}
-	}
-	if all == 0 {
-		all = sdk.NeedNothing // the empty set would mean the default
-	}
-	return all, err
 }

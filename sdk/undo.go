@@ -1,31 +1,29 @@
-package script
+package sdk
 
-import "github.com/turnbuckle-gateway/turnbuckle/sdk"
-
-// Undo notes how an exchange was before a call, so that a script that fails leaves nothing behind. Its memory is used
-// again by the next Keep; it is not safe for concurrent use.
+// Undo notes how an exchange was before a call, so that a hook that fails leaves nothing behind. For hosts and runtimes. Its
+// memory is used again by the next Keep; it is not safe for concurrent use.
 type Undo struct {
-	phase    sdk.Phase
-	request  sdk.RequestInit
-	header   []sdk.Field
+	phase    Phase
+	request  RequestInit
+	header   []Field
 	body     []byte
 	buffered bool
 	answered bool
 	status   int
 	length   int64
-	reply    []sdk.Field
+	reply    []Field
 	content  []byte
 	whole    bool
-	session  *sdk.Session
-	values   []sdk.Value
+	session  *Session
+	values   []Value
 	config   []byte
 }
 
 // Keep notes how x is.
-func (u *Undo) Keep(x *sdk.Exchange) {
+func (u *Undo) Keep(x *Exchange) {
 	q, r := x.Request(), x.Response()
 	u.phase, u.config, u.session, u.answered = x.Phase(), x.Config(), x.Session(), x.Answered()
-	u.request = sdk.RequestInit{
+	u.request = RequestInit{
 		Method: q.Method(), Scheme: q.Scheme(), Host: q.Host(), Path: q.Path(), Query: q.Query().Raw(), URI: q.URI(),
 		Proto: q.Proto(), Length: q.Length(),
 	}
@@ -36,7 +34,7 @@ func (u *Undo) Keep(x *sdk.Exchange) {
 }
 
 // Restore makes x what it was. Nothing counts as changed then.
-func (u *Undo) Restore(x *sdk.Exchange) {
+func (u *Undo) Restore(x *Exchange) {
 	q, r := x.Request(), x.Response()
 	if x.Answered() && !u.answered {
 		x.Retract()
