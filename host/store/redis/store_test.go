@@ -3,6 +3,7 @@ package redis_test
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -176,7 +177,9 @@ func TestHangingServer(t *testing.T) {
 	news.watch(t, s)
 	go server.Do("DEBUG", "SLEEP", "3") // seconds
 	await(t, s, "unavailable", func(err error) bool { return errors.Is(err, store.ErrUnavailable) })
-	if _, err := s.Get(t.Context(), "k"); !errors.Is(err, store.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
+	// Which clock strikes first, the call's or the connection's, is the machine's choice; both say that time ran out.
+	var late net.Error
+	if _, err := s.Get(t.Context(), "k"); !errors.Is(err, store.ErrUnavailable) || !errors.As(err, &late) || !late.Timeout() {
 		t.Errorf("it hangs: %v", err)
 	}
 	short, cancel := context.WithTimeout(t.Context(), time.Millisecond)
