@@ -15,6 +15,9 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 
 # How long one package's tests may take before they are stopped with all goroutines' stacks.
 TEST_TIMEOUT ?= 5m
+# How often a failed test is run again, alone, before it counts: a stall of a shared machine is no defect, and the first
+# failure is printed all the same. More than three failures, a race or a crash are never tried again. RERUNS=0: never.
+RERUNS ?= 1
 # Which packages, for test, soak, lint and fuzz: make test PKG=./host/...
 PKG ?= ./...
 # How long each fuzz target runs.
@@ -48,7 +51,9 @@ toolchains: ## Install what the tests of plugin servers in other languages need 
 
 .PHONY: test
 test: toolchains ## Run every test under the race detector
-	$(GO) test -race -timeout $(TEST_TIMEOUT) $(PKG)
+	$(TOOL) gotestsum --format pkgname --hide-summary skipped --packages '$(PKG)' \
+		--rerun-fails=$(RERUNS) --rerun-fails-max-failures=3 --rerun-fails-abort-on-data-race \
+		-- -race -timeout $(TEST_TIMEOUT)
 
 .PHONY: soak
 soak: toolchains ## Run the tests with their full numbers (TURNBUCKLE_SOAK=1); takes long
