@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
@@ -9,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -22,23 +22,32 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/identity"
+	"github.com/turnbuckle-gateway/turnbuckle/host/store"
 	"github.com/turnbuckle-gateway/turnbuckle/host/store/bolt"
 )
 
 // seed puts keys into the store of a folder that no gateway serves from yet, and returns their tokens.
 func seed(t *testing.T, dir string, sessions ...*identity.Session) []string {
 	t.Helper()
-	ctx := context.Background()
-	opened, err := bolt.Open(ctx, filepath.Join(dir, "data"), bolt.Options{})
+	opened, err := bolt.Open(t.Context(), filepath.Join(dir, "data"), bolt.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return seedStore(t, opened, sessions...)
+}
+
+// seedStore puts keys into a store, closes it and returns the keys' tokens.
+func seedStore(t *testing.T, opened interface {
+	store.Store
+	io.Closer
+}, sessions ...*identity.Session) (tokens []string) {
+	t.Helper()
+	ctx := t.Context()
 	policies := identity.OpenPolicies(opened)
 	keys, err := identity.Open(ctx, opened, policies, identity.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var tokens []string
 	for _, s := range sessions {
 		made, err := keys.Create(ctx, s.OrgID, "", s, identity.Lifetime{})
 		if err != nil {

@@ -103,18 +103,7 @@ func TestStreamsAcrossReload(t *testing.T) {
 	write(t, file, text(""))
 	g := startGateway(t, dir, []string{"TURNBUCKLE_DRAIN_TIMEOUT=300ms"})
 	before := g.goroutines()
-	ended := make(chan string, 1)
-	go func() {
-		r := request{method: "GET", url: g.url + "/a/events"}
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		defer cancel()
-		reply, err := r.send(ctx)
-		if err != nil {
-			reply = err.Error()
-		}
-		ended <- reply
-	}()
-	mustAwait(t, up, "holding events")
+	ended := g.holdEvents(up)
 	write(t, file, text("/new"))
 	if got := g.control("POST", "/v1/reload"); statusOf(got) != "200" {
 		t.Errorf("reload: %s", got)
@@ -122,9 +111,31 @@ func TestStreamsAcrossReload(t *testing.T) {
 	if got := ask(t, g.url+"/a/x"); !strings.Contains(got, "GET /new/x") {
 		t.Errorf("after the reload: %s", got)
 	}
-	if reply := <-ended; !strings.Contains(reply, "data: first") || !strings.Contains(reply, "(cut: ") {
-		t.Errorf("got %s, want the first event and a cut", reply)
-	}
-	mustAwait(t, up, "left events")
+	ended()
 	g.atRest(before)
+}
+
+// holdEvents begins a stream of events through the gateway and returns once the first has come. ended waits until the stream
+// has ended, and fails the test unless it was cut after its first event.
+func (g *served) holdEvents(up *process) (ended func()) {
+	g.t.Helper()
+	replies := make(chan string, 1)
+	go func() {
+		r := request{method: "GET", url: g.url + "/a/events"}
+		ctx, cancel := context.WithTimeout(g.t.Context(), patience)
+		defer cancel()
+		reply, err := r.send(ctx)
+		if err != nil {
+			reply = err.Error()
+		}
+		replies <- reply
+	}()
+	mustAwait(g.t, up, "holding events")
+	return func() {
+		g.t.Helper()
+		if reply := <-replies; !strings.Contains(reply, "data: first") || !strings.Contains(reply, "(cut: ") {
+			g.t.Errorf("got %s, want the first event and a cut", reply)
+		}
+		mustAwait(g.t, up, "left events")
+	}
 }

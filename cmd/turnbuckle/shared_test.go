@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"strings"
 	"testing"
 
@@ -72,33 +71,13 @@ func TestGatewaysShareOneRedis(t *testing.T) {
 }
 
 // seedRedis puts keys into a Redis and returns their tokens.
-func seedRedis(t *testing.T, address string, sessions ...*identity.Session) (tokens []string) {
+func seedRedis(t *testing.T, address string, sessions ...*identity.Session) []string {
 	t.Helper()
-	ctx := context.Background()
-	opened, err := redis.Open(ctx, redis.Options{Addrs: []string{address}, Prefix: redis.DefaultPrefix})
+	opened, err := redis.Open(t.Context(), redis.Options{Addrs: []string{address}, Prefix: redis.DefaultPrefix})
 	if err != nil {
 		t.Fatal(err)
 	}
-	policies := identity.OpenPolicies(opened)
-	keys, err := identity.Open(ctx, opened, policies, identity.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, s := range sessions {
-		made, err := keys.Create(ctx, s.OrgID, "", s, identity.Lifetime{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		tokens = append(tokens, made.Token)
-	}
-	if err := keys.Close(ctx); err != nil {
-		t.Fatal(err)
-	}
-	policies.Close()
-	if err := opened.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return tokens
+	return seedStore(t, opened, sessions...)
 }
 
 // TestContinueWithoutStore: with on_error continue, who is known from memory passes, uncounted, while Redis is away.
