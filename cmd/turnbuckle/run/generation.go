@@ -177,7 +177,7 @@ func (g *gateway) fit(ctx context.Context, next *successor, before *generation) 
 	if lost := next.host.Lost(before.host); lost != nil {
 		return unfitFor(lost, nil)
 	}
-	if err := next.state.Ready(before.state); err != nil {
+	if err := next.state.Ready(loading, before.state); err != nil {
 		return &unfit{reasons: []string{err.Error()}, err: err}
 	}
 	if g.admin != nil {

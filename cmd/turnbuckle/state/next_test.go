@@ -1,8 +1,12 @@
 package state
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"log/slog"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,6 +14,7 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/limit"
 	"github.com/turnbuckle-gateway/turnbuckle/host/store"
+	"github.com/turnbuckle-gateway/turnbuckle/host/store/redistest"
 )
 
 // TestNext: two states share what their settings say the same about, and the embedded store, which only one may open, is
@@ -40,7 +45,7 @@ func TestNext(t *testing.T) {
 					t.Error(err)
 				}
 			})
-			if err := b.Ready(a); err != nil {
+			if err := b.Ready(t.Context(), a); err != nil {
 				t.Fatal(err)
 			}
 			storeB, callersB, limitsB := all(t, b)
@@ -78,7 +83,7 @@ func TestNextIsNotReady(t *testing.T) {
 	o := a.o
 	o.Settings = &changed
 	unused := a.Next(o)
-	if err := unused.Ready(a); err != nil {
+	if err := unused.Ready(t.Context(), a); err != nil {
 		t.Errorf("nothing is open, and not ready: %v", err)
 	}
 	if err := unused.Close(t.Context()); err != nil {
@@ -89,7 +94,7 @@ func TestNextIsNotReady(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := a.Next(o)
-	if err := b.Ready(a); err == nil {
+	if err := b.Ready(t.Context(), a); err == nil {
 		t.Error("ready on a store that another holds")
 	}
 	if err := b.Close(t.Context()); err != nil {
@@ -97,6 +102,50 @@ func TestNextIsNotReady(t *testing.T) {
 	}
 	if again, err := a.Store(); err != nil || again != on || a.Away() != nil {
 		t.Errorf("the first does not go on: %v", err)
+	}
+}
+
+// A Redis that does not answer keeps the next state from being ready, with the reason; one that the states share does not,
+// for nothing would be better without the change.
+func TestNextOnRedisThatIsAway(t *testing.T) {
+	server := redistest.Start(t)
+	first := settings(t, func(s *config.Settings) {
+		s.Store.Type, s.Store.Redis.Addresses, s.Store.Redis.Timeout = config.StoreRedis, []string{server.Addr}, 200*time.Millisecond
+	})
+	var said bytes.Buffer
+	a := open(t, first)
+	a.o.Log = slog.New(slog.NewTextHandler(&said, nil))
+	if _, err := a.Store(); err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*config.RedisSettings){
+		"connection refused": func(r *config.RedisSettings) { r.Addresses = []string{"127.0.0.1:1"} },
+		"WRONGPASS":          func(r *config.RedisSettings) { r.Username, r.Password = "nobody", "wrong" },
+		"sentinels":          func(r *config.RedisSettings) { r.Master = "nobody" },
+	} {
+		changed := *first
+		change(&changed.Store.Redis)
+		b := a.Next(Options{Settings: &changed, Log: a.o.Log, TLS: a.o.TLS})
+		if err := b.Ready(t.Context(), a); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: got %v", name, err)
+		}
+		if err := b.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	server.Kill()
+	redistest.Await(t, "Redis to be away", func() bool { return a.Away() != nil })
+	same := *first
+	same.Log.Level = config.LevelDebug
+	b := a.Next(Options{Settings: &same, Log: a.o.Log, TLS: a.o.TLS})
+	if err := b.Ready(t.Context(), a); err != nil {
+		t.Errorf("a change of something else: %v", err)
+	}
+	if err := errors.Join(b.Close(t.Context()), a.Close(t.Context())); err != nil {
+		t.Error(err)
+	}
+	if n := strings.Count(said.String(), "the store is away"); n != 1 {
+		t.Errorf("it was said %d times, once is right:\n%s", n, said.String())
 	}
 }
 

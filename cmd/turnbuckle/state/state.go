@@ -125,11 +125,17 @@ func sameStore(a, b *config.Settings) bool {
 }
 
 // Ready opens what an earlier state has open and s does not share: so that a change which cannot work is known before
-// anybody depends on it.
-func (s *State) Ready(before *State) error {
+// anybody depends on it. A Redis that is another, or is spoken to in another way, has to answer.
+func (s *State) Ready(ctx context.Context, before *State) error {
 	if _, was := before.store.Opened(); was {
-		if _, err := s.store.Get(); err != nil {
+		on, err := s.store.Get()
+		if err != nil {
 			return err
+		}
+		if s.store != before.store {
+			if err := s.answers(ctx, on); err != nil {
+				return err
+			}
 		}
 	}
 	if _, was := before.callers.Opened(); was {
@@ -292,30 +298,6 @@ func (s *State) openRedis() (opened, share.Close, error) {
 	}
 	tell := s.tell(r)
 	return opened{r, r}, func(context.Context) error { tell(); return r.Close() }, nil
-}
-
-// tell logs when a store goes away and when it is back, until stop is called.
-func (s *State) tell(of store.Prober) (stop func()) {
-	ctx, cancel := context.WithCancel(s.ctx)
-	var told sync.WaitGroup
-	told.Go(func() {
-		for away := false; ; {
-			status := of.Status()
-			switch {
-			case status.Err != nil && !away:
-				s.o.Log.Error("the store is away", "error", status.Err.Error())
-			case status.Err == nil && away:
-				s.o.Log.Info("the store is back")
-			}
-			away = status.Err != nil
-			select {
-			case <-status.Next:
-			case <-ctx.Done():
-				return
-			}
-		}
-	})
-	return func() { cancel(); told.Wait() }
 }
 
 // Away says why the store that is in use does not serve; nil when it does, or none is in use.
