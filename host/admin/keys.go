@@ -98,7 +98,7 @@ func (a *api) putKey(c *router.Call) error {
 		return err
 	}
 	if !c.Flag("suppress_reset") {
-		if err := a.resetQuotas(c.Context(), stored.ID, nil); err != nil { // of a key of that name that has been before
+		if err := a.book().ResetQuotas(c.Context(), stored.ID, nil); err != nil { // of a key of that name that has been before
 			return fmt.Errorf("the key is stored, its quota could not be reset: %w", err)
 		}
 	}
@@ -127,7 +127,7 @@ func (a *api) replaceKey(c *router.Call, ref identity.Ref, was identity.Stored, 
 		return err
 	}
 	ctx, keys := c.Context(), a.o.State.Keys
-	scopes := a.quotaKeys(ctx, was.ID)
+	scopes := a.book().QuotaKeys(ctx, was.ID)
 	stored, err := keys.Update(ctx, ref, d.lifetime, func(now *identity.Session) error {
 		next := *d.session
 		d.keepSecrets(&next, now)
@@ -138,7 +138,7 @@ func (a *api) replaceKey(c *router.Call, ref identity.Ref, was identity.Stored, 
 		return err
 	}
 	if !c.Flag("suppress_reset") {
-		if err := a.resetQuotas(ctx, stored.ID, scopes); err != nil {
+		if err := a.book().ResetQuotas(ctx, stored.ID, scopes); err != nil {
 			return fmt.Errorf("the key is stored, its quota could not be reset: %w", err)
 		}
 	}
