@@ -187,3 +187,16 @@ func TestTargetsStayDown(t *testing.T) {
 		t.Error("the target is up again")
 	}
 }
+
+// TestAuditWhateverTheLevel: who may change settings cannot hide what they do behind the level of the log.
+func TestAuditWhateverTheLevel(t *testing.T) {
+	t.Parallel()
+	dir := folder(t, map[string]string{"apis/a.yaml": "listen: {path: /a}\nupstream: {url: \"http://127.0.0.1:1\"}\n"}, nil)
+	g := startGateway(t, dir, nil)
+	g.patch("200", `{"log.level":"error"}`)
+	g.control("GET", "/v1/routes")
+	until(t, "an audit line", func() bool { return strings.Contains(g.Stderr.String(), "path=/v1/routes") })
+	if said := g.Stderr.String(); !strings.Contains(said, "path=/v1/settings") || !strings.Contains(said, "settings=log.level") {
+		t.Errorf("the change itself is not told:\n%s", said)
+	}
+}

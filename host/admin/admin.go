@@ -8,6 +8,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host"
@@ -17,6 +18,7 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/host/admin/router"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/identity"
+	"github.com/turnbuckle-gateway/turnbuckle/host/identity/keyid"
 	"github.com/turnbuckle-gateway/turnbuckle/host/limit"
 	"github.com/turnbuckle-gateway/turnbuckle/host/store"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
@@ -58,8 +60,10 @@ type Options struct {
 	Folder      *folder.Folder // where definitions are kept
 	// RefreshKeySets has the key sets that JWTs are verified by fetched again.
 	RefreshKeySets func()
-	Log            *slog.Logger     // required; takes an audit line for every request that wants the secret
-	Now            func() time.Time // nil: time.Now
+	Log            *slog.Logger // required
+	// Audit takes a line for every request that wants the secret; nil: Log.
+	Audit *slog.Logger
+	Now   func() time.Time // nil: time.Now
 }
 
 // New returns the handler of the control listener.
@@ -68,7 +72,9 @@ func New(o Options) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return router.New(router.Options{Secret: o.Secret, Tokens: o.Tokens, Routes: a.routes(), Log: o.Log, Tell: tell}), nil
+	return router.New(router.Options{
+		Secret: o.Secret, Tokens: o.Tokens, Routes: a.routes(), Log: o.Log, Audit: o.Audit, PlainKeys: a.plainKeys(), Tell: tell,
+	}), nil
 }
 
 func newAPI(o Options) (*api, error) {
@@ -91,6 +97,11 @@ func newAPI(o Options) (*api, error) {
 		return nil, err
 	}
 	return a, nil
+}
+
+// plainKeys reports whether ids of keys may be the keys themselves.
+func (a *api) plainKeys() bool {
+	return a.o.State != nil && slices.Contains(a.o.State.Keys.Functions(), keyid.Plain)
 }
 
 type api struct {

@@ -63,6 +63,9 @@ func (a *api) createAPI(c *router.Call) error {
 			return err
 		}
 	}
+	if c.Vars["api"] == "" {
+		c.About("api", id.ID)
+	}
 	if err := a.o.Folder.Create(c.Context(), id.ID, text); err != nil {
 		if errors.Is(err, folder.ErrExists) {
 			return router.Refusef(http.StatusConflict, "%s: PUT /tyk/apis/%s replaces it", err, id.ID)

@@ -63,6 +63,7 @@ func (a *api) createKey(c *router.Call) error {
 	if err != nil {
 		return err
 	}
+	c.About("key", a.nameOf(stored))
 	a.publish(eventCreated, "Key created.", stored)
 	router.Reply(c.W, http.StatusOK, a.changed(stored, stored.Token, "added", d))
 	return nil
@@ -184,7 +185,7 @@ func (a *api) deleteKey(c *router.Call) error {
 		return err
 	}
 	if err := a.o.State.Limiter.Forget(ctx, stored.ID); err != nil {
-		a.o.Log.Warn("control request: the counters of a deleted key stay until their time comes", "key", stored.ID, "error", err.Error())
+		a.o.Log.Warn("control request: the counters of a deleted key stay until their time comes", "key", a.nameOf(stored), "error", err.Error())
 	}
 	a.publish(eventDeleted, "Key deleted.", stored)
 	router.Reply(c.W, http.StatusOK, changed{Key: c.Vars["key"], Status: "ok", Action: "deleted"})
@@ -283,9 +284,12 @@ func (a *api) tokenOf(stored identity.Stored, ref identity.Ref) string {
 func (a *api) publish(kind, message string, stored identity.Stored) {
 	a.o.Gateway.Publish(sdk.Event{
 		Time: a.o.Now(), Type: kind, Org: stored.Session.OrgID, Message: message,
-		Meta: map[string]string{"Key": router.HashKey(stored.ID, true)},
+		Meta: map[string]string{"Key": a.nameOf(stored)},
 	})
 }
+
+// nameOf names a key without telling it.
+func (a *api) nameOf(stored identity.Stored) string { return router.HashKey(stored.ID, !a.plainKeys()) }
 
 // stamp is the time as sessions have it in last_updated.
 func (a *api) stamp() string { return fmt.Sprint(a.o.Now().Unix()) }

@@ -104,6 +104,10 @@ func (a *api) putPolicy(c *router.Call) error {
 	if err != nil {
 		return err
 	}
+	if c.Vars["policy"] == "" {
+		c.About("policy", id)
+	}
+	c.About("org", p.OrgID)
 	body := changed{Key: id, Status: "ok", Action: "modified"}
 	if added {
 		body.Action = "added"
@@ -117,6 +121,7 @@ func (a *api) deletePolicy(c *router.Call) error {
 	if err != nil {
 		return err
 	}
+	c.About("org", p.OrgID)
 	if err := a.o.State.Policies.Delete(c.Context(), p.OrgID, p.ID); err != nil {
 		if errors.Is(err, identity.ErrUnknown) {
 			return router.Refusef(http.StatusNotFound, "Policy not found")

@@ -99,6 +99,11 @@ func replyChanged(c *router.Call, changed []config.SettingValue, err error) erro
 	if err != nil {
 		return err
 	}
+	paths := make([]string, len(changed))
+	for i, v := range changed {
+		paths[i] = v.Path
+	}
+	c.About("settings", strings.Join(paths, ","))
 	router.Reply(c.W, http.StatusOK, changedSettings{Said: router.Said{Status: "ok"}, Settings: changed})
 	return nil
 }

@@ -26,6 +26,7 @@ func (a *api) export(c *router.Call) error {
 	c.W.Header().Set("Cache-Control", "no-store")
 	c.W.Header().Set("Content-Disposition", `attachment; filename="turnbuckle-`+a.o.Now().UTC().Format("20060102-150405")+`.ndjson"`)
 	counts, err := a.archive.Export(c.Context(), c.W)
+	aboutCounts(c, counts)
 	if err != nil {
 		c.W.Header().Del("Content-Disposition")
 		return err
@@ -34,6 +35,14 @@ func (a *api) export(c *router.Call) error {
 		a.o.Log.Warn("control request: an export left out what is stored in no form that can be read", "count", counts.Unreadable)
 	}
 	return nil
+}
+
+// aboutCounts has the audit line tell how much was carried out or in.
+func aboutCounts(c *router.Call, n archive.Counts) {
+	c.About("orgs", n.Orgs)
+	c.About("apis", n.APIs)
+	c.About("policies", n.Policies)
+	c.About("keys", n.Keys)
 }
 
 // imported is the reply to POST /v1/import.
@@ -62,6 +71,7 @@ func (a *api) restore(c *router.Call) error {
 	if err != nil {
 		return err
 	}
+	aboutCounts(c, restored.Counts)
 	body := imported{Status: "ok", Restored: restored}
 	if restored.APIs > 0 {
 		body.Message = "of definitions: " + afterChange

@@ -16,6 +16,7 @@ type Changing struct {
 	now *atomic.Pointer[slog.Handler]
 	// with adds what a logger carries to a handler; nil: nothing.
 	with func(slog.Handler) slog.Handler
+	all  bool // whatever the level
 }
 
 var _ slog.Handler = (*Changing)(nil)
@@ -40,9 +41,16 @@ func (l *Changing) Set(c config.Log) {
 	l.now.Store(&h)
 }
 
+// All returns a handler for lines that are written whatever the level is, such as those of an audit. It changes with l.
+func (l *Changing) All() *Changing {
+	a := *l
+	a.all = true
+	return &a
+}
+
 // Enabled implements [slog.Handler].
 func (l *Changing) Enabled(ctx context.Context, level slog.Level) bool {
-	return (*l.now.Load()).Enabled(ctx, level)
+	return l.all || (*l.now.Load()).Enabled(ctx, level)
 }
 
 // Handle implements [slog.Handler].
@@ -70,5 +78,5 @@ func (l *Changing) carrying(more func(slog.Handler) slog.Handler) slog.Handler {
 	if before != nil {
 		with = func(h slog.Handler) slog.Handler { return more(before(h)) }
 	}
-	return &Changing{l.w, l.now, with}
+	return &Changing{l.w, l.now, with, l.all}
 }

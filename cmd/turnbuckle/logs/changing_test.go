@@ -21,8 +21,9 @@ func TestChanging(t *testing.T) {
 	made.Debug("second", "c", 4)
 	lines.Set(config.Log{Level: config.LevelError, Format: config.LogText})
 	made.Warn("no more")
+	slog.New(lines.All()).With("a", 5).Info("all the same")
 	got := strings.Split(strings.TrimSpace(out.String()), "\n")
-	if len(got) != 2 || !strings.HasSuffix(got[0], "level=WARN msg=first a=1 g.b=2 g.c=3") ||
+	if len(got) != 3 || !strings.HasSuffix(got[2], `level=INFO msg="all the same" a=5`) || !strings.HasSuffix(got[0], "level=WARN msg=first a=1 g.b=2 g.c=3") ||
 		!strings.HasSuffix(got[1], `"level":"DEBUG","msg":"second","a":1,"g":{"b":2,"c":4}}`) {
 		t.Errorf("got %q", got)
 	}

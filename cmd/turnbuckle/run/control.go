@@ -49,7 +49,7 @@ func (g *gateway) buildAdmin(first *generation) error {
 func (g *gateway) controlOf(gen *generation) (http.Handler, error) {
 	o := admin.Options{
 		Secret: gen.s.Admin.Secret, Tokens: gen.s.Admin.Tokens, Gateway: gen.host, Servers: g.servers.Status, Reload: g.reload,
-		Settings: (*changer)(g), Log: g.sight.log,
+		Settings: (*changer)(g), Log: g.sight.log, Audit: slog.New(g.sight.lines.All()),
 	}
 	if err := g.stateOptions(gen, &o); err != nil {
 		return nil, err

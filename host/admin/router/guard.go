@@ -23,6 +23,10 @@ type Options struct {
 	Tokens map[string]config.AdminToken // by the names that the log tells
 	Routes Table
 	Log    *slog.Logger
+	// Audit takes the line that tells of each request; nil: Log.
+	Audit *slog.Logger
+	// PlainKeys says that the ids of keys may be the keys themselves.
+	PlainKeys bool
 	// Tell says how an error is told.
 	Tell func(err error) (status int, body Said)
 }
@@ -34,7 +38,10 @@ type Handler struct {
 }
 
 // New returns a handler.
-func New(o Options) *Handler { return &Handler{o: o, credentials: credentials(o.Secret, o.Tokens)} }
+func New(o Options) *Handler {
+	o.Audit = cmp.Or(o.Audit, o.Log)
+	return &Handler{o: o, credentials: credentials(o.Secret, o.Tokens)}
+}
 
 // credential is one that lets in, and who has it.
 type credential struct {
@@ -142,12 +149,13 @@ func (h *Handler) audit(c *Call, who *credential, rec *recorder, cut bool) {
 		for _, variable := range slices.Sorted(maps.Keys(c.Vars)) {
 			value := c.Vars[variable]
 			if variable == "key" {
-				value = HashKey(value, c.Flag("hashed"))
+				// What is said to be an id is one when it was found; else it may be a token, by mistake.
+				value = HashKey(value, c.Flag("hashed") && !h.o.PlainKeys && rec.status < http.StatusMultipleChoices)
 			}
 			about = append(about, variable, value)
 		}
 	}
-	args := append([]any{"who", name, "method", c.Method, "path", path, "peer", c.RemoteAddr, "status", rec.status}, about...)
+	args := append([]any{"who", name, "method", c.Method, "path", path, "peer", c.RemoteAddr, "status", rec.status}, append(about, c.about...)...)
 	if cut {
 		args = append(args, "cut", true)
 	}
@@ -155,10 +163,10 @@ func (h *Handler) audit(c *Call, who *credential, rec *recorder, cut bool) {
 	if rec.status == http.StatusForbidden {
 		level = slog.LevelWarn
 	}
-	h.o.Log.Log(c.Context(), level, "control request", args...)
+	h.o.Audit.Log(c.Context(), level, "control request", args...)
 }
 
-// HashKey names a key without telling it: by the digest that access logs have too, or by what is a digest already.
+// HashKey names a key without telling it: by the digest that access logs have too, or by its id where that is a digest already.
 func HashKey(key string, isID bool) string {
 	if _, err := hex.DecodeString(key); isID && err == nil && len(key) >= 8 {
 		return key

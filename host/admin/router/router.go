@@ -36,7 +36,12 @@ type Call struct {
 	W     http.ResponseWriter
 	Vars  map[string]string // by the names in the route's path, unescaped
 	route *Route
+	about []any
 }
+
+// About has the audit line tell more of what was done, such as the id of what was made. The value is told as it is: it must be
+// no secret.
+func (c *Call) About(name string, value any) { c.about = append(c.about, name, value) }
 
 // Table is a list of routes.
 type Table []Route
