@@ -196,7 +196,7 @@ func TestAuditWhateverTheLevel(t *testing.T) {
 	g.patch("200", `{"log.level":"error"}`)
 	g.control("GET", "/v1/routes")
 	until(t, "an audit line", func() bool { return strings.Contains(g.Stderr.String(), "path=/v1/routes") })
-	if said := g.Stderr.String(); !strings.Contains(said, "path=/v1/settings") || !strings.Contains(said, "settings=log.level") {
+	if said := g.Stderr.String(); !strings.Contains(said, "path=/v1/settings") || !strings.Contains(said, "changed=log.level") {
 		t.Errorf("the change itself is not told:\n%s", said)
 	}
 }

@@ -24,7 +24,7 @@ func TestAuditTellsWhat(t *testing.T) {
 	f.must(200, "POST", "/v1/import", archive)
 	for _, want := range []string{
 		"method=POST path=/tyk/keys peer=192.0.2.1:1234 status=200 key=" + id + "\n", "path=/tyk/policies peer=192.0.2.1:1234 status=200 policy=gold org=acme\n",
-		"path=/tyk/apis peer=192.0.2.1:1234 status=200 api=new\n", "path=/v1/settings peer=192.0.2.1:1234 status=200 settings=log.level",
+		"path=/tyk/apis peer=192.0.2.1:1234 status=200 api=new\n", "path=/v1/settings peer=192.0.2.1:1234 status=200 changed=log.level",
 		"path=/v1/export peer=192.0.2.1:1234 status=200 orgs=0 apis=1 policies=1 keys=1\n", "path=/v1/import peer=192.0.2.1:1234 status=200 orgs=0 apis=1 policies=1 keys=1\n",
 	} {
 		if !strings.Contains(f.logged(), want) {

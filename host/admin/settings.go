@@ -103,7 +103,7 @@ func replyChanged(c *router.Call, changed []config.SettingValue, err error) erro
 	for i, v := range changed {
 		paths[i] = v.Path
 	}
-	c.About("settings", strings.Join(paths, ","))
+	c.About("changed", strings.Join(paths, ","))
 	router.Reply(c.W, http.StatusOK, changedSettings{Said: router.Said{Status: "ok"}, Settings: changed})
 	return nil
 }
