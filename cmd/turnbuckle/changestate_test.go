@@ -141,3 +141,31 @@ func TestCountsOutliveTheMode(t *testing.T) {
 		}
 	}
 }
+
+// TestChangesFailNoControlRequest: keys are made and read while what they are kept by changes: what was asked of the
+// generation before is answered by it.
+func TestChangesFailNoControlRequest(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	dir := folder(t, map[string]string{"apis/a.yaml": "id: a\norg: o\nlisten: {path: /a}\nupstream: {url: \"http://127.0.0.1:1\"}\nauth: {all: [token]}\n"}, nil)
+	write(t, filepath.Join(dir, "turnbuckle.yaml"), "store: {type: redis, redis: {addresses: ["+server.Addr+"]}}\n")
+	g := startGateway(t, dir, nil)
+	ctx, stop := context.WithCancel(t.Context())
+	var workers sync.WaitGroup
+	for range 3 {
+		workers.Go(func() {
+			for ctx.Err() == nil {
+				got := ask(t, "-X", "POST", "-H", "Authorization: Bearer "+secret, "-d", `{"org_id":"o","access_rights":{"a":{}}}`, g.admin+"/tyk/keys")
+				if statusOf(got) != "200" {
+					t.Errorf("a key could not be made: %s", got)
+					return
+				}
+			}
+		})
+	}
+	for i := range 40 {
+		g.patch("200", []string{`{"keys.hash_fallback":["murmur64"]}`, `{"store.redis.pool":7}`, `{"rate_limits.mode":"distributed"}`, `{"keys":null,"rate_limits":null,"store":null}`}[i%4])
+	}
+	stop()
+	workers.Wait()
+}

@@ -27,14 +27,14 @@ func (g *gateway) buildAdmin(first *generation) error {
 	if s.Listen == "" {
 		return nil
 	}
-	h, err := g.controlOf(first)
-	if err != nil {
+	var err error
+	if first.control, err = g.controlOf(first); err != nil {
 		return err
 	}
-	g.control.Store(&h)
+	g.control.Store(first.control)
 	g.admin = &http.Server{
 		Addr: s.Listen, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
-		Handler:  http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { (*g.control.Load()).ServeHTTP(w, r) }),
+		Handler:  http.HandlerFunc(g.serveControl),
 		ErrorLog: slog.NewLogLogger(g.sight.log.Handler(), slog.LevelDebug),
 	}
 	if len(s.TLS.CertFiles) > 0 {
@@ -46,7 +46,7 @@ func (g *gateway) buildAdmin(first *generation) error {
 }
 
 // controlOf makes what answers on the control listener while a generation serves.
-func (g *gateway) controlOf(gen *generation) (http.Handler, error) {
+func (g *gateway) controlOf(gen *generation) (*control, error) {
 	o := admin.Options{
 		Secret: gen.s.Admin.Secret, Tokens: gen.s.Admin.Tokens, Gateway: gen.host, Servers: g.servers.Status, Reload: g.reload,
 		Settings: (*changer)(g), Log: g.sight.log, Audit: slog.New(g.sight.lines.All()),
@@ -59,7 +59,23 @@ func (g *gateway) controlOf(gen *generation) (http.Handler, error) {
 			ErrorLog: slog.NewLogLogger(g.sight.log.Handler(), slog.LevelWarn), ErrorHandling: promhttp.ContinueOnError,
 		})
 	}
-	return admin.New(o)
+	h, err := admin.New(o)
+	if err != nil {
+		return nil, err
+	}
+	return &control{Handler: h, idle: make(chan struct{})}, nil
+}
+
+// serveControl hands a request to what answers for the generation that serves.
+func (g *gateway) serveControl(w http.ResponseWriter, r *http.Request) {
+	for {
+		c := g.control.Load()
+		if c.enter() {
+			defer c.leave()
+			c.ServeHTTP(w, r)
+			return
+		} // another has just taken its place
+	}
 }
 
 // listenControl opens the control listener where there is to be one.

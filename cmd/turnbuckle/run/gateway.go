@@ -39,7 +39,7 @@ type gateway struct {
 	servers *outside.Servers
 	targets *outside.Targets
 	admin   *http.Server
-	control atomic.Pointer[http.Handler]
+	control atomic.Pointer[control]
 	now     atomic.Pointer[generation]
 	front   atomic.Pointer[front.Front]
 	group   *group

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net/http"
 	"reflect"
 	"sync"
 	"sync/atomic"
@@ -29,6 +28,7 @@ type generation struct {
 	state *state.State
 	host  *host.Gateway
 	written
+	control *control // nil: there is no control listener
 
 	loaded atomic.Pointer[definitions] // nil before the first load
 	files  outside.Stamps              // of what is loaded; the worker's
@@ -86,6 +86,9 @@ func (gen *generation) close(ctx context.Context, drain time.Duration) error {
 	draining, cancel := context.WithTimeout(ctx, drain)
 	defer cancel()
 	err := gen.host.Close(draining)
+	if gen.control != nil {
+		err = errors.Join(err, gen.control.end(draining))
+	}
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
 	return errors.Join(err, gen.state.Close(closing), gen.written.close(ctx))
@@ -141,8 +144,7 @@ func (g *gateway) load(ctx context.Context, gen *generation) error {
 // successor is a generation that stands and does not serve yet.
 type successor struct {
 	*generation
-	control http.Handler // nil: there is no control listener
-	front   *front.Front // nil: the one that serves stays
+	front *front.Front // nil: the one that serves stays
 }
 
 // prepare makes a successor, or says, as a *unfit, everything that keeps it from serving.
@@ -239,7 +241,7 @@ func (g *gateway) adopt(next *successor) {
 	g.now.Store(next.generation)
 	next.host.Succeed(before.host)
 	if next.control != nil {
-		g.control.Store(&next.control)
+		g.control.Store(next.control)
 	}
 	if next.front != nil {
 		left := g.front.Swap(next.front)
