@@ -9,7 +9,8 @@ import (
 )
 
 // BufferRequest reads the whole request body into the exchange, at most limit bytes; what is buffered already is only
-// measured. More than limit is sdk.ErrTooLarge, and the body is then of no further use: the exchange must end.
+// measured. Body gives the same once more, for an exchange that is undone. More than limit is sdk.ErrTooLarge, and when a
+// part has been read the body is of no further use: the exchange must end.
 func (f *Flow) BufferRequest(limit int64) error {
 	r := f.X.Request()
 	if r.Buffered() {
@@ -21,11 +22,21 @@ func (f *Flow) BufferRequest(limit int64) error {
 	}
 	b, err := readAll(f.Body, r.Length(), limit)
 	if err != nil {
+		f.spoiled = len(b) > 0 || !errors.Is(err, sdk.ErrTooLarge)
 		return err
 	}
 	r.LoadBody(b)
+	from := f.Body
+	if from == Body(&f.again) { // it was undone before
+		from = f.again.Body
+	}
+	f.again = resumed{Body: from, read: b}
+	f.Body = &f.again
 	return nil
 }
+
+// Spoiled reports whether the request's body has been read in part, and what is left is nobody's.
+func (f *Flow) Spoiled() bool { return f.spoiled }
 
 // BufferReply reads the upstream's whole reply body into the exchange, at most limit bytes, like BufferRequest. After an
 // error the reply is as it was: what had been read comes first when its body is read again. The reply to HEAD, and one

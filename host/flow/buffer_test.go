@@ -86,3 +86,33 @@ func TestBufferNothing(t *testing.T) {
 		t.Errorf("a body set by a hook: got %v", err)
 	}
 }
+
+// A body that was buffered can be buffered again by an exchange that was undone, as often as it likes, or streamed.
+func TestBufferAgain(t *testing.T) {
+	f := &Flow{}
+	f.Reset()
+	undo := func() { f.X.Request().Fill(sdk.RequestInit{Method: "POST", Length: 7}) }
+	undo()
+	f.Body = body{strings.NewReader("content")}
+	for range 3 {
+		if err := f.BufferRequest(10); err != nil || string(f.X.Request().Body()) != "content" || f.Spoiled() {
+			t.Fatalf("got %v, %q", err, f.X.Request().Body())
+		}
+		f.X.Request().SetBody([]byte("other"))
+		undo()
+	}
+	if got, err := io.ReadAll(f.Body); string(got) != "content" || err != nil {
+		t.Errorf("streamed: got %q, %v", got, err)
+	}
+	for _, tt := range []struct {
+		length  int64
+		spoiled bool
+	}{{7, false}, {-1, true}} {
+		f.Reset()
+		f.X.Request().Fill(sdk.RequestInit{Method: "POST", Length: tt.length})
+		f.Body = body{strings.NewReader("content")}
+		if err := f.BufferRequest(3); !errors.Is(err, sdk.ErrTooLarge) || f.Spoiled() != tt.spoiled {
+			t.Errorf("a length of %d: got %v, spoiled %v", tt.length, err, f.Spoiled())
+		}
+	}
+}

@@ -42,6 +42,9 @@ type Flow struct {
 
 	Sink Sink // takes what hooks log and count; nil: dropped
 
+	again   resumed // a body that was buffered
+	spoiled bool    // see Spoiled
+
 	// State is the host's own. It stays with the flow's memory when the flow is used again: Reset does not touch it.
 	State any
 }
@@ -151,7 +154,7 @@ func (f *Flow) Reset() {
 	f.Out, f.Reply, f.Times = Outbound{}, Reply{}, Times{}
 	f.Start = time.Time{}
 	f.BytesIn, f.BytesOut = 0, 0
-	f.Sink = nil
+	f.Sink, f.again, f.spoiled = nil, resumed{}, false
 }
 
 // PeerCertificates returns the chain the client presented (see [sdk.Backing]).
