@@ -42,6 +42,7 @@ func (m *builtin) admit(st *state) error {
 	took := time.Since(start) - (st.f.Times.Bodies - bodies)
 	st.hook = nil
 	st.f.Times.Hooks += took
+	before := x.Session()
 	if err == nil && m.counts && caller != nil {
 		st.caller = caller
 		x.SetSession(caller.View)
@@ -53,7 +54,24 @@ func (m *builtin) admit(st *state) error {
 	if err != nil {
 		return m.failed(st, err)
 	}
-	return nil
+	if caller == nil {
+		return nil
+	}
+	st.named = true
+	return st.judge(caller.View, before, m.counts)
+}
+
+// judge looks at the session that does not come to count, of the one that a method has found and the one before it. Its key
+// must let the caller in nevertheless. That of the one that counts is judged behind the hooks of post_key_auth.
+func (st *state) judge(found, before *sdk.Session, counts bool) error {
+	other := found
+	if counts {
+		other = before
+	}
+	if !other.Identified() || counts && found.Identified() && found.KeyID == other.KeyID {
+		return nil
+	}
+	return st.current(other)
 }
 
 // unavailable is the reply to a request that needs a store which is away.
@@ -68,6 +86,7 @@ type custom struct {
 	must      bool // it has to say who calls
 	org       string
 	keys      *identity.Keys // keeps its sessions; nil: they are good for one request
+	memory    *authn.Memory  // which of them the hook has made; with an extractor
 	lifetime  identity.Lifetime
 	extractor *authn.Extractor // nil: the hook is asked every time
 	buffer    int64            // what the extractor may read of a body, 0 nothing
@@ -87,16 +106,24 @@ func (m *custom) admit(st *state) error {
 		return err
 	}
 	session := x.Session()
+	if session.Identified() && (session != before || m.must) {
+		st.named = true
+	}
 	switch {
 	case !session.Identified() && m.must:
 		return st.nobody(m.hookStep.speaksTyk())
+	case session == before:
+		return nil // it lets in whoever that is
 	case !m.counts:
 		x.BeginSession(before)
+		return st.judge(session, before, false)
+	case !session.Identified():
 		return nil
-	case session == before || !session.Identified():
-		return nil // it lets in whoever that is
 	}
-	return m.adopt(st, session, token)
+	if err := m.adopt(st, session, token); err != nil {
+		return err
+	}
+	return st.judge(session, before, true)
 }
 
 // known finds the session that an earlier call of the hook left, by what the request says of itself. One whose deadline
@@ -115,14 +142,22 @@ func (m *custom) known(st *state, token *string) (found bool, err error) {
 	}
 	*token = m.keys.Token(m.org, id)
 	caller, err := m.keys.Lookup(st.f.Ctx, m.org, *token)
-	if err != nil || caller.View.IDExtractorDeadline <= time.Now().Unix() {
-		return false, nil // unknown, or the store is away: the hook knows
+	if err != nil || caller.View.IDExtractorDeadline <= time.Now().Unix() || !m.memory.Vouched(m.vouches(st), caller) {
+		return false, nil // unknown, somebody else's, or the store is away: the hook knows
 	}
+	st.named = true
+	before := x.Session()
 	if m.counts {
 		st.caller = caller
 		x.BeginSession(caller.View)
 	}
-	return true, nil
+	return true, st.judge(caller.View, before, m.counts)
+}
+
+// vouches names the hook where it stands. All hooks of an organisation keep what they say of one id in one place, as in Tyk,
+// and one hook's word is not another's.
+func (m *custom) vouches(st *state) authn.Voucher {
+	return authn.Voucher{API: st.route.info.ID, Hook: m.server + "/" + m.name}
 }
 
 // adopt makes a caller of the session that the hook made.
@@ -138,6 +173,9 @@ func (m *custom) adopt(st *state, session *sdk.Session, token string) error {
 	}
 	if token == "" {
 		token = session.KeyID
+	} else if session.IDExtractorDeadline == 0 { // which tells such sessions from those of tokens
+		session = session.Clone()
+		session.IDExtractorDeadline = 1
 	}
 	caller, err := m.keys.Adopt(st.f.Ctx, identity.Adoption{Org: m.org, Token: token, Hook: session, Lifetime: m.lifetime, Store: true})
 	switch {
@@ -148,6 +186,9 @@ func (m *custom) adopt(st *state, session *sdk.Session, token string) error {
 		return &sdk.Error{Status: 403, Message: "Forbidden", Err: err}
 	case err != nil:
 		return fmt.Errorf("auth hook %s: %w", m.name, err)
+	}
+	if m.extractor != nil {
+		m.memory.Vouch(m.vouches(st), caller)
 	}
 	st.caller = caller
 	st.f.X.BeginSession(caller.View)
@@ -187,8 +228,14 @@ func (g either) first(st *state) error {
 		var before sdk.Undo
 		before.Keep(&st.f.X)
 		who := st.caller
+		st.named = false
 		err := m.admit(st)
-		if err == nil || errors.Is(err, errAnswered) || errors.Is(err, context.Canceled) && st.f.Ctx.Err() != nil {
+		switch {
+		case err == nil && !st.named: // a group of hooks
+			err = st.nobody(lastHook(m).speaksTyk())
+		case err == nil, errors.Is(err, errAnswered), errors.Is(err, context.Canceled) && st.f.Ctx.Err() != nil:
+			return err
+		case st.f.Spoiled(): // the body is of no use to the next, nor to the upstream
 			return err
 		}
 		before.Restore(&st.f.X)
@@ -336,7 +383,7 @@ func (c *compiler) custom(m *config.AuthMethod, alone bool) (method, error) {
 		if err != nil {
 			return nil, err
 		}
-		out.keys = callers.Keys
+		out.keys, out.memory = callers.Keys, callers.Memory
 	}
 	return out, nil
 }

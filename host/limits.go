@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -57,11 +58,8 @@ func (l *limits) run(st *state) error {
 	if !l.api.None() {
 		a.Rates = append(a.Rates, limit.RateBucket{Key: limit.Key{Owner: l.owner}, Rate: l.api})
 	}
-	if at, rate := l.paths.Find(st.f.X.Request().Method(), st.rest()); at >= 0 {
-		a.Rates = append(a.Rates, limit.RateBucket{
-			Key:  limit.Key{Owner: l.owner, Scope: st.variant.name + "/" + strconv.Itoa(at)},
-			Rate: limit.Rate{Requests: rate.Requests, Per: rate.Per},
-		})
+	if l.paths != nil {
+		l.ofPath(st)
 	}
 	if len(a.Rates)+len(a.Quotas) == 0 {
 		return nil
@@ -83,17 +81,33 @@ func (l *limits) run(st *state) error {
 	}
 }
 
+// ofPath adds what bounds the path, in every reading of it: none is a way around the rate of another.
+func (l *limits) ofPath(st *state) {
+	rules.Readings(st.rest(), func(reading string) {
+		at, rate := l.paths.Find(st.f.X.Request().Method(), reading)
+		if at < 0 {
+			return
+		}
+		st.ask.Rates = withRate(st.ask.Rates, limit.RateBucket{
+			Key:  limit.Key{Owner: l.owner, Scope: st.variant.name + "/" + strconv.Itoa(at)},
+			Rate: limit.Rate{Requests: rate.Requests, Per: rate.Per},
+		})
+	})
+}
+
+// withRate adds a bucket that is not among the others.
+func withRate(list []limit.RateBucket, b limit.RateBucket) []limit.RateBucket {
+	if slices.ContainsFunc(list, func(have limit.RateBucket) bool { return have.Key == b.Key }) {
+		return list
+	}
+	return append(list, b)
+}
+
 // ofKey adds what bounds the caller.
 func (l *limits) ofKey(st *state, own *identity.Limits) {
 	a, owner := &st.ask, st.countedBy()
-	per := seconds(own.Per)
-	if e, path := st.endpoint(own.Endpoints); e != nil && l.rates {
-		a.Rates = append(a.Rates, limit.RateBucket{
-			Key:  limit.Key{Owner: owner, Scope: l.route + " " + e.Name + " " + path},
-			Rate: limit.Rate{Requests: e.Limit.Rate, Per: seconds(e.Limit.Per)},
-		})
-	} else if l.rates && own.Rate > 0 && per > 0 {
-		a.Rates = append(a.Rates, limit.RateBucket{Key: limit.Key{Owner: owner, Scope: own.Scope}, Rate: limit.Rate{Requests: own.Rate, Per: per}})
+	if l.rates {
+		l.ratesOfKey(st, own, owner)
 	}
 	if l.quotas && own.QuotaMax > 0 {
 		a.Quotas = append(a.Quotas, limit.QuotaBucket{
@@ -102,14 +116,40 @@ func (l *limits) ofKey(st *state, own *identity.Limits) {
 	}
 }
 
-// endpoint returns the first of a session's endpoints with a rate for this request, nil when there is none.
-func (st *state) endpoint(list []identity.Endpoint) (*identity.EndpointMethod, string) {
+// ratesOfKey adds the rate of the endpoint that is asked for, else that of the session; of a path with several readings, the
+// rates of all.
+func (l *limits) ratesOfKey(st *state, own *identity.Limits, owner string) {
+	a, per := &st.ask, seconds(own.Per)
+	session := func() {
+		if own.Rate > 0 && per > 0 {
+			a.Rates = withRate(a.Rates, limit.RateBucket{Key: limit.Key{Owner: owner, Scope: own.Scope}, Rate: limit.Rate{Requests: own.Rate, Per: per}})
+		}
+	}
+	if len(own.Endpoints) == 0 {
+		session()
+		return
+	}
+	rules.Readings(st.rest(), func(reading string) {
+		e, path := st.endpoint(own.Endpoints, reading)
+		if e == nil {
+			session()
+			return
+		}
+		a.Rates = withRate(a.Rates, limit.RateBucket{
+			Key:  limit.Key{Owner: owner, Scope: l.route + " " + e.Name + " " + path},
+			Rate: limit.Rate{Requests: e.Limit.Rate, Per: seconds(e.Limit.Per)},
+		})
+	})
+}
+
+// endpoint returns the first of a session's endpoints with a rate for a request of that path, nil when there is none.
+func (st *state) endpoint(list []identity.Endpoint, reading string) (*identity.EndpointMethod, string) {
 	for i := range list {
 		e := &list[i]
 		for k := range e.Methods {
 			m := &e.Methods[k]
 			if m.Limit.Rate > 0 && m.Limit.Per > 0 && sdk.EqualFold(m.Name, st.f.X.Request().Method()) &&
-				st.route.patterns.match(e.Path, st.rest()) {
+				st.route.patterns.match(e.Path, reading) {
 				return m, e.Path
 			}
 		}
@@ -125,19 +165,28 @@ func seconds(s float64) time.Duration {
 	return math.MaxInt64
 }
 
-// limits returns what bounds the caller on this API. A hook that has changed the session has changed its limits.
+// limits returns what bounds the caller on this API. A hook that has changed the session's limits has changed them where they
+// are the session's; those that an API has of its own stay.
 func (st *state) limits() identity.Limits {
 	s := st.f.X.Session()
-	if st.caller != nil {
-		own := st.caller.Limits(st.route.info.ID)
+	if s == nil {
+		return identity.Limits{}
+	}
+	var own identity.Limits
+	if st.sameCaller() {
+		own = st.caller.Limits(st.route.info.ID)
 		if s == st.caller.View || own.Scope != "" {
 			return own
 		}
 	}
-	if s == nil {
-		return identity.Limits{}
-	}
-	return identity.Limits{Rate: s.Rate, Per: s.Per, QuotaMax: s.QuotaMax, QuotaRenewal: s.QuotaRenewalRate}
+	own.Rate, own.Per, own.QuotaMax, own.QuotaRenewal = s.Rate, s.Per, s.QuotaMax, s.QuotaRenewalRate
+	return own
+}
+
+// sameCaller reports whether the session is that of who came in, and no hook has put another's in its place since.
+func (st *state) sameCaller() bool {
+	s := st.f.X.Session()
+	return st.caller != nil && (s == st.caller.View || s != nil && s.KeyID == st.caller.View.KeyID)
 }
 
 // patternKey is the metadata by which a session is counted with others (reference §2.5).
@@ -150,7 +199,7 @@ func (st *state) countedBy() string {
 		t := rules.CompileTemplate(pattern)
 		return "pattern:" + t.Expand(st)
 	}
-	if st.caller != nil {
+	if st.sameCaller() {
 		return st.caller.ID
 	}
 	return keyHash(s.KeyID)

@@ -15,7 +15,7 @@ type patterns struct {
 
 const maxPatterns = 4096
 
-func (p *patterns) match(expression string, paths ...string) bool {
+func (p *patterns) match(expression, path string) bool {
 	var re *regexp.Regexp
 	if known, ok := p.compiled.Load(expression); ok {
 		re, _ = known.(*regexp.Regexp)
@@ -27,13 +27,5 @@ func (p *patterns) match(expression string, paths ...string) bool {
 			}
 		}
 	}
-	if re == nil {
-		return false
-	}
-	for _, path := range paths {
-		if re.MatchString(path) {
-			return true
-		}
-	}
-	return false
+	return re != nil && re.MatchString(path)
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/identity/authn"
+	"github.com/turnbuckle-gateway/turnbuckle/host/rules"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
@@ -14,7 +15,7 @@ import (
 // that have expired.
 func (c *compiler) authSteps(auth method, postKeyAuth []step) []step {
 	versioned, byTyk := c.d.Versions.In != config.VersionNone, c.asTyk(auth)
-	strip := authn.NewStrip(&c.d.Auth)
+	strip := authn.NewStrip(&c.d.Auth, c.d.Credential)
 	steps := []step{stepFunc(func(st *state) error {
 		if st.ignored {
 			return nil
@@ -27,6 +28,7 @@ func (c *compiler) authSteps(auth method, postKeyAuth []step) []step {
 	steps = append(steps, postKeyAuth...)
 	return append(steps, stepFunc(func(st *state) error {
 		if st.ignored {
+			strip.Apply(&st.f.X)
 			return nil
 		}
 		if err := st.identified(byTyk()); err != nil { // a hook may have taken the identity away
@@ -83,11 +85,8 @@ func (st *state) nobody(tyk bool) error {
 	return &sdk.Error{Status: 401, Message: "Authentication required"}
 }
 
-// rights checks what the session says of itself and of this API (reference §2.5): activity, expiry, access to the API,
-// to the version when the API has versions, to the path when the session lists paths. A session without access rights
-// may use every API.
-func (st *state) rights(versioned bool) error {
-	s := st.f.X.Session()
+// current checks what a session says of itself: activity, expiry.
+func (st *state) current(s *sdk.Session) error {
 	switch {
 	case s.Inactive:
 		st.event(sdk.EventAuthFailure, "Attempted access from inactive key")
@@ -95,8 +94,17 @@ func (st *state) rights(versioned bool) error {
 	case s.Expires >= 1 && s.Expires <= time.Now().Unix():
 		st.event(sdk.EventKeyExpired, "Attempted access from expired key")
 		return &sdk.Error{Status: 401, Message: "Key has expired, please renew"}
-	case len(s.AccessRights) == 0:
-		return nil
+	}
+	return nil
+}
+
+// rights checks what the session says of itself and of this API (reference §2.5): activity, expiry, access to the API,
+// to the version when the API has versions, to the path when the session lists paths. A session without access rights
+// may use every API.
+func (st *state) rights(versioned bool) error {
+	s := st.f.X.Session()
+	if err := st.current(s); err != nil || len(s.AccessRights) == 0 {
+		return err
 	}
 	access, ok := s.AccessRights[st.route.info.ID]
 	if !ok || versioned && len(access.Versions) > 0 && !slices.Contains(access.Versions, st.variant.name) {
@@ -110,22 +118,18 @@ func (st *state) rights(versioned bool) error {
 	return nil
 }
 
-// granted reports whether one of the specifications allows method and path, with or without the listen path; without
-// any, everything is. Those without a URL are none: Tyk's gateway makes such when it decodes sessions. One that is no
-// regular expression allows nothing.
+// granted reports whether the specifications allow method and path, with or without the listen path, in every reading of
+// it; without any, everything is. Those without a URL are none: Tyk's gateway makes such when it decodes sessions. One that
+// is no regular expression allows nothing.
 func (st *state) granted(specs []sdk.AccessSpec) bool {
 	q, some := st.f.X.Request(), false
-	for _, s := range specs {
-		if s.URL == "" && len(s.Methods) == 0 {
-			continue
-		}
-		some = true
-		if !slices.Contains(s.Methods, q.Method()) {
-			continue
-		}
-		if st.route.patterns.match(s.URL, q.Path(), st.rest()) {
-			return true
-		}
+	allowed := func(path string) bool {
+		return slices.ContainsFunc(specs, func(s sdk.AccessSpec) bool {
+			return (s.URL != "" || len(s.Methods) > 0) && slices.Contains(s.Methods, q.Method()) && st.route.patterns.match(s.URL, path)
+		})
 	}
-	return !some
+	for _, s := range specs {
+		some = some || s.URL != "" || len(s.Methods) > 0
+	}
+	return !some || rules.EveryReading(q.Path(), allowed) || rules.EveryReading(st.rest(), allowed)
 }

@@ -41,6 +41,7 @@ type state struct {
 	ids        string // made ahead, see nextID
 
 	caller     *identity.Caller // who that is to the gateway; nil when no method of its own said
+	named      bool             // a method has said who calls
 	trying     int              // groups under way of which one method suffices: failures of one are not the caller's yet
 	ask        limit.Ask
 	verdict    limit.Verdict // on the last ask, when limited

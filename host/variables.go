@@ -73,6 +73,9 @@ func (st *state) Context(name string) string {
 	case "request_id":
 		return x.RequestID()
 	case "token":
+		if st.sameCaller() {
+			return st.caller.View.KeyID // what was verified, not what else there is
+		}
 		return strings.TrimPrefix(st.credential(), "Bearer ")
 	case "tyk_trace_id":
 		return traceID(x.Trace().Parent)

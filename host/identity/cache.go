@@ -35,6 +35,7 @@ func (r *resident) caller(token string) *Caller {
 	c := r.made.Load()
 	if c == nil {
 		c = newCaller(token, r.id, r.applied)
+		c.Version = r.sum
 		r.made.Store(c)
 	}
 	c = c.as(token)

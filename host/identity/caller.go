@@ -13,6 +13,8 @@ type Caller struct {
 	// ID is what the session is stored under: the token's hash, or the token where tokens are not hashed. Counters and
 	// logs use it.
 	ID string
+	// Version tells what is stored under the ID from what was or will be, on this gateway; 0 when nothing is.
+	Version uint64
 	// Session has its policies applied. Treat it as read-only.
 	Session *Session
 	// View is the session as hooks see it; its KeyID is the token, or the id of one without. It goes into an exchange

@@ -85,7 +85,7 @@ var (
 	errAmbiguous    = errors.New("credential given more than once, with different values")
 	errTooLong      = errors.New("credential too long")
 	errBinding      = errors.New("client certificate is not one that the key is bound to")
-	errNoSecretName = errors.New("the key's token is no secret: it is a user of basic authentication, or an identity that JWTs name")
+	errNoSecretName = errors.New("the key's token is no secret: it is a user of basic authentication, an identity that JWTs name, or an id that was extracted for an auth hook")
 	errBody         = errors.New("the body was not buffered for a method that reads it")
 )
 

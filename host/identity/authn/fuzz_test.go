@@ -33,7 +33,7 @@ func FuzzCredential(f *testing.F) {
 	f.Add("t0ken", "a=b; session=t0ken", "key=t0ken&a=b")
 	f.Add("Bearer  x", `session="x"; session=y`, "k%65y=%zz")
 	method := config.TokenAuth{Credential: config.Credential{Header: "Key", Param: "key", Cookie: "session"}}
-	strip := NewStrip(&config.Auth{Strip: true, All: []config.AuthMethod{{Kind: config.AuthToken, Token: method}}})
+	strip := NewStrip(&config.Auth{Strip: true, All: []config.AuthMethod{{Kind: config.AuthToken, Token: method}}}, config.Credential{})
 	c := NewCredential(method.Credential)
 	f.Fuzz(func(t *testing.T, header, cookie, query string) {
 		var x sdk.Exchange

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// Memory is what methods remember between requests: passwords that were right, and signatures that were seen. It is
+// Memory is what methods remember between requests: passwords that were right, signatures that were seen, and sessions
+// that hooks made. It is
 // bounded, safe for concurrent use, and shared by all methods of a gateway, so that a reload forgets nothing. It ends
 // with the process, and other gateways do not share it: there, a signature counts as not seen.
 type Memory struct {
@@ -17,6 +18,8 @@ type Memory struct {
 	seen signatures
 	// right holds digests of passwords that were right, and until when they need not be hashed again.
 	right passwords
+	// vouched holds digests of sessions that hooks made, and until when they stand by them.
+	vouched passwords
 	// hashing has room for as many passwords as may be hashed at a time, so that guessing does not take every core.
 	hashing chan struct{}
 }
@@ -25,6 +28,7 @@ type Memory struct {
 const (
 	maxSignatures = 1 << 20
 	maxPasswords  = 1 << 14
+	maxVouched    = 1 << 17
 )
 
 // NewMemory returns an empty memory.
@@ -35,6 +39,7 @@ func newMemory(signatures, passwords int) *Memory {
 	_, _ = rand.Read(m.key[:]) // never fails (crypto/rand)
 	m.seen.room = max(1, signatures/shards)
 	m.right.room = max(1, passwords/shards)
+	m.vouched.room = maxVouched / shards
 	return m
 }
 

@@ -13,8 +13,9 @@ type Strip struct{ headers, params, cookies []string }
 
 // NewStrip returns what takes off the credentials of all of an API's methods, those in groups included, whichever of
 // them let the caller in; nil when the definition does not ask for it. An auth hook does not say where it looks: the
-// Authorization header is taken off for it, and what its id extractor reads from a header or the query. Bodies stay.
-func NewStrip(a *config.Auth) *Strip {
+// Authorization header is taken off for it, the credential that the definition says hooks look for, and what its id
+// extractor reads from a header or the query. Bodies stay.
+func NewStrip(a *config.Auth, hooks config.Credential) *Strip {
 	if !a.Strip {
 		return nil
 	}
@@ -34,6 +35,7 @@ func NewStrip(a *config.Auth) *Strip {
 			s.add(m.JWT.Credential)
 		case config.AuthHook:
 			s.add(config.Credential{Header: "Authorization"})
+			s.add(hooks)
 			switch e := &m.Hook.Extractor; e.From {
 			case config.ExtractHeader:
 				s.add(config.Credential{Header: e.Name})

@@ -45,12 +45,16 @@ func TestStrip(t *testing.T) {
 		{"cookie alone", "/", []string{"Cookie: session=1"}, "/ "},
 	}
 	for _, test := range tests {
-		if got := names(NewStrip(a), test.target, test.header...); got != test.want {
+		if got := names(NewStrip(a, config.Credential{}), test.target, test.header...); got != test.want {
 			t.Errorf("%s: left %q, want %q", test.name, got, test.want)
 		}
 	}
+	hooks := NewStrip(&config.Auth{Strip: true, All: []config.AuthMethod{{Kind: config.AuthHook}}}, at("X-Plugin", "plugin", ""))
+	if got := names(hooks, "/?plugin=1&a=2", "X-Plugin: 1", "Authorization: 2", "A: b"); got != "/?a=2 A: b" {
+		t.Errorf("what hooks look for: left %q", got)
+	}
 	a.Strip = false
-	if got := names(NewStrip(a), "/?key=1", "X-Key: 1"); got != "/?key=1 X-Key: 1" {
+	if got := names(NewStrip(a, config.Credential{}), "/?key=1", "X-Key: 1"); got != "/?key=1 X-Key: 1" {
 		t.Errorf("not asked for: left %q", got)
 	}
 }

@@ -20,8 +20,8 @@ const maxToken = 4 << 10
 // jwtSession is in the metadata of sessions that JWTs made (reference §11). Their tokens are made of who calls.
 const jwtSession = "TykJWTSessionID"
 
-// token is a key in the store. Keys whose token is no secret are none here: users of basic authentication and who calls
-// with JWTs share one store with it, and their names are known or to be guessed.
+// token is a key in the store. Keys whose token is no secret are none here: users of basic authentication, who calls
+// with JWTs and whose id a hook was told share one store with it, and their names are known or to be guessed.
 type token struct {
 	credential  Credential
 	certificate bool
@@ -65,13 +65,20 @@ func (t *token) Authenticate(ctx context.Context, x *sdk.Exchange) (*identity.Ca
 	if err != nil {
 		return nil, refuse(403, textDisallowed, err)
 	}
-	if _, virtual := caller.Session.Metadata[jwtSession]; virtual || caller.Session.BasicAuth.Password != "" {
+	if !secret(caller.Session) {
 		return nil, refuse(403, textDisallowed, errNoSecretName)
 	}
 	if !holds(x, caller.Session.MTLSBindings) {
 		return nil, refuse(403, textDisallowed, errBinding)
 	}
 	return caller, nil
+}
+
+// secret reports whether the token of a key can be one. That of a user is his name, that of a JWT's identity and that of a
+// session whose id was extracted from a request are made of what others may know.
+func secret(s *identity.Session) bool {
+	_, virtual := s.Metadata[jwtSession]
+	return !virtual && s.BasicAuth.Password == "" && s.IDExtractorDeadline == 0
 }
 
 // holds reports whether the client presented one of the certificates that a key is bound to, which are the SHA-256 of
