@@ -68,7 +68,7 @@ func newKeyed(t testing.TB, hooks map[string]sdk.Hook, change func(*Options)) *k
 	if k.keys, err = identity.Open(ctx, k.store, policies, identity.Options{}); err != nil {
 		t.Fatal(err)
 	}
-	sets, limiter := jwks.New(ctx, jwks.Options{}), local.Open(ctx, opened, local.Options{})
+	sets, limiter := jwks.New(ctx, jwks.Options{}), local.Open(ctx, opened.Counts(), local.Options{})
 	k.w.callers = &Callers{Keys: k.keys, Memory: authn.NewMemory(), Sets: sets, Tokens: jwt.NewTokens(0, 0)}
 	k.w.limiter = limiter
 	replies, err := reply.Compile(config.Errors{}, true)

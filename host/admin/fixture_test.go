@@ -96,7 +96,7 @@ func newFixture(t *testing.T, change ...func(*config.KeySettings)) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.limiter = local.Open(t.Context(), f.opened, local.Options{})
+	f.limiter = local.Open(t.Context(), f.opened.Counts(), local.Options{})
 	f.state = &State{Store: f.opened, Keys: keys, Policies: policies, Limiter: f.limiter}
 	t.Cleanup(func() {
 		_ = f.limiter.Close(context.WithoutCancel(t.Context())) // closed already where a test has the store go away

@@ -2,6 +2,7 @@ package state
 
 import (
 	"context"
+	"sync"
 
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/share"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
@@ -9,7 +10,8 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/host/limit/distributed"
 	"github.com/turnbuckle-gateway/turnbuckle/host/limit/exact"
 	"github.com/turnbuckle-gateway/turnbuckle/host/limit/local"
-	"github.com/turnbuckle-gateway/turnbuckle/host/store"
+	"github.com/turnbuckle-gateway/turnbuckle/host/store/bolt"
+	"github.com/turnbuckle-gateway/turnbuckle/host/store/counts"
 )
 
 // Limiter judges requests (see [host.Shared]).
@@ -44,40 +46,67 @@ func (s *State) openLimits() (limit.Limiter, share.Close, error) {
 		return l, l.Close, nil
 	case config.LimitAuto, config.LimitLocal:
 	}
-	l := local.Open(s.ctx, quotas{s.store}, local.Options{
+	l := local.Open(s.ctx, &quotas{in: s.store}, local.Options{
 		Failed: func(err error) { s.o.Log.Error("quotas could not be written; it is tried again", "error", err.Error()) },
 	})
 	return l, l.Close, nil
 }
 
-// quotas is where they are kept: the store, opened when the first one is counted.
-type quotas struct{ in *share.Part[opened] }
+// quotas is where they are kept, opened when the first one is counted: a file of counts beside the embedded store, which
+// takes over what was counted among its entries, or entries of Redis.
+type quotas struct {
+	in *share.Part[opened]
 
-var _ local.Records = quotas{}
-
-// Get reads an entry of the store.
-func (q quotas) Get(ctx context.Context, key string) (store.Entry, error) {
-	on, err := get(q.in)
-	if err != nil {
-		return store.Entry{}, err
-	}
-	return on.Get(ctx, key)
+	mu   sync.Mutex
+	kept local.Records // nil until opened
 }
 
-// List lists entries of the store.
-func (q quotas) List(ctx context.Context, prefix, cursor string, n int) (store.Page, error) {
+var _ local.Records = (*quotas)(nil)
+
+func (q *quotas) records(ctx context.Context) (local.Records, error) {
 	on, err := get(q.in)
 	if err != nil {
-		return store.Page{}, err
+		return nil, err
 	}
-	return on.List(ctx, prefix, cursor, n)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.kept != nil {
+		return q.kept, nil
+	}
+	if b, is := on.Store.(*bolt.Store); is {
+		if err := local.Move(ctx, b, b.Counts()); err != nil {
+			return nil, err
+		}
+		q.kept = b.Counts()
+	} else {
+		q.kept = local.In(on.Store)
+	}
+	return q.kept, nil
 }
 
-// Apply writes to the store.
-func (q quotas) Apply(ctx context.Context, writes ...store.Write) error {
-	on, err := get(q.in)
+// Get is local.Records's.
+func (q *quotas) Get(ctx context.Context, of counts.Name) (counts.Count, error) {
+	kept, err := q.records(ctx)
+	if err != nil {
+		return counts.Count{}, err
+	}
+	return kept.Get(ctx, of)
+}
+
+// Save is local.Records's.
+func (q *quotas) Save(ctx context.Context, changes ...counts.Change) error {
+	kept, err := q.records(ctx)
 	if err != nil {
 		return err
 	}
-	return on.Apply(ctx, writes...)
+	return kept.Save(ctx, changes...)
+}
+
+// Forget is local.Records's.
+func (q *quotas) Forget(ctx context.Context, owner string) error {
+	kept, err := q.records(ctx)
+	if err != nil {
+		return err
+	}
+	return kept.Forget(ctx, owner)
 }

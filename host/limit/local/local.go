@@ -1,6 +1,6 @@
-// Package local judges requests in the memory of one gateway. Rates are forgotten with the process; quotas are written to
-// its store within a second, and by Close, so that a restart goes on counting: a process that is killed loses the
-// counts of its last second.
+// Package local judges requests in the memory of one gateway. Rates are forgotten with the process; quotas are on its disk
+// within a second, and when Close returns, so that a restart goes on counting: a process that is killed loses the
+// counts of its last second, and nothing of a Reset or Forget that has returned.
 package local
 
 import (
@@ -13,22 +13,26 @@ import (
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/limit"
 	"github.com/turnbuckle-gateway/turnbuckle/host/limit/memory"
-	"github.com/turnbuckle-gateway/turnbuckle/host/store"
+	"github.com/turnbuckle-gateway/turnbuckle/host/store/counts"
 )
 
 const (
 	sweepEvery = 100 * time.Millisecond // a 16th of all buckets each time
+	quotaTurn  = 5                      // sweeps, of which one looks at quotas, too: these leave by age
 	flushEvery = 500 * time.Millisecond // leaves as much for the disk, to be within a second
 	flushLimit = 10 * time.Second       // how long one flush may take before it is tried again
 	// Requests under at most so many rates, or quotas, are judged without allocating.
 	usual = 8
 )
 
-// Records is where quotas are kept. A store.Store is one.
+// Records is where quotas are kept. A counts.File is one, and entries of a store are by [In]. What returns nil is kept.
 type Records interface {
-	Get(ctx context.Context, key string) (store.Entry, error)
-	List(ctx context.Context, prefix, cursor string, limit int) (store.Page, error)
-	Apply(ctx context.Context, writes ...store.Write) error
+	// Get returns the zero Count when there is none.
+	Get(ctx context.Context, of counts.Name) (counts.Count, error)
+	// Save makes changes; of those that used nothing, no count is left. Making them again does no harm.
+	Save(ctx context.Context, changes ...counts.Change) error
+	// Forget removes all counts of an owner.
+	Forget(ctx context.Context, owner string) error
 }
 
 // Options of a limiter. The zero value is useful.
@@ -47,6 +51,7 @@ type Limiter struct {
 	began   time.Time
 	rates   *memory.Table[cell]
 	quotas  *quotas
+	sweeps  int
 
 	closed atomic.Bool
 	stop   context.CancelFunc
@@ -110,7 +115,9 @@ func (l *Limiter) sweep() {
 	now := l.options.Now()
 	mono := l.mono(now)
 	l.rates.Sweep(func(_ limit.Key, c *cell) bool { return c.SealIdle(mono) })
-	l.quotas.sweep(now.UnixNano())
+	if l.sweeps++; l.sweeps%quotaTurn == 0 {
+		l.quotas.sweep(now.UnixNano())
+	}
 }
 
 func (l *Limiter) mono(now time.Time) int64 { return int64(now.Sub(l.began)) }

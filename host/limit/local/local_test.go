@@ -16,6 +16,7 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/host/limit/limittest"
 	"github.com/turnbuckle-gateway/turnbuckle/host/store"
 	"github.com/turnbuckle-gateway/turnbuckle/host/store/bolt"
+	"github.com/turnbuckle-gateway/turnbuckle/host/store/counts"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -56,19 +57,25 @@ func TestSuite(t *testing.T) {
 			return limittest.Subject{Limiter: open(t, nil, Options{Now: c.now}), Advance: c.advance}
 		})
 	})
-	t.Run("bolt", func(t *testing.T) {
-		limittest.Run(t, func(t *testing.T) limittest.Subject {
-			c := &clock{}
-			return limittest.Subject{Limiter: open(t, openBolt(t, t.TempDir(), c.now), Options{Now: c.now}), Advance: c.advance}
+	for name, records := range map[string]func(*bolt.Store) Records{
+		"counts":  func(s *bolt.Store) Records { return s.Counts() },
+		"entries": func(s *bolt.Store) Records { return In(s) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			limittest.Run(t, func(t *testing.T) limittest.Subject {
+				c := &clock{}
+				l := open(t, records(openBolt(t, t.TempDir(), c.now)), Options{Now: c.now})
+				return limittest.Subject{Limiter: l, Advance: c.advance}
+			})
 		})
-	})
-	t.Run("bolt, read again each time", func(t *testing.T) {
-		limittest.Run(t, func(t *testing.T) limittest.Subject {
-			c := &clock{}
-			l := open(t, openBolt(t, t.TempDir(), c.now), Options{Now: c.now})
-			return limittest.Subject{Limiter: forgetful{l, t}, Advance: c.advance}
+		t.Run(name+", read again each time", func(t *testing.T) {
+			limittest.Run(t, func(t *testing.T) limittest.Subject {
+				c := &clock{}
+				l := open(t, records(openBolt(t, t.TempDir(), c.now)), Options{Now: c.now})
+				return limittest.Subject{Limiter: forgetful{l, t}, Advance: c.advance}
+			})
 		})
-	})
+	}
 }
 
 // forgetful writes its quotas and drops them from memory before each request.
@@ -87,49 +94,42 @@ func (f forgetful) Take(ctx context.Context, a *limit.Ask, v *limit.Verdict) err
 	return f.Limiter.Take(ctx, a, v)
 }
 
-// records is a store in memory that can fail.
+// records are counts in memory that can fail.
 type records struct {
-	mu      sync.Mutex
-	entries map[string]store.Entry
-	fail    error
-	writes  int
+	mu     sync.Mutex
+	counts map[counts.Name]counts.Count
+	fail   error
+	writes int
 }
 
-func (r *records) Get(_ context.Context, key string) (store.Entry, error) {
+func (r *records) Get(_ context.Context, of counts.Name) (counts.Count, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if e, ok := r.entries[key]; ok && r.fail == nil {
-		return e, nil
-	}
 	if r.fail != nil {
-		return store.Entry{}, r.fail
+		return counts.Count{}, r.fail
 	}
-	return store.Entry{}, store.ErrNotFound
+	return r.counts[of], nil
 }
 
-func (r *records) List(_ context.Context, prefix, cursor string, limit int) (store.Page, error) {
-	return store.Page{}, errors.ErrUnsupported
-}
-
-func (r *records) Apply(_ context.Context, writes ...store.Write) error {
+func (r *records) Save(_ context.Context, changes ...counts.Change) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.fail != nil {
 		return r.fail
 	}
-	if r.entries == nil {
-		r.entries = map[string]store.Entry{}
+	if r.counts == nil {
+		r.counts = map[counts.Name]counts.Count{}
 	}
-	for _, w := range writes {
+	for _, c := range changes {
 		r.writes++
-		if w.Delete {
-			delete(r.entries, w.Key)
-			continue
+		if r.counts[c.Name] = c.Count; c.Used == 0 {
+			delete(r.counts, c.Name)
 		}
-		r.entries[w.Key] = w.Entry
 	}
 	return nil
 }
+
+func (r *records) Forget(context.Context, string) error { return errors.ErrUnsupported }
 
 func (r *records) set(err error) {
 	r.mu.Lock()
@@ -155,7 +155,7 @@ func TestRestart(t *testing.T) {
 	folder, c := t.TempDir(), &clock{}
 	a := ask("k", 5, time.Hour)
 	s := openBolt(t, folder, c.now)
-	l := open(t, s, Options{Now: c.now})
+	l := open(t, s.Counts(), Options{Now: c.now})
 	first := take(t, l, a).Quotas[0].Reset
 	take(t, l, a)
 	shut(t, l)
@@ -166,7 +166,7 @@ func TestRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.advance(10 * time.Minute)
-	l = open(t, openBolt(t, folder, c.now), Options{Now: c.now})
+	l = open(t, openBolt(t, folder, c.now).Counts(), Options{Now: c.now})
 	v := take(t, l, a)
 	if v.Quotas[0].Remaining != 2 || v.Quotas[0].Reset.Sub(first).Abs() > time.Millisecond {
 		t.Errorf("after a restart: %+v, window was to end at %v", v, first)
@@ -174,6 +174,51 @@ func TestRestart(t *testing.T) {
 	c.advance(50 * time.Minute)
 	if v := take(t, l, a); v.Quotas[0].Remaining != 4 {
 		t.Errorf("after the window: %+v", v)
+	}
+}
+
+// What was counted among the entries goes on in a file of its own, and is an entry no more.
+func TestMove(t *testing.T) {
+	c := &clock{}
+	s := openBolt(t, t.TempDir(), c.now)
+	asks := []*limit.Ask{ask("k", 10, time.Hour), ask("a/b %", 10, 0), ask("both", 10, time.Hour)}
+	asks[1].Quotas[0].Key.Scope = "GET /x"
+	l := open(t, In(s), Options{Now: c.now})
+	for _, a := range asks {
+		take(t, l, a)
+		take(t, l, a)
+	}
+	shut(t, l)
+	c.advance(30 * time.Minute)
+	l = open(t, s.Counts(), Options{Now: c.now})
+	take(t, l, asks[2]) // already counted there
+	shut(t, l)
+	if err := s.Apply(t.Context(), store.Write{Key: "quota/%zz/x", Entry: store.Entry{Value: []byte("1 2")}}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := Move(t.Context(), s, s.Counts()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if left, err := s.List(t.Context(), "", "", 10); err != nil || len(left.Keys) != 0 {
+		t.Errorf("%q left, %v", left.Keys, err)
+	}
+	l = open(t, s.Counts(), Options{Now: c.now})
+	for i, remaining := range []int64{7, 7, 8} {
+		if v := take(t, l, asks[i]); v.Quotas[0].Remaining != remaining {
+			t.Errorf("%d: %+v, want %d left", i, v.Quotas[0], remaining)
+		}
+	}
+	c.advance(30 * time.Minute) // the end of the window that began among the entries
+	if v := take(t, l, asks[0]); v.Quotas[0].Remaining != 9 {
+		t.Errorf("%+v", v.Quotas[0])
+	}
+	if err := s.Apply(t.Context(), store.Write{Key: "quota/k/x", Entry: store.Entry{Value: []byte("none")}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := Move(t.Context(), s, s.Counts()); !errors.Is(err, store.ErrCorrupt) {
+		t.Errorf("what cannot be read: %v", err)
 	}
 }
 

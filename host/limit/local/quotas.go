@@ -2,7 +2,6 @@ package local
 
 import (
 	"context"
-	"errors"
 	"math"
 	"sync"
 	"sync/atomic"
@@ -10,13 +9,13 @@ import (
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/limit"
 	"github.com/turnbuckle-gateway/turnbuckle/host/limit/memory"
-	"github.com/turnbuckle-gateway/turnbuckle/host/store"
+	"github.com/turnbuckle-gateway/turnbuckle/host/store/counts"
 )
 
 const (
 	sealed = math.MinInt64
 	// A counter that is written, and that nobody asked for so long, leaves memory; it is read again when needed.
-	idleAfter = time.Minute
+	idleAfter = 15 * time.Second
 )
 
 // counter is a window of a quota. Its begin is final: another window is another counter. A counter of which nothing is used
@@ -66,19 +65,21 @@ func (q *quotas) get(ctx context.Context, key limit.Key) (*counter, error) {
 	if c := q.table.Get(h, key); c != nil {
 		return c, nil
 	}
-	entry, err := q.records.Get(ctx, recordKey(key))
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
+	found, err := q.records.Get(ctx, counts.Name(key))
+	if err != nil {
 		return nil, unavailable("read a quota", err)
 	}
-	used, begun, err := parseRecord(entry.Value)
-	if err != nil {
-		return nil, limit.Unavailable("read the quota of "+recordKey(key), err)
-	}
 	return q.table.Put(h, key, nil, func(c *counter) {
-		c.begun = begun
-		c.used.Store(used)
-		c.saved.Store(used)
+		c.begun = nanos(found.Begun)
+		c.used.Store(found.Used)
+		c.saved.Store(found.Used)
 	}), nil
+}
+
+// nanos is a time in milliseconds in nanoseconds, one that does not fit the nearest that does.
+func nanos(ms int64) int64 {
+	const most = math.MaxInt64 / int64(time.Millisecond)
+	return max(-most, min(ms, most)) * int64(time.Millisecond)
 }
 
 // window is what is used at a time, and since when. A window that has not begun, or is over, has nothing used. One that

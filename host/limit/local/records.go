@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"math"
 	"net/url"
@@ -13,13 +14,146 @@ import (
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/limit"
 	"github.com/turnbuckle-gateway/turnbuckle/host/store"
+	"github.com/turnbuckle-gateway/turnbuckle/host/store/counts"
 )
 
 const (
-	prefix     = "quota/"
-	writeLimit = 4096 // records in one batch: each costs the store a sync, and holds up other writes while it is made
-	longPart   = 256  // bytes; a longer part of a record's key is written as its digest
+	prefix   = "quota/"
+	longPart = 256 // bytes; a longer part of a record's key is written as its digest
 )
+
+// Entries is what of a store keeps quotas. A store.Store is one.
+type Entries interface {
+	Get(ctx context.Context, key string) (store.Entry, error)
+	List(ctx context.Context, prefix, cursor string, limit int) (store.Page, error)
+	Apply(ctx context.Context, writes ...store.Write) error
+}
+
+// In keeps quotas as entries of a store: one each, under quota/OWNER/SCOPE.
+func In(e Entries) Records { return entries{e} }
+
+type entries struct{ Entries }
+
+// Get is Records's.
+func (e entries) Get(ctx context.Context, of counts.Name) (counts.Count, error) {
+	entry, err := e.Entries.Get(ctx, recordKey(limit.Key(of)))
+	if errors.Is(err, store.ErrNotFound) {
+		return counts.Count{}, nil
+	}
+	if err != nil {
+		return counts.Count{}, err
+	}
+	return parseEntry(recordKey(limit.Key(of)), entry)
+}
+
+func parseEntry(key string, e store.Entry) (counts.Count, error) {
+	used, begun, err := parseRecord(e.Value)
+	if err != nil {
+		return counts.Count{}, fmt.Errorf("the quota of %s: %w", key, err)
+	}
+	c := counts.Count{Used: used, Begun: begun / int64(time.Millisecond)}
+	if !e.Expires.IsZero() {
+		c.Ends = e.Expires.UnixMilli()
+	}
+	return c, nil
+}
+
+// Save is Records's.
+func (e entries) Save(ctx context.Context, changes ...counts.Change) error {
+	writes := make([]store.Write, len(changes))
+	for i, c := range changes {
+		w := store.Write{Key: recordKey(limit.Key(c.Name)), Quiet: true, Delete: c.Used == 0}
+		w.Value = appendRecord(nil, c.Used, nanos(c.Begun))
+		if c.Ends > 0 {
+			w.Expires = time.UnixMilli(c.Ends)
+		}
+		writes[i] = w
+	}
+	return e.Apply(ctx, writes...)
+}
+
+// Forget is Records's.
+func (e entries) Forget(ctx context.Context, owner string) error {
+	for cursor := ""; ; {
+		page, err := e.List(ctx, ownerPrefix(owner), cursor, writeLimit)
+		if err != nil {
+			return err
+		}
+		if err := e.remove(ctx, page.Keys); err != nil {
+			return err
+		}
+		if cursor = page.Next; cursor == "" {
+			return nil
+		}
+	}
+}
+
+func (e entries) remove(ctx context.Context, keys []string) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	writes := make([]store.Write, len(keys))
+	for i, key := range keys {
+		writes[i] = store.Write{Key: key, Delete: true, Quiet: true}
+	}
+	return e.Apply(ctx, writes...)
+}
+
+// Move takes quotas out of entries, where they were kept before a count had a file of its own. It may be broken off, and
+// called again. What is counted already stays; a name that was kept as its digest begins anew.
+func Move(ctx context.Context, from Entries, to Records) error {
+	for cursor := ""; ; {
+		page, err := from.List(ctx, prefix, cursor, writeLimit)
+		if err != nil {
+			return fmt.Errorf("move quotas: %w", err)
+		}
+		var changes []counts.Change
+		for _, key := range page.Keys {
+			c, err := movable(ctx, key, from, to)
+			if err != nil {
+				return fmt.Errorf("move quotas: %w", err)
+			}
+			if c.Used > 0 {
+				changes = append(changes, c)
+			}
+		}
+		if err := to.Save(ctx, changes...); err != nil {
+			return fmt.Errorf("move quotas: %w", err)
+		}
+		if err := (entries{from}).remove(ctx, page.Keys); err != nil {
+			return fmt.Errorf("move quotas: %w", err)
+		}
+		if cursor = page.Next; cursor == "" {
+			return nil
+		}
+	}
+}
+
+// movable is what is to be counted in place of an entry; nothing used is nothing.
+func movable(ctx context.Context, key string, from Entries, to Records) (counts.Change, error) {
+	owner, scope, _ := strings.Cut(strings.TrimPrefix(key, prefix), "/")
+	owner, err := url.PathUnescape(owner)
+	if err == nil {
+		scope, err = url.PathUnescape(scope)
+	}
+	if err != nil {
+		return counts.Change{}, nil // none of ours
+	}
+	name := counts.Name{Owner: owner, Scope: scope}
+	there, err := to.Get(ctx, name)
+	if err != nil || there.Used > 0 {
+		return counts.Change{}, err
+	}
+	e, err := from.Get(ctx, key)
+	if errors.Is(err, store.ErrNotFound) {
+		return counts.Change{}, nil
+	}
+	if err != nil {
+		return counts.Change{}, err
+	}
+	c, err := parseEntry(key, e)
+	return counts.Change{Name: name, Count: c}, err
+}
 
 // recordKey is where a quota is kept: quota/OWNER/SCOPE.
 func recordKey(k limit.Key) string { return ownerPrefix(k.Owner) + part(k.Scope) }
@@ -55,154 +189,4 @@ func parseRecord(b []byte) (used, begun int64, err error) {
 		return 0, 0, fmt.Errorf("%w: %q is no count and time", store.ErrCorrupt, b)
 	}
 	return used, begun * int64(time.Millisecond), nil
-}
-
-// change puts a counter on the list of what is to be written, once.
-func (q *quotas) change(key limit.Key, c *counter) {
-	if q.records == nil || c.dirty.Load() || !c.dirty.CompareAndSwap(false, true) {
-		return
-	}
-	q.append(change{key, c})
-}
-
-func (q *quotas) append(changes ...change) {
-	for _, c := range changes {
-		u := &q.unsaved[q.table.Shard(c.key.Owner)]
-		u.Lock()
-		u.list = append(u.list, c)
-		u.Unlock()
-	}
-}
-
-// save waits for the right to write records.
-func (q *quotas) save(ctx context.Context) (done func(), err error) {
-	select {
-	case q.saving <- struct{}{}:
-		return func() { <-q.saving }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// flush writes what has changed, and returns when the store has it. What could not be written stays on the list.
-func (q *quotas) flush(ctx context.Context) error {
-	if q.records == nil {
-		return nil
-	}
-	done, err := q.save(ctx)
-	if err != nil {
-		return err
-	}
-	defer done()
-	var batch []change
-	for i := range q.unsaved {
-		u := &q.unsaved[i]
-		u.Lock()
-		batch = append(batch, u.list...)
-		u.list = nil
-		u.Unlock()
-	}
-	for len(batch) > 0 {
-		n := min(writeLimit, len(batch))
-		if err := q.write(ctx, batch[:n]); err != nil {
-			q.append(batch...)
-			return err
-		}
-		batch = batch[n:]
-	}
-	return nil
-}
-
-// write writes a batch of counters, all of them marked as dirty; they still are if it fails.
-func (q *quotas) write(ctx context.Context, batch []change) error {
-	writes, counts := make([]store.Write, 0, len(batch)), make([]int64, len(batch))
-	for i, c := range batch {
-		c.dirty.Store(false) // before it is read, so that a later change is on the list again
-		used := c.used.Load()
-		if counts[i] = used; used == sealed { // its successor is on the list, or it was reset
-			continue
-		}
-		w := store.Write{Key: recordKey(c.key), Quiet: true, Delete: used == 0}
-		w.Value = appendRecord(nil, used, c.begun)
-		if renewal := c.renewal.Load(); renewal > 0 {
-			w.Expires = later(c.begun, time.Duration(renewal))
-		}
-		writes = append(writes, w)
-	}
-	if err := q.records.Apply(ctx, writes...); err != nil {
-		for i := range batch {
-			batch[i].dirty.Store(true) // a second entry on the list does no harm
-		}
-		return unavailable("write quotas", err)
-	}
-	for i, c := range batch {
-		c.saved.Store(counts[i])
-	}
-	return nil
-}
-
-// reset drops counters and their records.
-func (q *quotas) reset(ctx context.Context, keys []limit.Key) error {
-	done, err := q.save(ctx)
-	if err != nil {
-		return unavailable("reset quotas", err)
-	}
-	defer done()
-	for _, key := range keys {
-		if err := q.remove(ctx, key); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (q *quotas) remove(ctx context.Context, key limit.Key) error {
-	h := q.table.Hash(key)
-	q.loading[h.Shard()].Lock()
-	defer q.loading[h.Shard()].Unlock()
-	if q.records != nil { // first, so that an error leaves all as it was
-		if err := q.records.Apply(ctx, store.Write{Key: recordKey(key), Delete: true, Quiet: true}); err != nil {
-			return unavailable("reset a quota", err)
-		}
-	}
-	q.table.Drop(h, key, func(c *counter) bool {
-		c.used.Store(sealed)
-		return true
-	})
-	return nil
-}
-
-// forget drops all counters of an owner, and their records.
-func (q *quotas) forget(ctx context.Context, owner string) error {
-	done, err := q.save(ctx)
-	if err != nil {
-		return unavailable("forget quotas", err)
-	}
-	defer done()
-	loading := &q.loading[q.table.Shard(owner)]
-	loading.Lock()
-	defer loading.Unlock()
-	for cursor := ""; q.records != nil; {
-		page, err := q.records.List(ctx, ownerPrefix(owner), cursor, writeLimit)
-		if err != nil {
-			return unavailable("forget quotas", err)
-		}
-		writes := make([]store.Write, len(page.Keys))
-		for i, key := range page.Keys {
-			writes[i] = store.Write{Key: key, Delete: true, Quiet: true}
-		}
-		if len(writes) > 0 {
-			if err := q.records.Apply(ctx, writes...); err != nil {
-				return unavailable("forget quotas", err)
-			}
-		}
-		if cursor = page.Next; cursor == "" {
-			break
-		}
-	}
-	q.table.DropOwner(owner, func(_ limit.Key, c *counter) bool {
-		c.used.Store(sealed)
-		return true
-	})
-	return nil
 }

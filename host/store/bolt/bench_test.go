@@ -143,21 +143,3 @@ func BenchmarkApply(b *testing.B) {
 		})
 	}
 }
-
-// BenchmarkCounter counts in one of 1,000 quotas.
-func BenchmarkCounter(b *testing.B) {
-	s := benchStore(b, 0)
-	names := make([]string, 1000)
-	for i := range names {
-		names[i] = "quota/" + sessionKey(i)
-	}
-	ends := time.Now().Add(time.Hour)
-	b.ReportAllocs()
-	b.RunParallel(func(pb *testing.PB) {
-		for pb.Next() {
-			if _, err := s.Counters().Update(names[rand.IntN(len(names))], plus(1, ends)); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-}

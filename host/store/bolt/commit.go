@@ -29,12 +29,11 @@ type job struct {
 
 // batch is the transaction a job writes to.
 type batch struct {
-	entries  *bbolt.Bucket
-	counters *bbolt.Bucket
-	state    int64 // the transaction's id
-	now      time.Time
-	wrote    bool
-	told     []string // keys whose watchers are to be told
+	entries *bbolt.Bucket
+	state   int64 // the transaction's id
+	now     time.Time
+	wrote   bool
+	told    []string // keys whose watchers are to be told
 }
 
 // do queues a change and waits until it is on disk.
@@ -79,15 +78,26 @@ func (s *Store) committer() {
 		case j := <-s.queue:
 			s.commitBatch(s.gather(j))
 		case <-probe.C:
-			if s.Status().Err != nil {
-				s.commitBatch([]*job{probeJob()})
-			}
+			s.probe()
 		case <-s.closed:
 			for len(s.queue) > 0 {
 				s.commitBatch(s.gather(<-s.queue))
 			}
 			return
 		}
+	}
+}
+
+// probe tries to write to what could not be written.
+func (s *Store) probe() {
+	s.health.Lock()
+	entries, counts := s.entriesErr != nil, s.countsErr != nil
+	s.health.Unlock()
+	if entries {
+		s.commitBatch([]*job{probeJob()})
+	}
+	if counts {
+		_ = s.counts.Save(s.ctx) // the status tells
 	}
 }
 
@@ -119,7 +129,7 @@ func (s *Store) commitBatch(jobs []*job) {
 		s.feed.Tell(store.Change{Keys: b.told})
 	}
 	if err != nil || b.wrote {
-		s.Set(err, b.now)
+		s.mark(&s.entriesErr, err)
 	}
 	answer(jobs, results, err)
 }
@@ -141,7 +151,7 @@ func (s *Store) transact(b *batch, jobs []*job, results []error) (err error) {
 	var tx *bbolt.Tx
 	defer func() {
 		if fault := recover(); fault != nil {
-			err = s.breakDown(corrupt(s.path, fmt.Errorf("%v", fault)))
+			err = s.breakDown(store.Damaged(s.path, fmt.Errorf("%v", fault)))
 			abandon(tx)
 		}
 	}()
@@ -150,7 +160,7 @@ func (s *Store) transact(b *batch, jobs []*job, results []error) (err error) {
 		return fmt.Errorf("store: %w", err)
 	}
 	b.state = int64(tx.ID())
-	b.entries, b.counters = tx.Bucket([]byte(entriesBucket)), tx.Bucket([]byte(countersBucket))
+	b.entries = tx.Bucket([]byte(entriesBucket))
 	for i, j := range jobs {
 		results[i] = j.change(b)
 	}
@@ -158,7 +168,7 @@ func (s *Store) transact(b *batch, jobs []*job, results []error) (err error) {
 		return tx.Rollback()
 	}
 	if err := tx.Commit(); err != nil {
-		failure := writeError(s.path, err)
+		failure := store.Unwritten(s.path, err)
 		if errors.Is(failure, store.ErrFull) {
 			return failure
 		}

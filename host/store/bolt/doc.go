@@ -8,5 +8,5 @@
 // Ended entries are hidden at once and removed in the background, a bounded number at a time. The file does not shrink;
 // freed pages are used again.
 //
-// Counters are numbers apart from entries: changed in memory, written within a second and by Close.
+// How much was used of what is kept apart from entries, by package counts in a file beside it.
 package bolt

@@ -171,11 +171,11 @@ func TestNewerFormat(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = db.Update(func(tx *bbolt.Tx) error { return tx.Bucket([]byte("turnbuckle")).Put([]byte("format"), []byte("2")) })
+	err = db.Update(func(tx *bbolt.Tx) error { return tx.Bucket([]byte("turnbuckle")).Put([]byte("format"), []byte("3")) })
 	if err := errors.Join(err, db.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := bolt.Open(t.Context(), folder, bolt.Options{}); err == nil || !strings.Contains(err.Error(), "format 2") {
+	if _, err := bolt.Open(t.Context(), folder, bolt.Options{}); err == nil || !strings.Contains(err.Error(), "format 3") {
 		t.Error(err)
 	}
 }

@@ -25,7 +25,7 @@ func hold(path string, now time.Time) (*holder, error) {
 	text := fmt.Sprintf("%d\n%s\n%s\n", os.Getpid(), host, now.UTC().Format(time.RFC3339))
 	h := &holder{path: holderPath(path)}
 	if err := os.WriteFile(h.path+".new", []byte(text), 0o600); err != nil {
-		return nil, writeError(h.path, err)
+		return nil, store.Unwritten(h.path, err)
 	}
 	if err := os.Rename(h.path+".new", h.path); err != nil {
 		return nil, fmt.Errorf("store: %w", err)

@@ -36,12 +36,11 @@ type hint struct{ slot uint32 }
 
 // reader is a read transaction that one goroutine has at a time.
 type reader struct {
-	tx       *bbolt.Tx
-	entries  *bbolt.Cursor
-	counters *bbolt.Cursor
-	state    int64  // the transaction's id
-	key      []byte // room for a key
-	fault    bool   // whether memory faults were panics before
+	tx      *bbolt.Tx
+	entries *bbolt.Cursor
+	state   int64  // the transaction's id
+	key     []byte // room for a key
+	fault   bool   // whether memory faults were panics before
 }
 
 type slot struct {
@@ -96,17 +95,17 @@ func (r *readers) begin(d *reader) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if fault := recover(); fault != nil {
-			err = corrupt(r.db.Path(), fmt.Errorf("%v", fault))
+			err = store.Damaged(r.db.Path(), fmt.Errorf("%v", fault))
 		}
 	}()
 	if d.tx, err = r.db.Begin(false); err != nil {
 		return store.ErrClosed // it has no other reason
 	}
-	entries, counters := d.tx.Bucket([]byte(entriesBucket)), d.tx.Bucket([]byte(countersBucket))
-	if entries == nil || counters == nil {
-		return corrupt(r.db.Path(), errors.New("a bucket is missing"))
+	entries := d.tx.Bucket([]byte(entriesBucket))
+	if entries == nil {
+		return store.Damaged(r.db.Path(), errors.New("a bucket is missing"))
 	}
-	d.state, d.entries, d.counters = int64(d.tx.ID()), entries.Cursor(), counters.Cursor()
+	d.state, d.entries = int64(d.tx.ID()), entries.Cursor()
 	r.raise(d.state)
 	return nil
 }
@@ -123,7 +122,7 @@ func (r *readers) raise(state int64) {
 func (d *reader) end() {
 	if d.tx != nil {
 		_ = d.tx.Rollback() // of a read transaction: it cannot fail
-		d.tx, d.entries, d.counters = nil, nil, nil
+		d.tx, d.entries = nil, nil
 	}
 }
 
@@ -131,7 +130,7 @@ func (d *reader) end() {
 func (r *readers) release(s *slot, err *error) {
 	debug.SetPanicOnFault(s.fault)
 	if fault := recover(); fault != nil {
-		*err = corrupt(r.db.Path(), fmt.Errorf("%v", fault))
+		*err = store.Damaged(r.db.Path(), fmt.Errorf("%v", fault))
 		s.end()
 	}
 	if !s.busy.Load() || r.stale(&s.reader) {

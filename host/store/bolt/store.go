@@ -12,20 +12,26 @@ import (
 	"time"
 
 	bbolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/store"
+	"github.com/turnbuckle-gateway/turnbuckle/host/store/counts"
 )
 
-// FileName is the store's file in the data folder.
-const FileName = "turnbuckle.db"
-
-// The buckets of the file, and its format. A change that older programs would misread gets a new number.
+// FileName is the store's file in the data folder, CountsName that of counts.
 const (
-	entriesBucket  = "entries"
-	countersBucket = "counters"
-	formatBucket   = "turnbuckle"
-	formatKey      = "format"
-	format         = "1"
+	FileName   = "turnbuckle.db"
+	CountsName = "turnbuckle.counts"
+)
+
+// The buckets of the file, and its format. A change that older programs would misread gets a new number. Format 1 had
+// counts among the entries.
+const (
+	entriesBucket = "entries"
+	formatBucket  = "turnbuckle"
+	formatKey     = "format"
+	format        = "2"
+	olderFormat   = "1"
 )
 
 // Options of a store. The zero value is useful.
@@ -40,8 +46,6 @@ type Options struct {
 	// SweepEvery is the time between two sweeps, 1 s by default, and SweepSteps how many entries one looks at, 2000.
 	SweepEvery time.Duration
 	SweepSteps int
-	// FlushEvery is how often counters are written, 500 ms by default and at most 1 s.
-	FlushEvery time.Duration
 }
 
 func (o Options) withDefaults() Options {
@@ -60,29 +64,28 @@ func (o Options) withDefaults() Options {
 	if o.SweepSteps <= 0 {
 		o.SweepSteps = 2000
 	}
-	if o.FlushEvery <= 0 {
-		o.FlushEvery = 500 * time.Millisecond
-	}
-	o.FlushEvery = min(o.FlushEvery, time.Second)
 	return o
 }
 
 // Store is a store.Store in a file.
 type Store struct {
 	*store.Signal
-	feed     store.Feed
-	options  Options
-	path     string
-	db       *bbolt.DB
-	holder   *holder
-	readers  *readers
-	counters *Counters
+	feed    store.Feed
+	options Options
+	path    string
+	db      *bbolt.DB
+	holder  *holder
+	readers *readers
+	counts  *counts.File
+
+	health                sync.Mutex
+	entriesErr, countsErr error // why the last write of each failed
 
 	queue  chan *job
 	broken atomic.Pointer[error] // why nothing is written any more
 	ctx    context.Context       // of the background work; ends when Close begins
 	stop   context.CancelFunc
-	work   sync.WaitGroup // sweeper and flusher, which write
+	work   sync.WaitGroup // sweeper, which writes
 	commit sync.WaitGroup // the committer, which ends last
 	once   sync.Once
 	closed chan struct{} // nobody queues any more
@@ -114,10 +117,15 @@ func Open(ctx context.Context, folder string, options Options) (*Store, error) {
 		queue:   make(chan *job, maxBatch), closed: make(chan struct{}),
 	}
 	s.ctx, s.stop = context.WithCancel(context.WithoutCancel(ctx))
-	s.counters = newCounters(s)
+	s.counts, err = counts.Open(filepath.Join(folder, CountsName), counts.Options{
+		Now: options.Now, Wrote: func(err error) { s.mark(&s.countsErr, err) },
+	})
+	if err != nil {
+		s.stop()
+		return nil, errors.Join(err, held.release(), db.Close())
+	}
 	s.commit.Go(s.committer)
 	s.work.Go(s.sweeper)
-	s.work.Go(s.counters.flusher)
 	return s, nil
 }
 
@@ -127,7 +135,7 @@ func open(path string, options Options) (db *bbolt.DB, mapped int64, err error) 
 	defer func() {
 		if fault := recover(); fault != nil {
 			// What bbolt held is lost with it, the lock of the file included: the process is expected to give up.
-			db, err = nil, corrupt(path, fmt.Errorf("%v", fault))
+			db, err = nil, store.Damaged(path, fmt.Errorf("%v", fault))
 		}
 	}()
 	settings := &bbolt.Options{
@@ -172,16 +180,18 @@ func prepare(db *bbolt.DB, path string) error {
 	case err != nil:
 		return fmt.Errorf("store: read %s: %w", path, err)
 	case size > info.Size():
-		return corrupt(path, fmt.Errorf("it has %d bytes of %d: it was cut off", info.Size(), size))
+		return store.Damaged(path, fmt.Errorf("it has %d bytes of %d: it was cut off", info.Size(), size))
 	case found == format:
 		return nil
+	case found == olderFormat:
+		return renew(db, path)
 	case found != "":
 		return fmt.Errorf("store: %s has format %s, this program knows %s: use the newer program that wrote it", path, found, format)
 	case !fresh:
-		return corrupt(path, errors.New("it is a bbolt file, but not of Turnbuckle"))
+		return store.Damaged(path, errors.New("it is a bbolt file, but not of Turnbuckle"))
 	}
 	err = db.Update(func(tx *bbolt.Tx) error {
-		for _, name := range []string{entriesBucket, countersBucket, formatBucket} {
+		for _, name := range []string{entriesBucket, formatBucket} {
 			if _, err := tx.CreateBucket([]byte(name)); err != nil {
 				return err
 			}
@@ -189,7 +199,21 @@ func prepare(db *bbolt.DB, path string) error {
 		return tx.Bucket([]byte(formatBucket)).Put([]byte(formatKey), []byte(format))
 	})
 	if err != nil {
-		return writeError(path, err)
+		return store.Unwritten(path, err)
+	}
+	return nil
+}
+
+// renew makes the older format's file one of today's. What it has of counts stays among the entries for those who wrote it.
+func renew(db *bbolt.DB, path string) error {
+	err := db.Update(func(tx *bbolt.Tx) error {
+		if err := tx.DeleteBucket([]byte("counters")); err != nil && !errors.Is(err, berrors.ErrBucketNotFound) {
+			return err
+		}
+		return tx.Bucket([]byte(formatBucket)).Put([]byte(formatKey), []byte(format))
+	})
+	if err != nil {
+		return store.Unwritten(path, err)
 	}
 	return nil
 }
@@ -197,23 +221,30 @@ func prepare(db *bbolt.DB, path string) error {
 // Watch is store.Watcher's.
 func (s *Store) Watch(told func(store.Change)) (stop func()) { return s.feed.Watch(told) }
 
-// Counters returns the numbers kept apart from entries. They end with the store.
-func (s *Store) Counters() *Counters { return s.counters }
+// Counts is how much was used of what, which is kept apart from entries. It ends with the store.
+func (s *Store) Counts() *counts.File { return s.counts }
 
-// Close writes the counters, waits for writes and reads under way, and lets go of the file. Later calls return
-// store.ErrClosed; a second Close does nothing.
+// mark notes how the last write of entries or counts ended. The store serves when neither failed.
+func (s *Store) mark(part *error, err error) {
+	s.health.Lock()
+	defer s.health.Unlock()
+	*part = err
+	s.Set(errors.Join(s.entriesErr, s.countsErr), s.options.Now())
+}
+
+// Close waits for writes and reads under way, and lets go of the files. Later calls return store.ErrClosed; a second Close
+// does nothing.
 func (s *Store) Close() error {
 	var err error
 	s.once.Do(func() {
 		s.stop()
 		s.work.Wait()
-		err = s.counters.close()
 		s.mu.Lock()
 		close(s.closed)
 		s.mu.Unlock()
 		s.commit.Wait()
 		s.readers.close()
-		err = errors.Join(err, s.holder.release(), s.db.Close())
+		err = errors.Join(s.counts.Close(), s.holder.release(), s.db.Close())
 	})
 	return err
 }

@@ -5,28 +5,23 @@ import (
 	"time"
 )
 
-// A sweep walks on through a bucket from where the last one ended, round and round. There is no index by end: keeping
+// A sweep walks on through the entries from where the last one ended, round and round. There is no index by end: keeping
 // one would double what each write costs, for something that is never looked up.
-type sweep struct {
-	bucket string
-	from   []byte
-}
+type sweep struct{ from []byte }
 
-// sweeper removes ended entries, SweepSteps looked at in each bucket per tick. Ticks come by the monotonic clock, so that
+// sweeper removes ended entries, SweepSteps looked at per tick. Ticks come by the monotonic clock, so that
 // a wall clock that jumps changes what has ended, not the work.
 func (s *Store) sweeper() {
 	tick := time.NewTicker(s.options.SweepEvery)
 	defer tick.Stop()
-	sweeps := []*sweep{{bucket: entriesBucket}, {bucket: countersBucket}}
+	w := &sweep{}
 	for {
 		select {
 		case <-s.ctx.Done():
 			return
 		case <-tick.C:
-			for _, w := range sweeps {
-				// A failure is the store's status, and the next round finds the same entries again.
-				_ = s.sweepOnce(w)
-			}
+			// A failure is the store's status, and the next round finds the same entries again.
+			_ = s.sweepOnce(w)
 		}
 	}
 }
@@ -36,23 +31,19 @@ func (s *Store) sweepOnce(w *sweep) error {
 	if err != nil || len(ended) == 0 {
 		return err
 	}
-	return s.remove(w.bucket, ended)
+	return s.remove(ended)
 }
 
 // remove deletes those that have ended when it is their turn.
-func (s *Store) remove(bucket string, ended [][]byte) error {
+func (s *Store) remove(ended [][]byte) error {
 	return s.do(s.ctx, len(ended), 0, func(b *batch) error {
-		from := b.entries
-		if bucket == countersBucket {
-			from = b.counters
-		}
 		for _, key := range ended {
-			e, err := parseRecord(from.Get(key))
+			e, err := parseRecord(b.entries.Get(key))
 			if err != nil || !e.Ended(b.now) {
 				continue // gone or written anew meanwhile
 			}
 			b.wrote = true
-			if err := from.Delete(key); err != nil {
+			if err := b.entries.Delete(key); err != nil {
 				return err
 			}
 		}
@@ -68,9 +59,6 @@ func (s *Store) findEnded(w *sweep) (ended [][]byte, err error) {
 	}
 	defer s.readers.release(r, &err)
 	cursor := r.entries
-	if w.bucket == countersBucket {
-		cursor = r.counters
-	}
 	now := s.options.Now()
 	key, record := cursor.Seek(w.from)
 	for range s.options.SweepSteps {

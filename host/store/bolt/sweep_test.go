@@ -56,7 +56,7 @@ func TestSweepIsBounded(t *testing.T) {
 	if err := s.Apply(t.Context(), writes...); err != nil {
 		t.Fatal(err)
 	}
-	w := &sweep{bucket: entriesBucket}
+	w := &sweep{}
 	step := func(want int) {
 		t.Helper()
 		if err := s.sweepOnce(w); err != nil {
@@ -105,14 +105,14 @@ func TestSweepMeetsWriter(t *testing.T) {
 		t.Fatal(err)
 	}
 	offset.Store(int64(2 * time.Minute))
-	ended, err := s.findEnded(&sweep{bucket: entriesBucket})
+	ended, err := s.findEnded(&sweep{})
 	if err != nil || len(ended) != 1 {
 		t.Fatalf("%q, %v", ended, err)
 	}
 	if err := s.Apply(t.Context(), store.Write{Key: "k", Entry: store.Entry{Value: []byte("new")}}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.remove(entriesBucket, ended); err != nil {
+	if err := s.remove(ended); err != nil {
 		t.Fatal(err)
 	}
 	if e, err := s.Get(t.Context(), "k"); err != nil || string(e.Value) != "new" {
