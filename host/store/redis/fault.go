@@ -36,11 +36,10 @@ func unavailable(doing string, err error) error {
 	return fmt.Errorf("redis: %s: %w: %w", doing, store.ErrUnavailable, err)
 }
 
-// replyFault tells by the first word of an error reply.
+// replyFault tells by the first word of an error reply, or of that which a script met.
 func replyFault(doing string, err error) error {
 	text := err.Error()
-	word, _, _ := strings.Cut(text, " ")
-	switch word {
+	switch firstWord(text) {
 	case "OOM", "MISCONF":
 		return fmt.Errorf("redis: %s: %w: %w: %w", doing, store.ErrUnavailable, store.ErrFull, err)
 	case "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "BUSY", "UNBLOCKED", "MOVED", "ASK", "EXECABORT":
@@ -55,4 +54,15 @@ func replyFault(doing string, err error) error {
 		return unavailable(doing, err)
 	}
 	return fmt.Errorf("redis: %s: %w", doing, err)
+}
+
+// firstWord is that of an error reply. Redis 6 tells what a script met behind where, and with a hyphen before it.
+func firstWord(text string) string {
+	if strings.HasPrefix(text, "ERR Error running script") {
+		if _, met, found := strings.Cut(text, ": -"); found {
+			text = met
+		}
+	}
+	word, _, _ := strings.Cut(text, " ")
+	return word
 }

@@ -21,11 +21,18 @@ const (
 
 func (s *Store) channel() string { return s.Key("changes") }
 
-// A notice is the sender's id of 16 characters, then each key behind its length as a varint.
-const originSize = 16
+// A notice is the sender's id of 16 characters, then each key behind its length as a varint. One without keys is of
+// everything: the server cuts off subscribers who are sent more than it holds for them.
+const (
+	originSize = 16
+	toldAtMost = 10000 // keys
+)
 
 func (s *Store) notice(keys []string) []byte {
 	b := []byte(s.origin)
+	if len(keys) > toldAtMost {
+		return b
+	}
 	for _, key := range keys {
 		b = binary.AppendUvarint(b, uint64(len(key)))
 		b = append(b, key...)
@@ -145,7 +152,7 @@ func (s *Store) receive(ctx context.Context, sub *goredis.PubSub, alive chan<- s
 			case err != nil:
 				s.feed.Tell(store.Change{All: true}) // whoever wrote it meant something
 			case origin != s.origin: // our own were told before the write returned
-				s.feed.Tell(store.Change{Keys: keys})
+				s.feed.Tell(store.Change{Keys: keys, All: len(keys) == 0})
 			}
 		}
 	}
