@@ -97,7 +97,7 @@ func (k *Keys) made(ctx context.Context, a Adoption, stored *Session) (*Session,
 		s = *a.Session.withoutCounters()
 	}
 	s.OrgID = a.Org
-	policies, err := k.policies.find(ctx, a.Org, &s)
+	policies, err := k.granting(ctx, a.Org, &s)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -309,7 +309,7 @@ func TestAdoptWhole(t *testing.T) {
 	if got := f.must(org, c.Token).Session.QuotaMax; got != 10 {
 		t.Errorf("a refused adoption changed the session: %v", got)
 	}
-	f.policies.SetFiles([]*Policy{{ID: "silver", QuotaMax: 20}})
+	f.policies.SetFiles([]*Policy{{ID: "silver", QuotaMax: 20, AccessRights: rights("b")}})
 	if got := f.adopt(jwt("silver")).Session.QuotaMax; got != 20 {
 		t.Errorf("after the policy changed: %v", got)
 	}

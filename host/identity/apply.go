@@ -81,6 +81,18 @@ func (a *application) check(p *Policy) error {
 	return nil
 }
 
+// grantNothing reports whether it is for the policies to say which APIs a session may use, and they name none.
+func grantNothing(policies []*Policy) bool {
+	theirs := false
+	for _, p := range policies {
+		if len(p.AccessRights) > 0 && (p.Partitions.PerAPI || p.Partitions.parts()&partACL != 0) {
+			return false
+		}
+		theirs = theirs || p.Partitions.PerAPI || p.Partitions.parts()&partACL != 0
+	}
+	return theirs
+}
+
 func (p *Policy) limit() Limit {
 	return Limit{
 		Rate: p.Rate, Per: p.Per, ThrottleInterval: p.ThrottleInterval, ThrottleRetryLimit: p.ThrottleRetryLimit,

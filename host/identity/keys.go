@@ -49,6 +49,9 @@ type Options struct {
 	FlushEvery time.Duration
 	// ForceLifetime keeps every session for so long, whatever it says; 0 is off.
 	ForceLifetime time.Duration
+	// Master lets policies that grant no API, though it is theirs to say which, admit to every API. Without, whose policies
+	// grant nothing is ErrPolicy.
+	Master bool
 	// Stale lets in who was known before the store went away, until it is back. Without, everybody is
 	// store.ErrUnavailable who is not known to be as before.
 	Stale bool

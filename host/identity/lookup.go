@@ -239,6 +239,16 @@ func (k *Keys) public(id string) string {
 	return "key " + id
 }
 
+// granting returns the policies of a session for a request. A session without access rights may use everything: a policy out
+// of which the last API was taken must not do that to the sessions that had it.
+func (k *Keys) granting(ctx context.Context, org string, s *Session) ([]*Policy, error) {
+	policies, err := k.policies.find(ctx, org, s)
+	if err == nil && !k.options.Master && grantNothing(policies) {
+		return nil, fmt.Errorf("%w: %q grant no API: name some in their access_rights, or have partitions leave them to the keys; keys.master: true in the settings makes such keys good for every API", ErrPolicy, s.Policies())
+	}
+	return policies, err
+}
+
 // keep applies the policies, and caches what comes of it unless the id changed since the note.
 func (k *Keys) keep(ctx context.Context, h held) (*resident, error) {
 	r := &resident{
@@ -246,7 +256,7 @@ func (k *Keys) keep(ctx context.Context, h held) (*resident, error) {
 		generation: k.policies.generation.Load(), doubts: k.doubts.Load(),
 		weight: 2<<10 + 4*int64(h.size), // measured with small sessions and one name
 	}
-	policies, err := k.policies.find(ctx, h.session.OrgID, h.session)
+	policies, err := k.granting(ctx, h.session.OrgID, h.session)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", k.public(h.id), err)
 	}

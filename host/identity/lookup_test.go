@@ -266,7 +266,7 @@ func TestSessionsEndInMemory(t *testing.T) {
 
 func TestLookupAppliesPolicies(t *testing.T) {
 	f := newFixture(t, Options{})
-	f.policies.SetFiles([]*Policy{{ID: "file", Rate: 5, Per: 1}, {ID: "theirs", OrgID: "theirs"}})
+	f.policies.SetFiles([]*Policy{{ID: "file", Rate: 5, Per: 1, AccessRights: rights("a")}, {ID: "theirs", OrgID: "theirs"}})
 	put := func(p *Policy) {
 		t.Helper()
 		if _, _, err := f.policies.Put(t.Context(), p); err != nil {
@@ -296,11 +296,11 @@ func TestLookupAppliesPolicies(t *testing.T) {
 			t.Errorf("%s: %+v, %v", test.policies, c, err)
 		}
 	}
-	put(&Policy{ID: "gold", OrgID: org, Rate: 20, Per: 1})
+	put(&Policy{ID: "gold", OrgID: org, Rate: 20, Per: 1, AccessRights: rights("a")})
 	if c := f.must(org, "token0"); c.Session.Rate != 20 {
 		t.Errorf("after the policy changed: %v", c.Session.Rate)
 	}
-	f.policies.SetFiles([]*Policy{{ID: "file", Rate: 6, Per: 1}, {ID: "none", Rate: 7, Per: 1}})
+	f.policies.SetFiles([]*Policy{{ID: "file", Rate: 6, Per: 1, AccessRights: rights("a")}, {ID: "none", Rate: 7, Per: 1, AccessRights: rights("a")}})
 	for token, want := range map[string]float64{"token4": 6, "token5": 7} {
 		if c := f.must(org, token); c.Session.Rate != want {
 			t.Errorf("after the files changed: %s has %v", token, c.Session.Rate)

@@ -175,3 +175,47 @@ func TestListPolicies(t *testing.T) {
 		}
 	}
 }
+
+// Policies whose last API was taken out of them let nobody in, unless the settings want such keys to be good for every API;
+// policies that leave it to the keys which APIs those are for do.
+func TestPoliciesThatGrantNothing(t *testing.T) {
+	limitsOnly := Partitions{Quota: true, RateLimit: true}
+	for _, test := range []struct {
+		name     string
+		policies []*Policy
+		refused  bool
+	}{
+		{"whole", []*Policy{{ID: "p", Rate: 5, Per: 1}}, true},
+		{"access alone", []*Policy{{ID: "p", Partitions: Partitions{ACL: true}}}, true},
+		{"per API", []*Policy{{ID: "p", Partitions: Partitions{PerAPI: true}}}, true},
+		{"limits alone", []*Policy{{ID: "p", Rate: 5, Per: 1, Partitions: limitsOnly}}, false},
+		{"limits, with rights that do not count", []*Policy{{ID: "p", Partitions: Partitions{ACL: true}}, {ID: "q", Partitions: limitsOnly, AccessRights: rights("a")}}, true},
+		{"another grants", []*Policy{{ID: "p", Partitions: Partitions{ACL: true}}, {ID: "q", Partitions: Partitions{ACL: true}, AccessRights: rights("a")}}, false},
+	} {
+		for _, master := range []bool{false, true} {
+			f := newFixture(t, Options{Master: master})
+			whole := []*Policy{{ID: "p", AccessRights: rights("a")}, {ID: "q", AccessRights: rights("a")}}
+			f.policies.SetFiles(whole)
+			s := &Session{OrgID: org}
+			for _, p := range test.policies {
+				s.ApplyPolicies = append(s.ApplyPolicies, p.ID)
+			}
+			f.put("anna", s)
+			f.must(org, "anna")
+			f.policies.SetFiles(test.policies)
+			_, looked := f.Lookup(t.Context(), org, "anna")
+			adoption := Adoption{Org: org, Token: "virtual", Session: s, Store: true}
+			_, adopted := f.Adopt(t.Context(), adoption)
+			adoption.Store = false
+			_, borrowed := f.Adopt(t.Context(), adoption)
+			for what, err := range map[string]error{"looked up": looked, "adopted": adopted, "borrowed": borrowed} {
+				if want := test.refused && !master; errors.Is(err, ErrPolicy) != want || err != nil != want {
+					t.Errorf("%s, master %v, %s: %v", test.name, master, what, err)
+				}
+			}
+			if stored, err := f.Exists(t.Context(), Ref{Org: org, Key: "virtual"}); stored != (!test.refused || master) || err != nil {
+				t.Errorf("%s, master %v: stored %v, %v", test.name, master, stored, err)
+			}
+		}
+	}
+}

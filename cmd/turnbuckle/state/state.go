@@ -194,7 +194,7 @@ func (s *State) openMemory() (memory, share.Close, error) {
 func (s *State) keyOptions() identity.Options {
 	k := &s.o.Settings.Keys
 	o := identity.Options{
-		Hash: function(k.Hash), MinToken: k.MinLength, Stale: s.o.Settings.Store.OnError == config.StoreContinue,
+		Hash: function(k.Hash), MinToken: k.MinLength, Master: k.Master, Stale: s.o.Settings.Store.OnError == config.StoreContinue,
 		Failed: func(err error) {
 			s.o.Log.Error("sessions could not be written; it is tried again", "error", err.Error())
 		},
