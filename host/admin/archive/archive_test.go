@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,10 +21,13 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/host/admin/folder"
 	"github.com/turnbuckle-gateway/turnbuckle/host/admin/orgs"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
+	"github.com/turnbuckle-gateway/turnbuckle/host/config/document"
 	"github.com/turnbuckle-gateway/turnbuckle/host/identity"
 	"github.com/turnbuckle-gateway/turnbuckle/host/identity/keyid"
 	"github.com/turnbuckle-gateway/turnbuckle/host/store"
 	"github.com/turnbuckle-gateway/turnbuckle/host/store/bolt"
+	"github.com/turnbuckle-gateway/turnbuckle/host/store/redis"
+	"github.com/turnbuckle-gateway/turnbuckle/host/store/redistest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -52,6 +57,24 @@ func newFixture(t *testing.T, o identity.Options) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return fixtureOn(t, o, opened)
+}
+
+// onRedis is a fixture in a Redis, under a prefix of its own.
+func onRedis(t *testing.T, server *redistest.Server, prefix string) *fixture {
+	t.Helper()
+	opened, err := redis.Open(t.Context(), redis.Options{Addrs: []string{server.Addr}, Prefix: prefix, Timeout: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fixtureOn(t, identity.Options{}, opened)
+}
+
+func fixtureOn(t *testing.T, o identity.Options, opened interface {
+	store.Store
+	io.Closer
+}) *fixture {
+	t.Helper()
 	f := &fixture{storage: &failing{Store: opened}, apis: filepath.Join(t.TempDir(), "apis")}
 	policies := identity.OpenPolicies(f.storage)
 	keys, err := identity.Open(t.Context(), f.storage, policies, o)
@@ -197,6 +220,63 @@ func TestManyKeys(t *testing.T) {
 	}
 }
 
+// What is exported from a Redis is restored in a Redis, and in the embedded store, and the other way round.
+func TestRedis(t *testing.T) {
+	server := redistest.Start(t)
+	one, two, embedded := onRedis(t, server, "one:"), onRedis(t, server, "two:"), newFixture(t, identity.Options{})
+	token := one.fill(t)
+	for range 700 { // more than a page
+		if _, err := one.Keys.Create(t.Context(), "acme", "", &identity.Session{Alias: "many", Lifetime: 3600}, identity.Lifetime{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	archive := one.export(t)
+	want := Restored{Counts: Counts{Orgs: 1, APIs: 1, Policies: 2, Keys: 704}}
+	from := archive
+	for name, to := range map[string]*fixture{"Redis": two, "the embedded store": embedded} {
+		for range 2 {
+			got, err := to.Import(t.Context(), strings.NewReader(from))
+			if err != nil || got != want {
+				t.Fatalf("into %s: got %+v %v, want %+v", name, got, err, want)
+			}
+		}
+		from = to.export(t) // goes on into the next
+		if diff := cmp.Diff(sorted(archive), sorted(from)); diff != "" {
+			t.Errorf("%s has something else:\n%s", name, diff)
+		}
+		if _, err := to.Keys.Lookup(t.Context(), "acme", token); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	kept, stored := server.Do("PTTL", "two:key/"+two.Keys.ID(token)), ""
+	if _, err := fmt.Sscanf(kept, ":%s", &stored); err != nil || stored == "-1" || stored == "-2" {
+		t.Errorf("a key that was to be kept for an hour has a time to live of %s", kept)
+	}
+	before := sorted(two.export(t))
+	if _, err := two.Import(t.Context(), strings.NewReader(strings.Replace(archive, `"alias":"many"`, `"alias":7`, 1))); err == nil {
+		t.Error("a bad archive was taken")
+	}
+	two.storage.fail = true
+	if _, err := two.Import(t.Context(), strings.NewReader(archive)); !errors.Is(err, store.ErrUnavailable) {
+		t.Errorf("got %v", err)
+	}
+	if diff := cmp.Diff(before, sorted(two.export(t))); diff != "" {
+		t.Errorf("something has changed:\n%s", diff)
+	}
+}
+
+// sorted is the lines of an archive without its header, once each: a Redis lists in no order, and may list a key twice. Ends
+// are left out, which a Redis is told as time to live.
+func sorted(archive string) []string {
+	lines := strings.Split(strings.TrimSpace(body(archive)), "\n")
+	ends := regexp.MustCompile(`,"expires":"[^"]*"`)
+	for i := range lines {
+		lines[i] = ends.ReplaceAllString(lines[i], "")
+	}
+	slices.Sort(lines)
+	return slices.Compact(lines)
+}
+
 func TestAllOrNothing(t *testing.T) {
 	from := newFixture(t, identity.Options{})
 	from.fill(t)
@@ -324,9 +404,16 @@ func TestUnreadable(t *testing.T) {
 	if err := f.Store.Apply(t.Context(), store.Write{Key: "key/bad", Entry: store.Entry{Value: []byte("[]")}}, store.Write{Key: "org/bad", Entry: store.Entry{Value: []byte("[]")}}); err != nil {
 		t.Fatal(err)
 	}
+	// Definitions that no archive could have: torn, empty, in no text, and more than is read of a file.
+	huge := "{\"id\":\"huge\",\"name\":\"" + strings.Repeat("x", document.MaxBytes) + "\"}"
+	for name, text := range map[string]string{"torn.yaml": "listen: {path: /torn\n", "empty.json": "", "bytes.json": "{\"id\":\"b\xff\"}", "huge.json": huge} {
+		if err := os.WriteFile(filepath.Join(f.apis, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 	var b bytes.Buffer
 	counts, err := f.Export(t.Context(), &b)
-	if err != nil || counts.Unreadable != 2 || counts.Keys != 4 {
+	if err != nil || counts.Unreadable != 6 || counts.Keys != 4 || counts.APIs != 1 {
 		t.Fatalf("got %+v %v", counts, err)
 	}
 	if _, err := newFixture(t, identity.Options{}).Import(t.Context(), &b); err != nil {

@@ -87,6 +87,10 @@ func (g *Gateway) exportAPIs(_ context.Context, w *Writer) error {
 		return err
 	}
 	for _, d := range all {
+		if _, err := d.JSON(); err != nil { // nor could it be restored
+			w.counts.Unreadable++
+			continue
+		}
 		if err := w.Put(Record{Kind: KindAPI, ID: d.ID, File: d.File, Text: string(d.Text)}); err != nil {
 			return err
 		}
