@@ -17,8 +17,8 @@ type picky struct {
 	refuse error
 }
 
-func (p *picky) Server(name string) (Server, error) {
-	s, err := p.world.Server(name)
+func (p *picky) Server(d *config.Definition, name string) (Server, error) {
+	s, err := p.world.Server(d, name)
 	return pickyServer{s, p}, err
 }
 

@@ -116,6 +116,9 @@ func (c *compiler) variant(v *config.Version, auth method, hooks phased) error {
 			return nil
 		}))
 	}
+	if out.request, err = c.virtual(out.request, all.Virtual); err != nil {
+		return err
+	}
 	out.request = append(out.request, hooks[sdk.Post]...)
 	if s := c.bufferForResponse(hooks[sdk.ResponsePhase]); s != nil {
 		out.request = append(out.request, s)
@@ -222,12 +225,16 @@ func (c *compiler) place(ref config.HookRef, phase sdk.Phase) (placed, error) {
 	if err != nil {
 		return placed{}, err
 	}
-	own, err := c.open.Plugin(ref.Server, ref.Name, ref.Config)
+	return c.placed(ref, phase, server, server.Hook)
+}
+
+func (c *compiler) placed(ref config.HookRef, phase sdk.Phase, server Server, find func(sdk.HookUse) (sdk.Hook, error)) (placed, error) {
+	own, err := c.open.Plugin(c.d, ref.Server, ref.Name, ref.Config)
 	if err != nil {
 		return placed{}, err
 	}
 	use := sdk.HookUse{Name: ref.Name, Phase: phase, Config: ref.Config, Route: &c.r.info, RawBodyOnly: ref.RawBodyOnly}
-	hook, err := server.Hook(use)
+	hook, err := find(use)
 	if err != nil {
 		return placed{}, fmt.Errorf("hook %s of server %s: %w", ref.Name, serverName(ref.Server), err)
 	}
@@ -302,7 +309,7 @@ func (c *compiler) server(name string) (Server, error) {
 	if s := c.opened[name]; s != nil {
 		return s, nil
 	}
-	s, err := c.open.Server(name)
+	s, err := c.open.Server(c.d, name)
 	if err != nil {
 		return nil, fmt.Errorf("plugin server %s: %w", serverName(name), err)
 	}
@@ -331,7 +338,7 @@ func (c *compiler) observers() error {
 	for _, e := range c.d.Events {
 		h := handler{log: e.Name}
 		if !e.Log {
-			t, err := c.tap(tapKey{observer: e.Name, handler: true})
+			t, err := c.tap(tapKey{server: e.Server, observer: e.Name, handler: true})
 			if err != nil {
 				return err
 			}

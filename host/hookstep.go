@@ -31,17 +31,18 @@ var errAnswered = errors.New("answered")
 
 // hookStep calls a hook, or a group of consecutive ones of one server, and writes down how it went.
 type hookStep struct {
-	name   string // of a group: joined by "+"
-	server string
-	phase  sdk.Phase
-	config []byte
-	tyk    bool // the definition's dialect, for failures while the server's protocol is not known
-	hook   sdk.Hook
-	bare   sdk.Hook // without policy
-	body   config.BodyPolicy
-	stats  []*observe.Hook
-	told   atomic.Int64 // when a failure was last logged, unix ns
-	untold atomic.Int64 // failures since
+	name    string // of a group: joined by "+"
+	server  string
+	phase   sdk.Phase
+	config  []byte
+	message string // replies to failures with it, in Tyk's protocol; empty: its usual ones
+	tyk     bool   // the definition's dialect, for failures while the server's protocol is not known
+	hook    sdk.Hook
+	bare    sdk.Hook // without policy
+	body    config.BodyPolicy
+	stats   []*observe.Hook
+	told    atomic.Int64 // when a failure was last logged, unix ns
+	untold  atomic.Int64 // failures since
 }
 
 func (h *hookStep) run(st *state) error {
@@ -154,6 +155,9 @@ func (h *hookStep) tell(st *state, err error) {
 // failure is the reply to a failure, by the protocol's custom (see RATIONALE.md, "Which status does a failed hook give?").
 func (h *hookStep) failure(err error) *sdk.Error {
 	if h.speaksTyk() {
+		if h.message != "" {
+			return &sdk.Error{Status: 500, Message: h.message, Err: err}
+		}
 		if h.phase == sdk.Auth {
 			return &sdk.Error{Status: 403, Message: "Key not authorised", Err: err}
 		}

@@ -169,7 +169,7 @@ func (s server) Observer(string) sdk.Observer {
 }
 func (s server) Close() error { s.w.mu.Lock(); defer s.w.mu.Unlock(); s.w.closes++; return nil }
 
-func (w *world) Server(string) (Server, error) {
+func (w *world) Server(*config.Definition, string) (Server, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.failure != nil {
@@ -178,7 +178,9 @@ func (w *world) Server(string) (Server, error) {
 	w.opens++
 	return server{w}, nil
 }
-func (w *world) Plugin(string, string, []byte) (config.Policy, error) { return config.Policy{}, nil }
+func (w *world) Plugin(*config.Definition, string, string, []byte) (config.Policy, error) {
+	return config.Policy{}, nil
+}
 func (w *world) Callers() (*Callers, error) {
 	if w.callers == nil {
 		return nil, errors.New("no callers in this world")

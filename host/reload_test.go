@@ -145,8 +145,8 @@ type movedServer struct {
 	w  *moving
 }
 
-func (m *moving) Server(name string) (Server, error) {
-	s, err := m.world.Server(name)
+func (m *moving) Server(d *config.Definition, name string) (Server, error) {
+	s, err := m.world.Server(d, name)
 	if err != nil {
 		return nil, err
 	}

@@ -36,12 +36,12 @@ type Upstream interface {
 
 // An Opener gives a table's compilation what lies outside the host.
 type Opener interface {
-	// Server opens the plugin server of that name; "" is the default one. The same name gives the same connections, and
-	// each server that is returned is closed once.
-	Server(name string) (Server, error)
+	// Server opens the plugin server, or the definition's script, of that name; "" is the default server. The same name
+	// gives the same connections, and each server that is returned is closed once.
+	Server(d *config.Definition, name string) (Server, error)
 	// Plugin returns the policy that the plugin's own file asks for a hook, and checks config against its schema. A
 	// server without such a file has none.
-	Plugin(server, hook string, config []byte) (config.Policy, error)
+	Plugin(d *config.Definition, server, hook string, config []byte) (config.Policy, error)
 	// Upstream makes the upstream of a definition. With a target, it replaces the definition's targets.
 	Upstream(d *config.Definition, target string) (Upstream, error)
 }

@@ -234,8 +234,8 @@ type watched struct {
 	opened *[]Server
 }
 
-func (w watched) Server(name string) (Server, error) {
-	s, err := w.Opener.Server(name)
+func (w watched) Server(d *config.Definition, name string) (Server, error) {
+	s, err := w.Opener.Server(d, name)
 	if err == nil {
 		*w.opened = append(*w.opened, s)
 	}

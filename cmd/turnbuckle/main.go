@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/client"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/hint"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/js"
 )
 
 // version is set by the build.
@@ -44,6 +45,7 @@ func (silence) Printf(context.Context, string, ...any) {}
 var errSilent = errors.New("failed")
 
 func execute(args, environ []string, stdout, stderr io.Writer) int {
+	js.BoundPatterns()
 	redis.SetLogger(silence{}) // what it has to say of connections, the store's status tells
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -71,7 +73,7 @@ plugins in any language.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { usage = true; return err })
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), "Flags.FlagUsages", "Flags.FlagUsagesWrapped 110"))
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(serveCommand(e), checkCommand(e), protoCommand(e), settingsCommand(e))
+	root.AddCommand(serveCommand(e), checkCommand(e), pluginCommand(e), protoCommand(e), settingsCommand(e))
 	root.AddCommand(client.Commands(client.Env{Environ: environ, Stdin: os.Stdin, Stdout: stdout, Stderr: stderr})...)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {

@@ -72,7 +72,7 @@ func TestModernAPI(t *testing.T) {
 				var out = (function () { `+tt.code+` })();
 				if (Array.isArray(out)) { x.request.headers.set("X-Out", out.join("|")); } else { return out; }
 			};`, Options{}, func(p *script.Plugin) {
-				p.Services = script.Services{Store: script.NewStore(db, tt.name, nil), HTTP: script.NewHTTP(client, script.HTTPLimits{})}
+				p.Services = script.Services{Store: script.NewStore(func() (script.Storage, error) { return db, nil }, tt.name, nil), HTTP: script.NewHTTP(client, script.HTTPLimits{})}
 			})
 			x, _ := coprocesstest.NewExchange()
 			err := handle(t, t.Context(), s, "pre", x, sdk.Pre)

@@ -16,14 +16,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"path"
-	"strings"
 
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/js/engine"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/script"
-	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
 // BoundPatterns gives regular expressions of all scripts a time limit. It is a setting of the process, so whoever starts
@@ -71,41 +67,4 @@ func (r *Runtime) Open(ctx context.Context, p coprocess.Plugin) (coprocess.Serve
 // Sources reads the files of a bundle that are JavaScript, in the order of its list; others are passed over.
 func Sources(files *script.Files, list []string) ([]script.Source, error) {
 	return files.Sources(list, ".js")
-}
-
-// FolderHook is a middleware that Tyk finds by where its file lies.
-type FolderHook struct {
-	Name        string // of the global object that the file makes
-	Phase       sdk.Phase
-	WithSession bool
-	Source      script.Source
-}
-
-// Folder finds an API's middlewares below Tyk's middleware_path, in API/{pre,auth,post_auth,post}/*.js (reference §4.2).
-func Folder(files *script.Files, api string) ([]FolderHook, error) {
-	var all []FolderHook
-	if api == "" || strings.ContainsAny(api, `/\`) {
-		return nil, fmt.Errorf("api id %q is no folder's name", api)
-	}
-	for _, place := range []struct {
-		dir   string
-		phase sdk.Phase
-	}{{"pre", sdk.Pre}, {"auth", sdk.Auth}, {"post_auth", sdk.PostKeyAuth}, {"post", sdk.Post}} {
-		names, err := files.List(path.Join(api, place.dir), ".js")
-		if err != nil {
-			return nil, err
-		}
-		for _, name := range names {
-			source, err := files.Read(name)
-			if err != nil {
-				return nil, err
-			}
-			object, _, _ := strings.Cut(path.Base(name), ".")
-			all = append(all, FolderHook{
-				Name: object, Phase: place.phase, Source: source,
-				WithSession: strings.HasSuffix(object, "_with_session") && place.phase != sdk.Pre && place.phase != sdk.Auth,
-			})
-		}
-	}
-	return all, nil
 }

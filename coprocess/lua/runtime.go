@@ -71,15 +71,6 @@ func Sources(files *script.Files, list []string) ([]script.Source, error) {
 	return files.Sources(list, ".lua")
 }
 
-// Folder reads all files of a folder that are Lua, by name, as Tyk loads middleware/lua; none when there is no such folder.
-func Folder(files *script.Files, dir string) ([]script.Source, error) {
-	list, err := files.List(dir, ".lua")
-	if err != nil {
-		return nil, err
-	}
-	return Sources(files, list)
-}
-
 // programs are a plugin's files, each compiled once.
 type programs struct {
 	files *script.Files

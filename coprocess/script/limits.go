@@ -7,7 +7,7 @@ import (
 
 // Limits bound the calls of one plugin. The zero value of each field takes its default.
 type Limits struct {
-	// Time is how long one call may take, waiting included, if its context does not end before. 5 s.
+	// Time is how long one call may take, waiting included, whose context has no deadline. 5 s.
 	Time time.Duration
 	// Heap is by how many bytes the heap of the process may grow during one call. 128 MiB.
 	Heap int64

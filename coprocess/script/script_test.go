@@ -201,7 +201,7 @@ func TestStore(t *testing.T) {
 	}
 	defer func() { _ = db.Close() }()
 	ctx := t.Context()
-	s, other := NewStore(db, "a", func() time.Time { return now }), NewStore(db, "b", func() time.Time { return now })
+	s, other := NewStore(func() (Storage, error) { return db, nil }, "a", func() time.Time { return now }), NewStore(func() (Storage, error) { return db, nil }, "b", func() time.Time { return now })
 	check := func(err error) {
 		t.Helper()
 		if err != nil {

@@ -28,18 +28,19 @@ type Storage interface {
 // Store is what scripts keep beyond a request: entries of their own, under a prefix, each with an end or none. One call
 // takes at most 2 s. It is safe for concurrent use.
 type Store struct {
-	storage Storage
-	prefix  string
-	now     func() time.Time
+	open   func() (Storage, error)
+	prefix string
+	now    func() time.Time
 }
 
 // NewStore returns the entries whose keys in the storage begin with "script/", the name and a slash. Stores of equal
-// names share them. A nil now is time.Now.
-func NewStore(s Storage, name string, now func() time.Time) *Store {
+// names share them. open, which is called at each use, returns the storage: a gateway whose scripts keep nothing opens none.
+// A nil now is time.Now.
+func NewStore(open func() (Storage, error), name string, now func() time.Time) *Store {
 	if now == nil {
 		now = time.Now
 	}
-	return &Store{storage: s, prefix: "script/" + name + "/", now: now}
+	return &Store{open: open, prefix: "script/" + name + "/", now: now}
 }
 
 // Get returns what is under key, and whether there is anything.
@@ -54,9 +55,9 @@ func (s *Store) Set(ctx context.Context, key string, value []byte, ttl time.Dura
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	return s.storage.Apply(ctx, store.Write{Key: s.prefix + key, Entry: e, Quiet: true})
+	return s.use(ctx, func(ctx context.Context, in Storage) error {
+		return in.Apply(ctx, store.Write{Key: s.prefix + key, Entry: e, Quiet: true})
+	})
 }
 
 // SetNew is Set where nothing is under key yet; it reports whether it wrote.
@@ -65,9 +66,12 @@ func (s *Store) SetNew(ctx context.Context, key string, value []byte, ttl time.D
 	if err != nil {
 		return false, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	return s.storage.PutNew(ctx, s.prefix+key, e)
+	wrote := false
+	err = s.use(ctx, func(ctx context.Context, in Storage) (err error) {
+		wrote, err = in.PutNew(ctx, s.prefix+key, e)
+		return err
+	})
+	return wrote, err
 }
 
 // Delete removes what is under key, if there is anything.
@@ -75,9 +79,9 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 	if err := check(key, nil); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	return s.storage.Apply(ctx, store.Write{Key: s.prefix + key, Delete: true, Quiet: true})
+	return s.use(ctx, func(ctx context.Context, in Storage) error {
+		return in.Apply(ctx, store.Write{Key: s.prefix + key, Delete: true, Quiet: true})
+	})
 }
 
 // TTL returns how long the entry still is there; 0 for good. ok says whether it is there at all.
@@ -96,22 +100,38 @@ func (s *Store) Add(ctx context.Context, key string, delta int64, ttl time.Durat
 	if err != nil {
 		return 0, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	return s.storage.Add(ctx, s.prefix+key, delta, e.Expires)
+	var sum int64
+	err = s.use(ctx, func(ctx context.Context, in Storage) (err error) {
+		sum, err = in.Add(ctx, s.prefix+key, delta, e.Expires)
+		return err
+	})
+	return sum, err
 }
 
 func (s *Store) entry(ctx context.Context, key string) (store.Entry, bool, error) {
 	if err := check(key, nil); err != nil {
 		return store.Entry{}, false, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	e, err := s.storage.Get(ctx, s.prefix+key)
+	var e store.Entry
+	err := s.use(ctx, func(ctx context.Context, in Storage) (err error) {
+		e, err = in.Get(ctx, s.prefix+key)
+		return err
+	})
 	if errors.Is(err, store.ErrNotFound) {
 		return store.Entry{}, false, nil
 	}
 	return e, err == nil, err
+}
+
+// use opens the storage and bounds what is done with it.
+func (s *Store) use(ctx context.Context, do func(context.Context, Storage) error) error {
+	storage, err := s.open()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	return do(ctx, storage)
 }
 
 func (s *Store) made(key string, value []byte, ttl time.Duration) (store.Entry, error) {

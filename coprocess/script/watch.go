@@ -69,11 +69,12 @@ func (w *Watch) Call(interrupt func(error)) *Call {
 	return &Call{watch: w, interrupt: interrupt, at: -1}
 }
 
-// Begin begins a call. It ends at ctx's end, after l.Time, or when the heap has grown by more than l.Heap. l is complete.
+// Begin begins a call. It ends at ctx's end, after l.Time when ctx has no deadline, or when the heap has grown by more than
+// l.Heap. l is complete.
 func (c *Call) Begin(ctx context.Context, l *Limits) {
 	now := time.Now()
 	deadline := now.Add(l.Time)
-	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
+	if d, ok := ctx.Deadline(); ok {
 		deadline = d
 	}
 	w := c.watch

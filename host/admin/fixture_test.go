@@ -14,12 +14,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host"
 	"github.com/turnbuckle-gateway/turnbuckle/host/admin/folder"
 	"github.com/turnbuckle-gateway/turnbuckle/host/admin/router"
+	"github.com/turnbuckle-gateway/turnbuckle/host/admin/standing"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config/tyk"
 	"github.com/turnbuckle-gateway/turnbuckle/host/identity"
@@ -112,7 +114,7 @@ func newFixture(t *testing.T, change ...func(*config.KeySettings)) *fixture {
 		},
 		Definitions: func() []*config.Definition { return served },
 		Folder: folder.New(folder.Options{
-			Dir: f.apis, Loader: config.Loader{Classic: tyk.New(), WorkDir: filepath.Dir(f.apis)}, Check: checkTarget,
+			Dir: f.apis, Loader: config.Loader{Classic: tyk.New(tyk.Options{}), WorkDir: filepath.Dir(f.apis)}, Check: checkTarget,
 		}),
 		Reload:         func(context.Context) error { f.reloads++; return nil },
 		ReloadGroup:    func(context.Context) error { f.reloads++; return nil },
@@ -224,9 +226,9 @@ func (f *fixture) use(id string, n int) {
 	var v limit.Verdict
 	for range n {
 		ask := limit.Ask{}
-		for _, b := range buckets(caller) {
+		for _, b := range standing.Buckets(caller) {
 			ask.Quotas = append(ask.Quotas, limit.QuotaBucket{
-				Key: limit.Key{Owner: id, Scope: b.limits.Scope}, Max: b.limits.QuotaMax, Renewal: seconds(float64(b.limits.QuotaRenewal)),
+				Key: limit.Key{Owner: id, Scope: b.Limits.Scope}, Max: b.Limits.QuotaMax, Renewal: time.Duration(b.Limits.QuotaRenewal) * time.Second,
 			})
 		}
 		if err := f.limiter.Take(f.t.Context(), &ask, &v); err != nil || !v.Passed() {

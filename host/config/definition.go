@@ -41,6 +41,8 @@ type Definition struct {
 	Rules `yaml:",inline"`
 
 	Hooks Hooks `yaml:"hooks"`
+	// Scripts are the plugins in scripting languages that hooks and observers name as their servers.
+	Scripts []Script `yaml:"-"`
 	// Budget bounds the time all hooks of one request may take together; 0 is no bound.
 	Budget time.Duration `yaml:"budget,positive"`
 	// Observers are told of every finished request and of events.

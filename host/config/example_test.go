@@ -43,7 +43,7 @@ func BenchmarkParseNative(b *testing.B) {
 }
 
 func BenchmarkParseClassic(b *testing.B) {
-	loader := config.Loader{Classic: tyk.New()}
+	loader := config.Loader{Classic: tyk.New(tyk.Options{})}
 	for b.Loop() {
 		if _, refused := loader.Parse("orders.json", []byte(classicOrders)); refused != nil {
 			b.Fatal(refused.Problems)

@@ -57,6 +57,11 @@ type HookRef struct {
 	// Server is a name under `servers` in the settings or the name of a plugin folder; empty is
 	// the server named "default".
 	Server string `yaml:"server"`
+	// Script is a file in a scripting language, relative to the definition's folder, that has the hook, in place of a
+	// server. Complete makes it one of Definition.Scripts, and Server its name; the hook's name is then the phase's by
+	// default.
+	Script  string    `yaml:"script"`
+	Isolate Isolation `yaml:"isolate"`
 	// Name is what the plugin calls the hook.
 	Name string `yaml:"hook"`
 	// Policy holds what the definition says; its zero fields take the defaults, see
@@ -73,6 +78,8 @@ type HookRef struct {
 // ObserverRef names an observer on a plugin server.
 type ObserverRef struct {
 	Server string `yaml:"server"`
+	// Script is a file in place of a server, as in HookRef.
+	Script string `yaml:"script"`
 	Name   string `yaml:"observer"`
 }
 
@@ -80,10 +87,11 @@ type ObserverRef struct {
 type EventHandler struct {
 	// Event is Tyk's event name, such as "AuthFailure".
 	Event string
-	// Log true writes the event to the log, with Name as its prefix; otherwise Name is the
-	// handler's name on the default plugin server.
-	Log  bool
-	Name string
+	// Log true writes the event to the log, with Name as its prefix; otherwise Name is the handler's name on the plugin
+	// server, or in the script of the definition, that Server names; empty is the default plugin server.
+	Log    bool
+	Name   string
+	Server string
 }
 
 // Policy is how a hook is called, data that the host turns into middleware. A zero field means

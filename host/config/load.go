@@ -152,16 +152,24 @@ func (l Loader) parse(file string, data []byte) parsed {
 }
 
 func (l Loader) decode(file string, root *document.Node, classic bool, where folder) (Definition, Problems) {
+	f := fileFields{folder: where}
 	if classic {
-		return l.Classic.Translate(file, root)
+		return l.translate(file, root, &f)
 	}
 	def, problems := decodeNative(file, root)
-	f := fileFields{folder: where}
+	f.scripts(&def)
 	f.file("$.upstream.tls.ca", &def.Upstream.TLS.CAFile)
 	f.file("$.upstream.tls.cert", &def.Upstream.TLS.CertFile)
 	f.file("$.upstream.tls.key", &def.Upstream.TLS.KeyFile)
 	f.directory("$.errors.dir", &def.Errors.Dir)
 	return def, append(problems, document.Locate(f.problems, root.Find)...)
+}
+
+// translate decodes a classic definition, whose scripts lie below the working directory.
+func (l Loader) translate(file string, root *document.Node, f *fileFields) (Definition, Problems) {
+	def, problems := l.Classic.Translate(file, root)
+	f.scripts(&def)
+	return def, problems.And(document.Locate(f.problems, root.Find))
 }
 
 func (l Loader) resolver(where folder, classic bool) document.Resolver {

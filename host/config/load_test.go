@@ -59,7 +59,7 @@ func TestLoadDir(t *testing.T) {
 	if err := syscall.Mkfifo(filepath.Join(dir, "pipe.yaml"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	set, problems := config.Loader{Classic: tyk.New()}.LoadDir(dir)
+	set, problems := config.Loader{Classic: tyk.New(tyk.Options{})}.LoadDir(dir)
 	var got []string
 	for _, d := range set.Definitions {
 		got = append(got, filepath.Base(d.Source.File)+" "+d.ID+" "+d.Listen.Path)
@@ -286,7 +286,7 @@ func TestGarbage(t *testing.T) {
 	}
 	for name, text := range garbage {
 		for _, file := range []string{"g.json", "g.yaml"} {
-			_, refused := config.Loader{Classic: tyk.New()}.Parse(file, []byte(text))
+			_, refused := config.Loader{Classic: tyk.New(tyk.Options{})}.Parse(file, []byte(text))
 			if refused == nil || len(refused.Problems) > 300 {
 				t.Errorf("%s as %s: %v", name, file, refused)
 				continue

@@ -50,8 +50,10 @@ func decodeNative(file string, root *document.Node) (Definition, Problems) {
 	var d document.Decoder
 	d.Decode(root, &def)
 	problems = append(problems, d.Problems...)
+	var v validator
+	v.scripts(&def)
 	def.Complete()
-	return def, problems.And(document.Locate(def.Validate(), root.Find))
+	return def, problems.And(document.Locate(append(v.problems, def.Validate()...), root.Find))
 }
 
 // expandShorthand writes upstream.url as one target.
@@ -132,6 +134,9 @@ func (d *Definition) methodLists() [][]string {
 		}
 		for _, t := range r.PathTimeouts {
 			out = append(out, t.Methods)
+		}
+		for _, e := range r.Virtual {
+			out = append(out, e.Methods)
 		}
 		for _, h := range r.Headers.Paths {
 			out = append(out, h.Methods)

@@ -21,7 +21,12 @@ type Plugin struct {
 	// name and its folder alone.
 	Broken error `yaml:"-"`
 
-	// Server is where the plugin runs.
+	// Runtime is the language of a plugin that runs inside the gateway, and Main the file in its folder that has the
+	// hooks, by default "main.js" or "main.lua". Empty is a plugin server.
+	Runtime Language  `yaml:"runtime"`
+	Main    string    `yaml:"main"`
+	Isolate Isolation `yaml:"isolate"`
+	// Server is where any other plugin runs.
 	Server    PluginServer     `yaml:"server"`
 	Hooks     []PluginHook     `yaml:"hooks"`
 	Observers []PluginObserver `yaml:"observers"`
@@ -30,7 +35,11 @@ type Plugin struct {
 	ConfigSchema json.RawMessage `yaml:"config_schema"`
 
 	schema *jsonschema.Schema // compiled from ConfigSchema by LoadPlugin
+	script *Script            // of a plugin with a Runtime, whole
 }
+
+// Script returns what a plugin with a Runtime is made of; nil for any other.
+func (p *Plugin) Script() *Script { return p.script }
 
 // PluginHook is one hook that a plugin has.
 type PluginHook struct {

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -86,6 +87,12 @@ func ParsePlugin(file string, data []byte, lookupEnv func(string) (string, bool)
 	problems = append(problems, Loader{LookupEnv: lookupEnv}.resolver(where, false).Resolve(root)...)
 	problems = append(problems, document.Decode(root, p)...)
 	f := fileFields{folder: where}
+	if p.Runtime != "" {
+		main := cmp.Or(p.Main, "main."+string(p.Runtime))
+		source := ScriptSource{Name: main, File: main, Path: "$.main"}
+		f.source(where.dir, &source)
+		p.script = &Script{Name: p.Name, Language: p.Runtime, Modules: where.dir, Sources: []ScriptSource{source}, Isolate: p.Isolate}
+	}
 	p.Server.files("$.server", func(string) *fileFields { return &f })
 	p.compileSchema(&f)
 	problems = problems.And(document.Locate(append(f.problems, p.Validate()...), root.Find))
@@ -110,7 +117,15 @@ func (p *Plugin) Validate() Problems {
 	if !serverName.MatchString(p.Name) {
 		v.errorf("$.name", "%q is not a name for a plugin: lower-case letters, digits and - between them", p.Name)
 	}
-	v.pluginServer("$.server", &p.Server)
+	if p.Runtime == "" {
+		v.pluginServer("$.server", &p.Server)
+	}
+	if p.Runtime != "" && p.Server.Address != "" {
+		v.errorf("$.runtime", "a plugin runs inside the gateway or on a server: say runtime or server")
+	}
+	if p.Runtime == "" && (p.Main != "" || p.Isolate != IsolateDefault) {
+		v.errorf("$.runtime", "main and isolate are of plugins that run inside the gateway: say runtime: js or lua")
+	}
 	seen := map[string]bool{}
 	for i, h := range p.Hooks {
 		at := document.Index("$.hooks", i)
@@ -254,6 +269,9 @@ func Servers(s *Settings, plugins []*Plugin) (map[string]PluginServer, Problems)
 func (d *Definition) CheckHooks(servers map[string]PluginServer, plugins []*Plugin) Problems {
 	var v validator
 	server := func(path, name string) *Plugin {
+		if d.Script(name) != nil {
+			return nil
+		}
 		if name == "" {
 			name = DefaultServer
 		}

@@ -15,10 +15,14 @@ import (
 
 func TestPluginExample(t *testing.T) {
 	plugins, problems := config.LoadPlugins("testdata/plugins.d", nil)
-	if problems != nil || len(plugins) != 1 {
+	if problems != nil || len(plugins) != 2 {
 		t.Fatalf("%v %v", plugins, problems)
 	}
 	p := plugins[0]
+	if s := plugins[1].Script(); s == nil || s.Language != config.JavaScript || s.Isolate != config.IsolateCall || s.Modules != plugins[1].Dir ||
+		len(s.Sources) != 1 || s.Sources[0].Name != "greet.js" || !strings.Contains(s.Sources[0].Text, "exports.greet") {
+		t.Errorf("got %+v", s)
+	}
 	dir, _ := filepath.Abs("testdata/plugins.d/hello")
 	if p.Name != "hello" || p.Version != "1.2.0" || p.Dir != dir || p.Server.Address != "unix:"+dir+"/hello.sock" {
 		t.Errorf("got %+v", p)
@@ -49,7 +53,7 @@ func TestCheckHooks(t *testing.T) {
 	settings := config.DefaultSettings()
 	settings.Servers = map[string]config.PluginServer{"default": {Address: "h:1"}}
 	servers, problems := config.Servers(&settings, plugins)
-	if problems != nil || len(servers) != 2 {
+	if problems != nil || len(servers) != 3 {
 		t.Fatalf("%v %v", servers, problems)
 	}
 	const base = "listen: {path: /a}\nupstream: {url: http://a}\n"

@@ -13,6 +13,8 @@ type Rules struct {
 	// PathRates bounds how often some paths are asked for, whoever asks; the first match holds.
 	PathRates []PathRate       `yaml:"path_rates"`
 	Headers   HeaderTransforms `yaml:"headers"`
+	// Virtual are the paths that functions of scripts answer; the first match holds. Native definitions have hooks.
+	Virtual []VirtualEndpoint `yaml:"-"`
 }
 
 func (r Rules) join(v Rules) Rules {
@@ -26,6 +28,7 @@ func (r Rules) join(v Rules) Rules {
 		PathLimits:   concat(v.PathLimits, r.PathLimits),
 		PathTimeouts: concat(v.PathTimeouts, r.PathTimeouts),
 		PathRates:    concat(v.PathRates, r.PathRates),
+		Virtual:      concat(v.Virtual, r.Virtual),
 		Headers: HeaderTransforms{
 			Request:  r.Headers.Request.join(v.Headers.Request),
 			Response: r.Headers.Response.join(v.Headers.Response),

@@ -32,6 +32,8 @@ type Settings struct {
 	Limits   LimitSettings `yaml:"rate_limits"`
 	Policies string        `yaml:"policies"`
 
+	Scripts ScriptSettings `yaml:"scripts"`
+
 	AccessLog AccessLog `yaml:"access_log"`
 	Log       Log       `yaml:"log"`
 	Tracing   Tracing   `yaml:"tracing"`
@@ -289,13 +291,17 @@ func DefaultSettings() Settings {
 			MaxHeaderFields: 1000,
 			H2C:             true,
 		},
-		Admin:        AdminSettings{Settings: true},
-		APIs:         "apis",
-		Plugins:      "plugins.d",
-		Store:        StoreSettings{Type: StoreBolt, Path: "data", OnError: StoreFail, Redis: RedisSettings{Prefix: "turnbuckle:", Timeout: time.Second}},
-		Keys:         KeySettings{Hash: KeySHA256, ListHashed: true, MinLength: 3},
-		Limits:       LimitSettings{Headers: LimitHeadersQuotas},
-		Policies:     "policies",
+		Admin:    AdminSettings{Settings: true},
+		APIs:     "apis",
+		Plugins:  "plugins.d",
+		Store:    StoreSettings{Type: StoreBolt, Path: "data", OnError: StoreFail, Redis: RedisSettings{Prefix: "turnbuckle:", Timeout: time.Second}},
+		Keys:     KeySettings{Hash: KeySHA256, ListHashed: true, MinLength: 3},
+		Limits:   LimitSettings{Headers: LimitHeadersQuotas},
+		Policies: "policies",
+		Scripts: ScriptSettings{
+			Middleware: "middleware", VirtualText: true, Heap: 128 << 20, Size: 16 << 20, Depth: 512, Idle: 8, Most: 256,
+			Fetch: ScriptFetch{Timeout: 10 * time.Second, Body: 4 << 20, Hops: 4},
+		},
 		AccessLog:    AccessLog{Enabled: true, Format: LogJSON, Path: "stdout"},
 		Log:          Log{Level: LevelInfo, Format: LogText},
 		Tracing:      Tracing{Protocol: OTLPGRPC, SampleRatio: 1, ServiceName: "turnbuckle"},

@@ -128,6 +128,8 @@ func (s *Settings) files(root *document.Node, base settingsFolders) Problems {
 	s.Plugins = at("$.plugins").folder.join(s.Plugins)
 	s.Store.Path = at("$.store.path").folder.join(s.Store.Path)
 	s.Policies = at("$.policies").folder.join(s.Policies)
+	s.Scripts.Middleware = at("$.scripts.middleware").folder.join(s.Scripts.Middleware)
+	at("$.scripts.prelude").file("$.scripts.prelude", &s.Scripts.Prelude)
 	s.Store.Redis.TLS.files("$.store.redis.tls", at)
 	if p := s.AccessLog.Path; p != "stdout" && p != "stderr" && p != "" {
 		s.AccessLog.Path = at("$.access_log.path").folder.join(p)

@@ -42,6 +42,11 @@ func (s *Settings) Validate() Problems {
 	if s.Hooks.OnError == OnErrorSkip {
 		v.errorf("$.hooks.on_error", "skip cannot be the default, for auth hooks would let everyone in: say it at each hook")
 	}
+	for i, library := range s.Scripts.Allow {
+		if !slices.Contains(LuaLibraries(), library) {
+			v.errorf(document.Index("$.scripts.allow", i), "%q is no library that can be allowed: %s", library, orList(LuaLibraries()))
+		}
+	}
 	v.tracing(&s.Tracing)
 	for i, field := range s.AccessLog.Fields {
 		if !isToken(field) {

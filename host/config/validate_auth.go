@@ -35,7 +35,7 @@ func (v *validator) auth(d *Definition) {
 			v.errorf(m.Path, "a second method named %q: give one of them another name", m.Name)
 		}
 		names[m.Name] = true
-		v.method(m.Path, m)
+		v.method(d, m.Path, m)
 	})
 	if a.Identity != "" && !names[a.Identity] {
 		v.errorf("$.auth.identity", "no method is named %q", a.Identity)
@@ -49,7 +49,7 @@ func (v *validator) rate(at string, r Rate) {
 	}
 }
 
-func (v *validator) method(at string, m *AuthMethod) {
+func (v *validator) method(d *Definition, at string, m *AuthMethod) {
 	switch m.Kind {
 	case AuthToken:
 		v.credential(at, m.Token.Credential, m.Token.Certificate)
@@ -70,7 +70,7 @@ func (v *validator) method(at string, m *AuthMethod) {
 			}
 		}
 	case AuthHook:
-		v.server(at, m.Hook.Server)
+		v.server(d, at, m.Hook.Server)
 		v.hookName(at+".hook", m.Hook.Name)
 		v.policy(at, &m.Hook.Policy)
 		if m.Hook.OnError == OnErrorSkip {

@@ -138,7 +138,7 @@ func (v *validator) hooks(d *Definition) {
 	for _, phase := range Phases() {
 		for i, h := range d.Hooks.In(phase) {
 			at := document.Index("$.hooks."+string(phase), i)
-			v.server(at, h.Server)
+			v.server(d, at, h.Server)
 			v.hookName(at+".hook", h.Name)
 			v.policy(at, &h.Policy)
 			if phase == PhaseAuth && h.OnError == OnErrorSkip {
@@ -148,7 +148,7 @@ func (v *validator) hooks(d *Definition) {
 	}
 	for i, o := range d.Observers {
 		at := document.Index("$.observers", i)
-		v.server(at, o.Server)
+		v.server(d, at, o.Server)
 		v.hookName(at+".observer", o.Name)
 	}
 }
@@ -163,8 +163,8 @@ func (v *validator) hookName(path, name string) {
 	}
 }
 
-func (v *validator) server(path, name string) {
-	if name != "" && !serverName.MatchString(name) {
+func (v *validator) server(d *Definition, path, name string) {
+	if name != "" && d.Script(name) == nil && !serverName.MatchString(name) {
 		v.errorf(path+".server", "%q is not a server name: lower-case letters, digits and - between them", name)
 	}
 }

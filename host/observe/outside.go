@@ -31,6 +31,18 @@ type Target struct {
 	InFlight int
 }
 
+// Script is a plugin that runs inside the gateway as it stands. Counts never fall while the gateway runs.
+type Script struct {
+	Name        string // of the plugin
+	Quarantined bool   // its calls fail at once, for it went over its bounds again and again
+
+	Calls, Errors       int64 // calls, and those that failed
+	Timeouts, Oversized int64 // of those that failed: over their time; over another bound
+	Quarantines         int64 // times it went into quarantine
+	Refused             int64 // calls that were not made meanwhile
+	Made, Discarded     int64 // interpreters, and those that were thrown away
+}
+
 // asked is a collector that asks somebody else at each scrape.
 type asked struct {
 	descs   []*prometheus.Desc
@@ -89,6 +101,35 @@ func NewTargetCollector(list func() []Target) prometheus.Collector {
 		}
 	}
 	return &asked{[]*prometheus.Desc{up, inFlight}, collect}
+}
+
+// NewScriptCollector exports what list returns, one for each name, asked at each scrape.
+func NewScriptCollector(list func() []Script) prometheus.Collector {
+	var (
+		quarantined = desc("script_quarantined", "1 while calls of the script fail at once, because it went over its bounds again and again.", "script")
+		calls       = desc("script_calls_total", "Calls of the script.", "script")
+		failed      = desc("script_errors_total", "Calls that failed.", "script")
+		over        = desc("script_bounds_exceeded_total", "Calls that went over a bound: time, or memory, size and depth.", "script", "bound")
+		quarantines = desc("script_quarantines_total", "Times the script went into quarantine.", "script")
+		refused     = desc("script_calls_refused_total", "Calls that were not made, the script being in quarantine.", "script")
+		made        = desc("script_interpreters_made_total", "Interpreters made for the script.", "script")
+		discarded   = desc("script_interpreters_discarded_total", "Interpreters thrown away.", "script")
+	)
+	collect := func(ch chan<- prometheus.Metric) {
+		for _, s := range list() {
+			name := label(s.Name)
+			gauge(ch, quarantined, truth(s.Quarantined), name)
+			counter(ch, calls, float64(s.Calls), name)
+			counter(ch, failed, float64(s.Errors), name)
+			counter(ch, over, float64(s.Timeouts), name, "time")
+			counter(ch, over, float64(s.Oversized), name, "memory")
+			counter(ch, quarantines, float64(s.Quarantines), name)
+			counter(ch, refused, float64(s.Refused), name)
+			counter(ch, made, float64(s.Made), name)
+			counter(ch, discarded, float64(s.Discarded), name)
+		}
+	}
+	return &asked{[]*prometheus.Desc{quarantined, calls, failed, over, quarantines, refused, made, discarded}, collect}
 }
 
 // NewAccessLogCollector exports how many lines access logs have lost, asked at each scrape.

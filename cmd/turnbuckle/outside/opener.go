@@ -1,6 +1,7 @@
 package outside
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -8,8 +9,10 @@ import (
 	"os"
 
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/hint"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/scripts"
 	"github.com/turnbuckle-gateway/turnbuckle/host"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
+	"github.com/turnbuckle-gateway/turnbuckle/host/identity"
 	"github.com/turnbuckle-gateway/turnbuckle/host/upstream"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
@@ -22,14 +25,22 @@ type Opener struct {
 	// Settings are those of plugin servers by name, Plugins the plugin folders.
 	Settings map[string]config.PluginServer
 	Plugins  []*config.Plugin
+	// Scripts are the plugins that run inside the gateway, Room what they get.
+	Scripts *scripts.Scripts
+	Room    *scripts.Room
+	// Lifetime is of the keys that scripts make, where their API says nothing.
+	Lifetime identity.Lifetime
 	// Notify is told when a target of a definition's goes down or comes up.
 	Notify func(d *config.Definition, e upstream.Event)
 }
 
 var _ host.Opener = (*Opener)(nil)
 
-// Server opens the plugin server of that name.
-func (o *Opener) Server(name string) (host.Server, error) {
+// Server opens the plugin server, or the script, of that name.
+func (o *Opener) Server(d *config.Definition, name string) (host.Server, error) {
+	if one, owner := o.script(d, name); one != nil {
+		return o.Scripts.Get(o.Ctx, o.Room, owner, one)
+	}
 	if name == "" {
 		name = config.DefaultServer
 	}
@@ -43,19 +54,49 @@ func (o *Opener) Server(name string) (host.Server, error) {
 	return o.Servers.Get(o.Ctx, name, settings)
 }
 
-// Plugin returns the policy that the plugin's folder asks for a hook.
-func (o *Opener) Plugin(server, hook string, _ []byte) (config.Policy, error) {
+// HasScript reports whether what a definition names so runs inside the gateway.
+func (o *Opener) HasScript(d *config.Definition, name string) bool {
+	one, _ := o.script(d, name)
+	return one != nil
+}
+
+// script finds the script that a definition, or a plugin's folder, has under a name; nil when there is none.
+func (o *Opener) script(d *config.Definition, name string) (*config.Script, scripts.Owner) {
+	if one := d.Script(name); one != nil {
+		return one, scripts.Owner{Name: d.ID + "/" + name, Org: d.Org, Lifetime: lifetime(d, o.Lifetime)}
+	}
+	for _, p := range o.Plugins {
+		if p.Name == name && p.Broken == nil && p.Script() != nil {
+			return p.Script(), scripts.Owner{Name: name}
+		}
+	}
+	return nil, scripts.Owner{}
+}
+
+// Plugin returns the policy that the plugin's folder asks for a hook, or the settings for one in a script.
+func (o *Opener) Plugin(d *config.Definition, server, hook string, _ []byte) (config.Policy, error) {
+	var own config.Policy
+	if one, _ := o.script(d, server); one != nil {
+		own = o.Room.Policy()
+	}
 	for _, p := range o.Plugins {
 		if p.Name != server {
 			continue
 		}
 		for _, h := range p.Hooks {
 			if h.Name == hook {
-				return h.Policy, nil
+				return h.Policy.WithDefaults(own), nil
 			}
 		}
 	}
-	return config.Policy{}, nil
+	return own, nil
+}
+
+// lifetime is of sessions that an API makes (see [identity.Lifetime]).
+func lifetime(d *config.Definition, gateways identity.Lifetime) identity.Lifetime {
+	return identity.Lifetime{
+		API: cmp.Or(d.Auth.Lifetime, gateways.API), RespectExpiry: d.Auth.RespectExpiry || gateways.RespectExpiry,
+	}
 }
 
 // Upstream makes the upstream of a definition.

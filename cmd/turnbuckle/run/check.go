@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/outside"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/scripts"
 	"github.com/turnbuckle-gateway/turnbuckle/host"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/identity"
@@ -40,7 +41,12 @@ func compileAll(ctx context.Context, s *config.Settings, d *definitions) config.
 		return config.Problems{{Severity: config.SeverityError, Message: err.Error()}}
 	}
 	log := slog.New(slog.DiscardHandler)
-	open := &dry{outside.Opener{Ctx: ctx, Targets: outside.NewTargets(), Settings: d.servers, Plugins: d.plugins, Notify: func(*config.Definition, upstream.Event) {}}}
+	inside := scripts.New(log)
+	defer inside.Close()
+	open := &dry{outside.Opener{
+		Ctx: ctx, Targets: outside.NewTargets(), Settings: d.servers, Plugins: d.plugins, Notify: func(*config.Definition, upstream.Event) {},
+		Scripts: inside, Room: scripts.NewRoom(&s.Scripts, nil),
+	}}
 	o := host.Options{Log: log, Metrics: observe.NewMetrics(), Shared: open, Replies: replies, Match: s.Routing.Match, MaxBody: s.Listen.MaxBody, Hooks: s.Hooks, Errors: s.Errors}
 	for _, def := range d.set.Definitions {
 		if err := host.Check(ctx, o, open, def); err != nil {
@@ -53,8 +59,13 @@ func compileAll(ctx context.Context, s *config.Settings, d *definitions) config.
 // dry is an opener that connects to nothing, for check.
 type dry struct{ outside.Opener }
 
-// Server returns a server that does nothing.
-func (*dry) Server(string) (host.Server, error) { return nothing{}, nil }
+// Server opens scripts; of plugin servers it returns one that does nothing.
+func (d *dry) Server(def *config.Definition, name string) (host.Server, error) {
+	if d.HasScript(def, name) {
+		return d.Opener.Server(def, name)
+	}
+	return nothing{}, nil
+}
 
 // Callers are none: nobody calls.
 func (*dry) Callers() (*host.Callers, error) {

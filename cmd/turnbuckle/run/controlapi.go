@@ -11,7 +11,6 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/host/admin"
 	"github.com/turnbuckle-gateway/turnbuckle/host/admin/folder"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
-	"github.com/turnbuckle-gateway/turnbuckle/host/config/tyk"
 	"github.com/turnbuckle-gateway/turnbuckle/host/identity/keyid"
 	"github.com/turnbuckle-gateway/turnbuckle/host/store"
 )
@@ -48,7 +47,7 @@ func (g *gateway) stateOptions(gen *generation, o *admin.Options) error {
 	}
 	o.Folder = folder.New(folder.Options{
 		Dir: gen.s.APIs, Check: gen.checkDefinition,
-		Loader: config.Loader{Classic: tyk.New(), WorkDir: dir, LookupEnv: lookupIn(g.o.Source.Environ), SecretDirs: gen.s.SecretDirs},
+		Loader: config.Loader{Classic: translator(gen.s), WorkDir: dir, LookupEnv: lookupIn(g.o.Source.Environ), SecretDirs: gen.s.SecretDirs},
 	})
 	o.Definitions = func() []*config.Definition {
 		if d := gen.loaded.Load(); d != nil {

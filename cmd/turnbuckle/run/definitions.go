@@ -32,7 +32,7 @@ func loadDefinitions(s *config.Settings, environ []string) (*definitions, error)
 	}
 	servers, problems := config.Servers(s, d.plugins)
 	d.servers, d.problems = servers, append(d.problems, problems...)
-	loader := config.Loader{Classic: tyk.New(), WorkDir: dir, LookupEnv: lookup, SecretDirs: s.SecretDirs}
+	loader := config.Loader{Classic: translator(s), WorkDir: dir, LookupEnv: lookup, SecretDirs: s.SecretDirs}
 	set, problems := loader.LoadDir(s.APIs)
 	if len(set.Definitions)+len(set.Refused) == 0 && problems.Refused() {
 		d.unread = problems.Err()
@@ -54,6 +54,12 @@ func loadDefinitions(s *config.Settings, environ []string) (*definitions, error)
 		d.set.Definitions = append(d.set.Definitions, def)
 	}
 	return d, nil
+}
+
+// translator is of classic definitions.
+func translator(s *config.Settings) *tyk.Translator {
+	c := &s.Scripts
+	return tyk.New(tyk.Options{Middleware: c.Middleware, Prelude: c.Prelude, NoVirtualText: !c.VirtualText})
 }
 
 func lookupIn(environ []string) func(string) (string, bool) {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/hint"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/outside"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/scripts"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/settings"
 	"github.com/turnbuckle-gateway/turnbuckle/host/flow"
 	"github.com/turnbuckle-gateway/turnbuckle/host/front"
@@ -38,6 +39,7 @@ type gateway struct {
 	sight   *sight
 	servers *outside.Servers
 	targets *outside.Targets
+	scripts *scripts.Scripts
 	admin   *http.Server
 	control atomic.Pointer[control]
 	now     atomic.Pointer[generation]
@@ -74,7 +76,9 @@ func Serve(ctx context.Context, o Options) (err error) {
 		log.Warn("settings: " + p.Error())
 	}
 	g.servers, g.targets = outside.NewServers(log, o.Version), outside.NewTargets()
-	g.sight.watch(g.servers, g.targets)
+	g.scripts = scripts.New(log)
+	defer g.scripts.Close()
+	g.sight.watch(g.servers, g.targets, g.scripts)
 	if err := g.build(ctx); err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/outside"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/scripts"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/settings"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/state"
 	"github.com/turnbuckle-gateway/turnbuckle/host"
@@ -26,6 +27,7 @@ type generation struct {
 	s     *config.Settings
 	from  atomic.Pointer[origins]
 	state *state.State
+	room  *scripts.Room
 	host  *host.Gateway
 	written
 	control *control // nil: there is no control listener
@@ -60,17 +62,23 @@ func (g *gateway) newGeneration(ctx context.Context, l *settings.Loaded, before 
 	} else {
 		gen.state = before.state.Next(o)
 	}
+	gen.room = scripts.NewRoom(&s.Scripts, gen.state)
 	gen.host = host.New(context.WithoutCancel(ctx), host.Options{
 		Log: g.sight.log, Metrics: g.sight.metrics, Replies: replies, AccessLog: access.AccessLog, Tracer: tracer,
 		Match: s.Routing.Match, MaxBody: s.Listen.MaxBody, Hooks: s.Hooks, Errors: s.Errors, HideGenerator: s.HideGenerator,
 		Shared: gen.state, Away: gen.storeAway, LimitHeaders: s.Limits.Headers, PassUnlimited: s.Store.OnError == config.StoreContinue,
-		Lifetime:    identity.Lifetime{API: s.Keys.Lifetime, RespectExpiry: s.Keys.RespectExpiry},
+		Lifetime:    lifetimeOf(s),
 		StrictReady: s.Ready == config.ReadyStrict, Dead: g.servers.Dead, Drain: s.DrainTimeout,
 	})
 	if before != nil {
 		gen.host.Inherit(before.host)
 	}
 	return gen, nil
+}
+
+// lifetimeOf is of sessions about which neither they nor their API say anything.
+func lifetimeOf(s *config.Settings) identity.Lifetime {
+	return identity.Lifetime{API: s.Keys.Lifetime, RespectExpiry: s.Keys.RespectExpiry}
 }
 
 // storeAway says why the store does not serve that requests need.
@@ -89,6 +97,7 @@ func (gen *generation) close(ctx context.Context, drain time.Duration) error {
 	if gen.control != nil {
 		err = errors.Join(err, gen.control.end(draining))
 	}
+	gen.room.Close()
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
 	return errors.Join(err, gen.state.Close(closing), gen.written.close(ctx))
@@ -133,8 +142,12 @@ func (g *gateway) load(ctx context.Context, gen *generation) error {
 		g.sight.log.Log(ctx, level, "definition", "severity", p.Severity.String(), "problem", p.Error())
 	}
 	files := outside.Files(gen.s.Errors.Dir, d.servers, d.set.Definitions)
+	maps.Copy(files, scripts.Modules(d.set.Definitions, d.plugins))
 	fresh := before != nil && !(sameOutside(before, d) && maps.Equal(gen.files, files))
-	open := &outside.Opener{Ctx: ctx, Servers: g.servers, Targets: g.targets, Settings: d.servers, Plugins: d.plugins, Notify: g.targetEvent}
+	open := &outside.Opener{
+		Ctx: ctx, Servers: g.servers, Targets: g.targets, Settings: d.servers, Plugins: d.plugins, Notify: g.targetEvent,
+		Scripts: g.scripts, Room: gen.room, Lifetime: lifetimeOf(gen.s),
+	}
 	loadErr := gen.host.Load(ctx, d.set, open, fresh)
 	gen.files = files
 	gen.loaded.Store(d)

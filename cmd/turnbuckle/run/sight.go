@@ -14,6 +14,7 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/hint"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/logs"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/outside"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/scripts"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/share"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
@@ -40,14 +41,15 @@ func newSight(w io.Writer, c config.Log) *sight {
 	return v
 }
 
-// watch exports what lies outside the host: plugin servers and the targets of upstreams.
-func (v *sight) watch(s *outside.Servers, t *outside.Targets) {
+// watch exports what lies outside the host: plugin servers, the targets of upstreams, and scripts.
+func (v *sight) watch(s *outside.Servers, t *outside.Targets, inside *scripts.Scripts) {
 	states := []rpc.State{rpc.StateConnecting, rpc.StateReady, rpc.StateNotServing, rpc.StateDown}
 	var names []string
 	for _, state := range states {
 		names = append(names, string(state))
 	}
-	v.registry.MustRegister(observe.NewPluginCollector(names, s.Instances), observe.NewTargetCollector(t.List))
+	v.registry.MustRegister(observe.NewPluginCollector(names, s.Instances), observe.NewTargetCollector(t.List),
+		observe.NewScriptCollector(inside.List))
 }
 
 // losses adds up what those have lost that come and go with the settings: a counter never falls.

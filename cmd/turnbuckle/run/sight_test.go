@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/outside"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/scripts"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/upstream"
 )
@@ -39,7 +40,9 @@ func families(t *testing.T, r *prometheus.Registry) map[string]map[string]float6
 func TestWatchOutside(t *testing.T) {
 	v := &sight{log: slog.New(slog.DiscardHandler), registry: prometheus.NewRegistry()}
 	s, all := outside.NewServers(v.log, "test"), outside.NewTargets()
-	v.watch(s, all)
+	inside := scripts.New(v.log)
+	defer inside.Close()
+	v.watch(s, all, inside)
 	socket := filepath.Join(t.TempDir(), "nobody")
 	server, err := s.Get(t.Context(), "doorman", config.PluginServer{Address: "unix:" + socket})
 	if err != nil {

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/settings"
 	"github.com/turnbuckle-gateway/turnbuckle/host"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/internal/processtest"
@@ -206,22 +205,6 @@ func TestWatchDoesNotStarve(t *testing.T) {
 			put(t, dir+"/apis/a.yaml", "more")
 		case <-late:
 			t.Fatal("never read")
-		}
-	}
-}
-
-func TestConcerned(t *testing.T) {
-	gen := &generation{s: &config.Settings{APIs: "/etc/tb/apis/", Plugins: "plugins.d", Policies: "/var/policies.json"}}
-	gen.from.Store(&origins{Loaded: &settings.Loaded{Files: []string{"/etc/main/turnbuckle.yaml"}}})
-	f := newFolders(gen)
-	for path, want := range map[string]bool{
-		"/etc/tb/apis": true, "/etc/tb/apis/a.yaml": true, "/etc/tb/access.log": false, "/etc/tb/apis.old/a": false,
-		"/etc": true, "/etc/tb": true, "/": true, "/et": false, "/etc/tbx": false,
-		"./plugins.d": true, "plugins.d/p": true, "plugins.d/p/plugin.yaml": true, "./access.log": false,
-		"/var/policies.json": true, "/var/other": false, "/etc/main/turnbuckle.yaml": true, "/etc/main/..data": true, "/etc/main/x": false,
-	} {
-		if f.concerned(path) != want {
-			t.Errorf("%s: want %v", path, want)
 		}
 	}
 }

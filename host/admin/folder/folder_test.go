@@ -18,7 +18,7 @@ func newFolder(t *testing.T) (*Folder, string) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "apis")
 	check := func(context.Context, *config.Definition) config.Problems { return nil }
-	return New(Options{Dir: dir, Loader: config.Loader{Classic: tyk.New()}, Check: check}), dir
+	return New(Options{Dir: dir, Loader: config.Loader{Classic: tyk.New(tyk.Options{})}, Check: check}), dir
 }
 
 func native(id, path string) []byte {

@@ -250,7 +250,15 @@ func (t *translation) custom() {
 	if on == nil {
 		return
 	}
-	if check == nil || t.text(get(check, "name")) == "" || t.truth(get(check, "disabled")) {
+	named := check != nil && t.text(get(check, "name")) != "" && !t.truth(get(check, "disabled"))
+	if p := t.placedAuth(); !named && t.server == scriptJS && p != nil {
+		t.source(scriptJS, p.source)
+		t.method(on, config.AuthMethod{Kind: config.AuthHook, Name: nameCustom, Hook: config.HookAuth{
+			HookRef: config.HookRef{Server: scriptJS, Name: p.name, Path: on.Path()}, Store: true,
+		}})
+		return
+	}
+	if !named {
 		t.errorf(on, "plugin auth is on, and custom_middleware.auth_check names no hook or is disabled")
 		return
 	}

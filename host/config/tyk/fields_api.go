@@ -126,11 +126,11 @@ func pluginFields() []Field {
 	entry := func(path string) []Field {
 		return slices.Concat(
 			works("", path+".name", path+".raw_body_only", path+".disabled"),
-			ignored("gRPC hooks have a name alone", path+".path", path+".code", path+".require_session"),
+			works("of scripts; gRPC hooks have a name alone", path+".path", path+".code", path+".require_session"),
 		)
 	}
 	return slices.Concat(
-		works("grpc; other drivers are refused when there are hooks", "custom_middleware.driver"),
+		works("grpc, otto, javascript, lua; empty where a path ends in .js; others are refused when there are hooks", "custom_middleware.driver"),
 		under("custom_middleware", entry("pre[]"), entry("auth_check"), entry("post_key_auth[]"), entry("post[]"), entry("response[]")),
 		works("", "custom_middleware.id_extractor.disabled", "custom_middleware.id_extractor.extract_with",
 			"custom_middleware.id_extractor.extractor_config.header_name", "custom_middleware.id_extractor.extractor_config.param_name",
@@ -140,7 +140,7 @@ func pluginFields() []Field {
 		refused("traffic log hooks are not supported", "custom_middleware.traffic_logs"),
 		off("custom_middleware_bundle_disabled", refused("bundles are not supported yet", "custom_middleware_bundle")),
 		works("", "custom_middleware_bundle_disabled", "config_data", "config_data_disabled"),
-		works("cp_dynamic_handler and eh_log_handler; others are refused",
+		works("cp_dynamic_handler, eh_dynamic_handler and eh_log_handler; others are refused",
 			"event_handlers.events.*[].handler_name", "event_handlers.events.*[].handler_meta"),
 		ignored("a label of the dashboard", "event_handlers.events.*[].id", "event_handlers.events.*[].name"),
 		refused("analytics plugins are not supported", "analytics_plugin.enable"),

@@ -48,6 +48,9 @@ func pathLists() []Field {
 		match("size_limits"), works("bytes", "size_limits[].size_limit"),
 		match("rate_limit"), works("of the path as a whole", "rate_limit[].rate", "rate_limit[].per"),
 		match("hard_timeouts"), works("seconds", "hard_timeouts[].timeout"),
+		match("virtual"), works("", "virtual[].response_function_name", "virtual[].function_source_uri", "virtual[].use_session",
+			"virtual[].proxy_on_error"),
+		works("file or blob", "virtual[].function_source_type"),
 		headers("transform_headers"), headers("transform_response_headers"),
 		ignored("analytics", "track_endpoints", "do_not_track_endpoints"),
 	)
@@ -61,7 +64,6 @@ func otherLists() []Field {
 		refused("body transforms are not supported", "transform", "transform_response", "transform_jq", "transform_jq_response"),
 		refused("URL rewrites are not supported", "url_rewrites"),
 		refused("method transforms are not supported", "method_transforms"),
-		refused("virtual endpoints are not supported yet", "virtual"),
 		refused("Go plugins are not supported", "go_plugin"),
 		refused("circuit breakers by path are not supported", "circuit_breakers"),
 		refused("validation of requests is not supported", "validate_json", "validate_request"),

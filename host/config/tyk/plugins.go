@@ -38,34 +38,46 @@ func (t *translation) plugins() {
 	if hooks {
 		t.driver(get(m, "driver"))
 	}
+	if t.server == scriptJS {
+		t.place()
+	}
+	if hooks && t.server != "" {
+		t.sourced(m)
+	}
 	t.def.BundleHash = config.BundleHash(t.text(t.get("custom_middleware_bundle")))
 	t.processors(t.get("response_processors"))
 }
 
 func (t *translation) hook(entry *document.Node) config.HookRef {
+	if t.server != "" {
+		t.entry(entry, t.server)
+	}
 	return config.HookRef{
+		Server:      t.server,
 		Name:        t.text(get(entry, "name")),
 		RawBodyOnly: t.truth(get(entry, "raw_body_only")),
 		Path:        entry.Path(),
 	}
 }
 
-// driver refuses every driver but grpc.
+// driver refuses drivers that there are not.
 func (t *translation) driver(n *document.Node) {
 	at := n
 	if at == nil {
 		at = t.get("custom_middleware")
 	}
 	switch name := t.text(n); name {
-	case "grpc":
+	case "grpc", "otto", "javascript", "lua":
 	case "":
-		t.errorf(at, "hooks without a driver are JavaScript, which is not supported yet: grpc is")
-	case "otto", "javascript", "lua", "python":
-		t.errorf(at, "driver %q is not supported yet: grpc is", name)
+		if t.server == "" {
+			t.errorf(at, "hooks without a driver are JavaScript, and no path of a .js file is named: for a plugin server, the driver is grpc")
+		}
+	case "python":
+		t.errorf(at, "driver %q is not supported yet: grpc, otto, javascript and lua are", name)
 	case "goplugin":
-		t.errorf(at, "driver %q is not supported, for such plugins fit one build of Tyk alone: grpc is", name)
+		t.errorf(at, "driver %q is not supported, for such plugins fit one build of Tyk alone: grpc, otto, javascript and lua are", name)
 	default:
-		t.errorf(at, "driver %q is not known: grpc is", name)
+		t.errorf(at, "driver %q is not known: grpc, otto, javascript and lua are", name)
 	}
 }
 
@@ -110,10 +122,11 @@ func (t *translation) events() {
 				t.errorf(handler, "web hooks are not supported: use cp_dynamic_handler")
 				continue
 			case "eh_dynamic_handler":
-				t.errorf(handler, "event handlers in JavaScript are not supported: use cp_dynamic_handler")
-				continue
+				if !t.dynamicHandler(handler, meta, &e) {
+					continue
+				}
 			default:
-				t.errorf(handler, "event handler %q is not known: cp_dynamic_handler and eh_log_handler are", name)
+				t.errorf(handler, "event handler %q is not known: cp_dynamic_handler, eh_dynamic_handler and eh_log_handler are", name)
 				continue
 			}
 			t.def.Events = append(t.def.Events, e)

@@ -51,9 +51,17 @@ func TestRefusals(t *testing.T) {
 		{"identity provider", keyed(`"enable_coprocess_auth": true, "base_identity_provided_by": "jwt_claim", "custom_middleware": {"driver": "grpc", "auth_check": {"name": "A"}}`),
 			`2:61: $.base_identity_provided_by: no method is named "jwt_claim"`},
 		{"driver python", minimal(`"custom_middleware": {"driver": "python", "pre": [{"name": "P"}]}`),
-			`2:33: $.custom_middleware.driver: driver "python" is not supported yet: grpc is`},
-		{"no driver", minimal(`"custom_middleware": {"pre": [{"name": "P", "path": "p.js"}]}`),
-			`2:22: $.custom_middleware: hooks without a driver are JavaScript, which is not supported yet: grpc is`},
+			`2:33: $.custom_middleware.driver: driver "python" is not supported yet: grpc, otto, javascript and lua are`},
+		{"no driver", minimal(`"custom_middleware": {"pre": [{"name": "P"}]}`),
+			`2:22: $.custom_middleware: hooks without a driver are JavaScript, and no path of a .js file is named: for a plugin server, the driver is grpc`},
+		{"script that is not there", minimal(`"custom_middleware": {"pre": [{"name": "P", "path": "p.js"}]}`),
+			`2:53: $.custom_middleware.pre[0].path: cannot use the script "p.js": no such file`},
+		{"script outside", minimal(`"custom_middleware": {"driver": "lua", "pre": [{"name": "P", "path": "../p.lua"}]}`),
+			`2:70: $.custom_middleware.pre[0].path: cannot use the script "../p.lua": path escapes from parent`},
+		{"hooks without a script", minimal(`"custom_middleware": {"driver": "otto", "pre": [{"name": "P"}]}`),
+			`2:22: $.custom_middleware: there is no script that has the hooks: name one under path`},
+		{"code that is no base64", minimal(`"custom_middleware": {"driver": "javascript", "pre": [{"name": "P", "code": "?"}]}`),
+			`2:77: $.custom_middleware.pre[0].code: must be the base64 of a script`},
 		{"hook without name", minimal(`"custom_middleware": {"driver": "grpc", "pre": [{"path": "p"}]}`),
 			`2:49: $.custom_middleware.pre[0]: a name is required`},
 		{"id extractor", keyed(`"enable_coprocess_auth": true, "custom_middleware": {"driver": "grpc", "auth_check": {"name": "A"}, "id_extractor": {"extract_from": "header", "extract_with": "value"}}`),
@@ -128,7 +136,7 @@ func TestRefusals(t *testing.T) {
 func TestAllProblemsAtOnce(t *testing.T) {
 	_, problems := parse(t, `{
   "api_id": "x", "use_oauth2": true, "use_openid": true,
-  "custom_middleware": {"driver": "lua", "pre": [{"name": "p"}]},
+  "custom_middleware": {"driver": "python", "pre": [{"name": "p"}]},
   "proxy": {"listen_path": 5}
 }`)
 	var got []string

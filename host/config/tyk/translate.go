@@ -9,10 +9,13 @@ import (
 
 // Translator is the config.Translator of classic definitions. It may be used by several
 // goroutines at once.
-type Translator struct{ rules *rule }
+type Translator struct {
+	rules   *rule
+	options Options
+}
 
 // New returns a Translator.
-func New() *Translator { return &Translator{rules: newRules(Fields())} }
+func New(o Options) *Translator { return &Translator{rules: newRules(Fields()), options: o} }
 
 // Recognises reports whether a document is a classic definition, one of Tyk's OAS form, or a
 // dashboard's export of one; the latter two are refused by Translate with what to do.
@@ -60,7 +63,7 @@ const (
 
 // Translate makes a definition of a classic document.
 func (tr *Translator) Translate(file string, root *document.Node) (config.Definition, config.Problems) {
-	t := &translation{root: root, origin: map[string]*document.Node{"$": root}}
+	t := &translation{root: root, options: tr.options, origin: map[string]*document.Node{"$": root}}
 	if get(root, oas) != nil {
 		t.errorf(get(root, oas), "OAS definitions are not supported: export the API as a classic definition, or write a native one")
 		return t.def, t.decoder.Problems
@@ -77,6 +80,7 @@ func (tr *Translator) Translate(file string, root *document.Node) (config.Defini
 	t.identity()
 	t.proxy()
 	t.uptime()
+	t.server = t.language()
 	t.versions()
 	t.auth()
 	t.plugins()
@@ -93,7 +97,9 @@ func (tr *Translator) Translate(file string, root *document.Node) (config.Defini
 // translation is one document on its way.
 type translation struct {
 	root    *document.Node
+	options Options
 	def     config.Definition
+	server  string // the script that has the hooks; empty for the default plugin server
 	decoder document.Decoder
 	// origin is which node of the document a path of the native form comes from.
 	origin map[string]*document.Node

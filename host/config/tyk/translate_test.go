@@ -20,7 +20,7 @@ func parse(t testing.TB, text string) (*config.Definition, config.Problems) {
 	t.Helper()
 	env := map[string]string{"TARGET": "http://from-env.internal", "TOKEN": "s3cret-token"}
 	loader := config.Loader{
-		Classic:   tyk.New(),
+		Classic:   tyk.New(tyk.Options{}),
 		WorkDir:   "testdata",
 		LookupEnv: func(name string) (string, bool) { v, ok := env[name]; return v, ok },
 	}
@@ -44,7 +44,7 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			def, refused := config.Loader{Classic: tyk.New()}.Parse(file, data)
+			def, refused := config.Loader{Classic: tyk.New(tyk.Options{})}.Parse(file, data)
 			var got []byte
 			if refused != nil {
 				got, err = json.MarshalIndent(refused, "", "  ")

@@ -150,6 +150,7 @@ func (t *translation) pathLists(n *document.Node, r *config.Rules, path string) 
 			r.PathRates = append(r.PathRates, config.PathRate{PathMatch: t.match(item), Rate: rate})
 		}
 	}
+	t.virtual(get(extended, "virtual"), r, path)
 	for _, item := range items(get(extended, "transform_headers")) {
 		t.from(document.Index(path+".headers.paths", len(r.Headers.Paths)), item)
 		r.Headers.Paths = append(r.Headers.Paths, config.PathHeaderChange{PathMatch: t.match(item), Request: t.change(item)})
@@ -280,6 +281,9 @@ func ignoreCase(r *config.Rules) {
 	}
 	for i := range r.PathTimeouts {
 		r.PathTimeouts[i].IgnoreCase = true
+	}
+	for i := range r.Virtual {
+		r.Virtual[i].IgnoreCase = true
 	}
 	for i := range r.Headers.Paths {
 		r.Headers.Paths[i].IgnoreCase = true

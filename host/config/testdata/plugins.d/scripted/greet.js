@@ -1,0 +1,3 @@
+exports.greet = function (x) {
+  x.request.headers.set("X-Greeting", "hello");
+};
