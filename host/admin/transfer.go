@@ -10,8 +10,9 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/host/admin/router"
 )
 
-// maxImport bounds an archive; what it restores is held in memory at once.
-const maxImport = 256 << 20
+// maxImport bounds an archive: one of a million keys, of some 350 bytes each, has room. What it restores is held in memory at
+// once.
+const maxImport = 1 << 30
 
 // importTimeout bounds how long an archive may arrive.
 const importTimeout = 10 * time.Minute

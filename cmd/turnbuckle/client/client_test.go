@@ -207,6 +207,10 @@ func TestExportArrivesWhole(t *testing.T) {
 	if got := runCommand(t, good.serve(t), "", "export", "-"); got.err != nil || got.stdout != whole {
 		t.Errorf("got %+v", got)
 	}
+	lacking := strings.Replace(whole, `"counts":{`, `"counts":{"unreadable":2,`, 1)
+	if got := runCommand(t, (&api{status: 200, body: lacking}).serve(t), "", "export", "-"); got.err != nil || !strings.Contains(got.stderr, "left out 2 things") {
+		t.Errorf("got %+v", got)
+	}
 	for _, cut := range []int{0, 10, len(whole) / 2, len(whole) - 40} {
 		got := runCommand(t, (&api{status: 200, body: whole[:cut]}).serve(t), "", "export", file)
 		if !errors.Is(got.err, archive.ErrFormat) {

@@ -52,6 +52,9 @@ stay hashed, so that they go on working where the archive is imported.
 			return err
 		}
 		fmt.Fprintf(c.e.Stderr, "exported %s\n", counted(counts))
+		if counts.Unreadable > 0 {
+			fmt.Fprintf(c.e.Stderr, "turnbuckle: note: left out %d things that cannot be read; turnbuckle check and turnbuckle key list name them\n", counts.Unreadable)
+		}
 		return nil
 	}
 	return cmd
@@ -63,19 +66,14 @@ func counted(c archive.Counts) string {
 
 // copyArchive copies an archive and reads it on the way: one that breaks off is an error.
 func copyArchive(to io.Writer, from io.Reader) (archive.Counts, error) {
-	var counts archive.Counts
 	r, err := archive.NewReader(io.TeeReader(from, to))
 	for err == nil {
-		var record archive.Record
-		record, err = r.Next()
-		if err == nil {
-			counts.Add(record.Kind)
-		}
+		_, err = r.Next()
 	}
 	if !errors.Is(err, io.EOF) {
-		return counts, fmt.Errorf("the gateway's archive did not arrive whole: %w", err)
+		return archive.Counts{}, fmt.Errorf("the gateway's archive did not arrive whole: %w", err)
 	}
-	return counts, nil
+	return r.Counts(), nil
 }
 
 // saveArchive writes an archive into a file that nobody else may read, and that is there whole or not at all.
@@ -102,7 +100,7 @@ func importCommand(e Env) *cobra.Command {
 		Long: `Import sends an archive to the control listener of a running gateway, from standard input when FILE is -. Everything in it
 is checked first, and then restored under the same ids: all of it, or nothing. What is there under these ids is replaced,
 what is there under others stays, and policies that stand in files of the gateway hold. Importing again changes nothing, and
-completes an import that a failing Redis cluster left half done. An archive has at most 256 MiB; the gateway needs about ten
+completes an import that a failing Redis cluster left half done. An archive has at most 1 GiB; the gateway needs up to ten
 times its size in memory while it restores it. APIs serve after a reload, which gateways do by themselves
 that watch their files.
 

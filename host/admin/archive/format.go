@@ -177,14 +177,18 @@ func (a *Reader) Next() (Record, error) {
 		if r.Counts != nil {
 			said = *r.Counts
 		}
+		left := said.Unreadable
 		if said.Unreadable = 0; said != a.counts {
 			return Record{}, fmt.Errorf("%w: it counts %+v and has %+v: lines are missing or were added", ErrFormat, said, a.counts)
 		}
-		a.ended = true
+		a.ended, a.counts.Unreadable = true, left
 		return a.Next() // what comes after the end is no part of it
 	}
 	return Record{}, fmt.Errorf("%w: line %d: kind %.20q is none of org, api, policy, key and end", ErrFormat, a.line, r.Kind)
 }
+
+// Counts are what has been read, after the end what the archive says of itself.
+func (a *Reader) Counts() Counts { return a.counts }
 
 // Line is the number of the line that was read last, from 1.
 func (a *Reader) Line() int { return a.line }
