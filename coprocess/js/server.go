@@ -119,6 +119,9 @@ func (s *Server) Check(b *coprocess.Binding) error {
 	return nil
 }
 
+// About is what the script says of itself; nil for Tyk's, which say nothing.
+func (s *Server) About() *script.About { return s.about }
+
 // Counters are what has happened to the plugin.
 func (s *Server) Counters() *script.Counters { return s.counters }
 

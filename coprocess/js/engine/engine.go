@@ -69,7 +69,7 @@ func New(ctx context.Context, p *script.Plugin, o Options) (*Engine, error) {
 		}
 		program, err := compiled(s)
 		if err != nil {
-			return nil, fmt.Errorf("plugin %q: %w", p.Name, err)
+			return nil, e.named(err)
 		}
 		e.programs = append(e.programs, program)
 	}
@@ -188,10 +188,19 @@ func (e *Engine) required(from, name string) (string, *goja.Program, error) {
 	}
 	p, err := compileModule(source)
 	if err != nil {
-		return "", nil, fmt.Errorf("require %q: %w", name, err)
+		return "", nil, fmt.Errorf("require %q: %w", name, e.named(err))
 	}
 	e.modules[at] = p
 	return at, p, nil
+}
+
+// named says of which plugin an error of compiling is.
+func (e *Engine) named(err error) error {
+	if se := (*script.Error)(nil); errors.As(err, &se) {
+		se.Plugin = e.plugin.Name
+		return err
+	}
+	return fmt.Errorf("plugin %q: %w", e.plugin.Name, err)
 }
 
 // Clamp makes a value a number from low to high; low when it is none.

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -51,19 +52,40 @@ func compileModule(s script.Source) (*goja.Program, error) {
 }
 
 func parse(name, text string) (*ast.Program, error) {
-	tree, err := goja.Parse(name, text, parser.WithDisableSourceMaps)
-	if err != nil {
-		return nil, fmt.Errorf("does not compile: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
+	tree, err := parser.ParseFile(nil, name, text, 0, parser.WithDisableSourceMaps)
+	if err == nil {
+		return tree, nil
 	}
-	return tree, nil
+	made := &script.Error{File: name, Message: err.Error()}
+	if list := (parser.ErrorList)(nil); errors.As(err, &list) && len(list) > 0 {
+		made.Line, made.Message = list[0].Position.Line, list[0].Message // the others come of it
+	}
+	made.Message = "does not compile: " + made.Message
+	return nil, made
 }
 
 func compile(name string, tree *ast.Program) (*goja.Program, error) {
 	p, err := goja.CompileAST(tree, false)
-	if err != nil {
-		return nil, fmt.Errorf("%s: does not compile: %w", name, err)
+	if err == nil {
+		return p, nil
 	}
-	return p, nil
+	made := &script.Error{File: name, Message: err.Error()}
+	wrong, reference := (*goja.CompilerSyntaxError)(nil), (*goja.CompilerReferenceError)(nil)
+	switch {
+	case errors.As(err, &wrong):
+		made.Line, made.Message = lineOf(&wrong.CompilerError), wrong.Message
+	case errors.As(err, &reference):
+		made.Line, made.Message = lineOf(&reference.CompilerError), reference.Message
+	}
+	made.Message = "does not compile: " + made.Message
+	return nil, made
+}
+
+func lineOf(e *goja.CompilerError) int {
+	if e.File == nil {
+		return 0
+	}
+	return e.File.Position(e.Offset).Line
 }
 
 // globalVars makes each let of the global scope a var.
