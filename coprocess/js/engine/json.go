@@ -7,6 +7,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/dop251/goja"
+
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/js/jsontext"
 )
 
 // maxJSON is how deep JSON may be nested, read or written.
@@ -15,19 +17,19 @@ const maxJSON = 1000
 // boundJSON bounds JSON in depth and size: goja's own recurses as deep as the text, or the objects, are nested.
 func (vm *VM) boundJSON() error {
 	json := vm.JS.Get("JSON").(*goja.Object)
-	if err := vm.checked(json, func(c goja.FunctionCall) {
-		if deep(c.Argument(0).String()) {
-			syntax, err := vm.JS.New(vm.JS.Get("SyntaxError"), vm.JS.ToValue("JSON nested more than "+strconv.Itoa(maxJSON)+" deep"))
-			if err != nil {
-				panic(err)
+	vm.json = jsontext.Reader{JS: vm.JS, Text: vm.Text, Depth: maxJSON, GoOn: vm.goOn}
+	if err := vm.wrap(json, "parse", func(was goja.Callable) native {
+		return func(c goja.FunctionCall) goja.Value {
+			text := Bytes(c.Argument(0))
+			v := vm.Parse(text)
+			if _, ok := goja.AssertFunction(c.Argument(1)); ok {
+				return pass(was, c) // it is no JSON that the other does not read, nor too deep
 			}
-			panic(syntax)
+			return v
 		}
-	}, "parse"); err != nil {
+	}); err != nil {
 		return err
 	}
-	parse, _ := goja.AssertFunction(json.Get("parse"))
-	vm.parse = parse
 	return vm.wrap(json, "stringify", func(goja.Callable) native {
 		return func(c goja.FunctionCall) goja.Value {
 			text, ok := vm.stringify(c.Argument(0), c.Argument(1), c.Argument(2))
@@ -39,32 +41,15 @@ func (vm *VM) boundJSON() error {
 	})
 }
 
-// deep reports whether a JSON text is nested too deeply.
-func deep(text string) bool {
-	depth, quoted := 0, false
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '[' || c == '{':
-			if depth++; depth > maxJSON {
-				return true
-			}
-		case c == ']' || c == '}':
-			depth--
-		}
-	}
-	return false
-}
-
-// Parse makes JSON text a value, as JSON.parse does.
+// Parse makes JSON text, in which bytes need not be UTF-8, a value, as JSON.parse does.
 func (vm *VM) Parse(text string) goja.Value {
-	v, err := vm.parse(goja.Undefined(), vm.Text(text))
+	v, err := vm.json.Read(text)
 	if err != nil {
-		panic(err)
+		syntax, failed := vm.JS.New(vm.JS.Get("SyntaxError"), vm.JS.ToValue(err.Error()))
+		if failed != nil {
+			panic(failed)
+		}
+		panic(syntax)
 	}
 	return v
 }
@@ -106,19 +91,19 @@ func (vm *VM) stringify(v, replacer, space goja.Value) (string, bool) {
 			w.gap = strings.Repeat(" ", int(min(n, 10)))
 		}
 	}
-	holder := func() goja.Value {
-		o := vm.JS.NewObject()
-		if err := o.Set("", v); err != nil {
+	var holder *goja.Object
+	if w.replacer != nil { // nobody else sees it
+		holder = vm.JS.NewObject()
+		if err := holder.Set("", v); err != nil {
 			panic(err)
 		}
-		return o
 	}
 	ok := w.value(holder, "", v)
 	return string(w.out), ok
 }
 
 // value writes v, which holder has under key, or reports that it has no JSON.
-func (w *writer) value(holder func() goja.Value, key string, v goja.Value) bool {
+func (w *writer) value(holder *goja.Object, key string, v goja.Value) bool {
 	if w.values++; w.values&1023 == 0 {
 		w.vm.goOn()
 	}
@@ -129,7 +114,7 @@ func (w *writer) value(holder func() goja.Value, key string, v goja.Value) bool 
 		}
 	}
 	if w.replacer != nil {
-		made, err := w.replacer(holder(), w.vm.Text(key), v)
+		made, err := w.replacer(holder, w.vm.Text(key), v)
 		if err != nil {
 			panic(err)
 		}
@@ -222,7 +207,7 @@ func (w *writer) array(o *goja.Object) {
 	for i := 0; float64(i) < n; i++ {
 		w.next(i == 0)
 		key := strconv.Itoa(i)
-		if !w.value(func() goja.Value { return o }, key, o.Get(key)) {
+		if !w.value(o, key, o.Get(key)) {
 			w.out = append(w.out, "null"...)
 		}
 	}
@@ -245,7 +230,7 @@ func (w *writer) members(o *goja.Object) {
 		if w.gap != "" {
 			w.out = append(w.out, ' ')
 		}
-		if w.value(func() goja.Value { return o }, key, o.Get(key)) {
+		if w.value(o, key, o.Get(key)) {
 			some = true
 			continue
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/dop251/goja"
 	"github.com/dop251/goja/parser"
 
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/js/jsontext"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/script"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
@@ -30,7 +31,7 @@ type VM struct {
 	exports *goja.Object // of the modules among the plugin's files, all of them together
 	modules map[string]*goja.Object
 	bytesOf goja.Value // the constructor Uint8Array
-	parse   goja.Callable
+	json    jsontext.Reader
 
 	joining []*goja.Object // arrays that are being joined, the outermost first
 	joined  int            // bytes of them
