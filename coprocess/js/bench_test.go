@@ -2,6 +2,8 @@ package js
 
 import (
 	"context"
+	"fmt"
+	"runtime"
 	"testing"
 	"time"
 
@@ -69,6 +71,41 @@ func BenchmarkOpen(b *testing.B) {
 				}
 				if err := s.Close(); err != nil {
 					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkIdle is what a plugin holds that nothing calls: its programs and one interpreter, as B/plugin.
+func BenchmarkIdle(b *testing.B) {
+	w := newWatch(b)
+	for _, tyk := range []bool{false, true} {
+		b.Run(map[bool]string{false: "modern", true: "tyk"}[tyk], func(b *testing.B) {
+			text := `exports.h = function (x) { x.request.headers.set("X-Client", x.client); };`
+			if tyk {
+				text = middleware(`function (request, session) { return m.ReturnData(request, {}); }`)
+			}
+			for range b.N {
+				const n = 100
+				servers := make([]*Server, n)
+				var before, after runtime.MemStats
+				runtime.GC()
+				runtime.ReadMemStats(&before)
+				for i := range servers {
+					p := script.Plugin{Name: fmt.Sprint(i), Main: []script.Source{{Name: "p.js", Text: text}}, Watch: w}
+					var err error
+					if servers[i], err = Open(b.Context(), p, Options{Tyk: tyk}); err != nil {
+						b.Fatal(err)
+					}
+				}
+				runtime.GC()
+				runtime.ReadMemStats(&after)
+				b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/n, "B/plugin")
+				for _, s := range servers {
+					if err := s.Close(); err != nil {
+						b.Fatal(err)
+					}
 				}
 			}
 		})
