@@ -8,6 +8,7 @@ import (
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/identity"
+	"github.com/turnbuckle-gateway/turnbuckle/host/identity/keyid"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
@@ -26,6 +27,8 @@ func TestCertificate(t *testing.T) {
 	cert, stranger, old := leaf(t, now), leaf(t, now), leaf(t, now.Add(-2*time.Hour))
 	keys := keysOf(map[string]*identity.Session{
 		"cert:" + fingerprint(cert): {}, "cert:" + fingerprint(old): {}, "t0ken": {},
+		"org" + fingerprint(cert): {Certificate: "org" + fingerprint(cert)}, "s3cret": {Certificate: fingerprint(cert)},
+		keyid.Encode("org", strings.ToUpper(fingerprint(cert)), keyid.SHA256): {Certificate: fingerprint(cert)},
 		"bound": {MTLSBindings: []string{"org" + strings.ToUpper(fingerprint(cert))}},
 	})
 	const needed, disallowed = "403 Client TLS certificate is required", "403 Access to this API has been disallowed"
@@ -59,6 +62,11 @@ func TestCertificate(t *testing.T) {
 		{"neither", instead, nil, false, "", "401 Authorization field missing"},
 		{"token bound to it", instead, cert, false, "bound", "bound"},
 		{"token bound to another", instead, stranger, true, "bound", disallowed},
+		{"token named after it", instead, cert, false, only, only},
+		{"token named after another", instead, stranger, true, only, disallowed},
+		{"token named after a certificate that does not come", instead, nil, false, only, disallowed},
+		{"the same in base64", instead, nil, false, keyid.Encode("org", strings.ToUpper(fingerprint(cert)), keyid.SHA256), disallowed},
+		{"token of a key with a certificate", instead, nil, false, "s3cret", "s3cret"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

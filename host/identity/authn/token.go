@@ -11,6 +11,7 @@ import (
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/identity"
+	"github.com/turnbuckle-gateway/turnbuckle/host/identity/keyid"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
@@ -68,7 +69,7 @@ func (t *token) Authenticate(ctx context.Context, x *sdk.Exchange) (*identity.Ca
 	if !secret(caller.Session) {
 		return nil, refuse(403, textDisallowed, errNoSecretName)
 	}
-	if !holds(x, caller.Session.MTLSBindings) {
+	if !holds(x, caller.Session.MTLSBindings) || !holds(x, named(key, caller.Session)) {
 		return nil, refuse(403, textDisallowed, errBinding)
 	}
 	return caller, nil
@@ -79,6 +80,19 @@ func (t *token) Authenticate(ctx context.Context, x *sdk.Exchange) (*identity.Ca
 func secret(s *identity.Session) bool {
 	_, virtual := s.Metadata[jwtSession]
 	return !virtual && s.BasicAuth.Password == "" && s.IDExtractorDeadline == 0
+}
+
+// named returns the certificate that a token is named after, as those of Tyk's keys for certificates are: a certificate is
+// public, and so is its fingerprint.
+func named(token string, s *identity.Session) []string {
+	print := strings.ToLower(s.Certificate[max(0, len(s.Certificate)-2*sha256.Size):])
+	if parts, ok := keyid.Decode(token); ok {
+		token = parts.Name
+	}
+	if print == "" || !strings.HasSuffix(strings.ToLower(token), print) {
+		return nil
+	}
+	return []string{print}
 }
 
 // holds reports whether the client presented one of the certificates that a key is bound to, which are the SHA-256 of

@@ -102,7 +102,7 @@ func (o owned) keys(ctx context.Context, t *token) ([]candidate, error) {
 	secret := caller.Session.JWT.Secret
 	key, err := readKey(o.family, secret)
 	if err != nil {
-		return nil, unauthorized(fmt.Errorf("jwt_data of key %s: %w", caller.ID, err))
+		return nil, unauthorized(fmt.Errorf("jwt_data of the key that the token names: %w", err))
 	}
 	return []candidate{{material: key, secret: secret}}, nil
 }
