@@ -52,13 +52,24 @@ func (m *builtin) admit(st *state) error {
 	}
 	m.count(st, outcomeOf(err, x), took, err)
 	if err != nil {
-		return m.failed(st, err)
+		return m.refused(st, err)
 	}
 	if caller == nil {
 		return nil
 	}
 	st.named = true
 	return st.judge(caller.View, before, m.counts)
+}
+
+// refused turns an error into what ends the exchange. That nobody knows who calls, because a store or a key set is away, is no
+// failure of the caller's to be told of.
+func (m *builtin) refused(st *state, err error) error {
+	var refusal *sdk.Error
+	if errors.As(err, &refusal) && refusal.Status >= 500 {
+		st.trying++
+		defer func() { st.trying-- }()
+	}
+	return m.failed(st, err)
 }
 
 // judge looks at the session that does not come to count, of the one that a method has found and the one before it. Its key
