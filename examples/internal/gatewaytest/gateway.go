@@ -104,8 +104,10 @@ type Config struct {
 	APIs map[string]string
 	// Wrap is a command that the gateway's stands behind, such as unshare; empty: none.
 	Wrap []string
-	// Server is the address of the default plugin server.
+	// Server is the address of the default plugin server; empty: there is none.
 	Server string
+	// Files are what else is in the gateway's working directory, by path; see Folder.
+	Files map[string]string
 }
 
 // Gateway is a gateway that runs for a test.
@@ -129,10 +131,14 @@ func Serve(t testing.TB, c Config) *Gateway {
 	t.Helper()
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "apis"), c.APIs)
+	write(t, dir, c.Files)
 	write(t, dir, map[string]string{"turnbuckle.yaml": settings})
 	args := []string{c.Program, "serve", "--config", filepath.Join(dir, "turnbuckle.yaml"), "--apis", filepath.Join(dir, "apis"),
-		"--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--admin-secret", AdminSecret, "--plugin-server", c.Server}
-	p, m := Start(t, "turnbuckle", `msg=serving .*\baddress=(\S+)`, nil, append(slices.Clone(c.Wrap), args...)...)
+		"--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--admin-secret", AdminSecret}
+	if c.Server != "" {
+		args = append(args, "--plugin-server", c.Server)
+	}
+	p, m := start(t, "turnbuckle", dir, `msg=serving .*\baddress=(\S+)`, nil, append(slices.Clone(c.Wrap), args...)...)
 	return &Gateway{Process: p, URL: "http://" + m[1], Admin: "http://" + p.Await(t, `msg="control listener" address=(\S+)`)[1]}
 }
 
@@ -142,8 +148,31 @@ func write(t testing.TB, dir string, files map[string]string) {
 		t.Fatal(err)
 	}
 	for name, text := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
+}
+
+// Folder reads the example in the working directory, without its tests, for Config.Files. What it says of its upstream,
+// http://127.0.0.1:9000, becomes the given URL.
+func Folder(t testing.TB, upstream string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	err := fs.WalkDir(os.DirFS("."), ".", func(name string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() || strings.HasSuffix(name, ".go") {
+			return err
+		}
+		data, err := os.ReadFile(filepath.FromSlash(name))
+		files[name] = strings.ReplaceAll(string(data), "http://127.0.0.1:9000", upstream)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
 }

@@ -18,7 +18,12 @@ type Process struct{ inner *processtest.Process }
 // env is added to a minimal environment. The program is ended with the test, which fails if it does not end on SIGTERM.
 func Start(t testing.TB, name, ready string, env []string, args ...string) (*Process, []string) {
 	t.Helper()
-	home := t.TempDir()
+	return start(t, name, t.TempDir(), ready, env, args...)
+}
+
+// start is Start in a folder.
+func start(t testing.TB, name, home, ready string, env []string, args ...string) (*Process, []string) {
+	t.Helper()
 	race := processtest.QuickExit + " " + os.Getenv("GORACE")
 	inner, err := processtest.Spawn(name, home, processtest.Environment(append([]string{"HOME=" + home, race}, env...)...), args...)
 	if err != nil {
