@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/flow"
 	"github.com/turnbuckle-gateway/turnbuckle/host/identity"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
@@ -274,5 +275,34 @@ func TestStripOnIgnoredPaths(t *testing.T) {
 	}
 	if h := k.w.up["a"].sent[0].Request.Header; len(h) != 0 {
 		t.Errorf("sent %v", h)
+	}
+}
+
+// Callers of two organisations are never counted together, whatever names hooks and patterns give them.
+func TestOrganisationsAreCountedApart(t *testing.T) {
+	k := newKeyed(t, map[string]sdk.Hook{
+		"ann": fn(func(x *sdk.Exchange) error {
+			x.SetSession(&sdk.Session{KeyID: "ann", QuotaMax: 1, QuotaRenewalRate: 60})
+			return nil
+		}),
+		"tier": fn(func(x *sdk.Exchange) error {
+			x.SetSession(&sdk.Session{KeyID: "bob", QuotaMax: 1, QuotaRenewalRate: 60, Metadata: map[string]string{"rate_limit_pattern": "tier"}})
+			return nil
+		}),
+	}, nil)
+	api := func(id, org, hook string) *config.Definition {
+		return definition(t, fmt.Sprintf("id: %[1]s\norg: '%[2]s'\nlisten: {path: /%[1]s}\nupstream: {url: http://127.0.0.1:1}\nauth: {all: [{hook: {hook: %[3]s}}]}\n", id, org, hook))
+	}
+	if err := load(t, k.Gateway, k.w, api("a", "o", "ann"), api("b", "o", "ann"), api("c", "p", "ann"), api("d", "", "ann"),
+		api("e", "o", "tier"), api("f", "o", "tier"), api("g", "p", "tier")); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ path, want string }{
+		{"/a/", "200 up:/"}, {"/b/", "403 Quota exceeded"}, {"/c/", "200 up:/"}, {"/d/", "200 up:/"}, {"/d/", "403 Quota exceeded"},
+		{"/e/", "200 up:/"}, {"/f/", "403 Quota exceeded"}, {"/g/", "200 up:/"},
+	} {
+		if _, got := k.ask(t, tt.path); got != tt.want {
+			t.Errorf("%s: got %s, want %s", tt.path, got, tt.want)
+		}
 	}
 }

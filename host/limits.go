@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"net/url"
 	"slices"
 	"strconv"
 	"time"
@@ -192,17 +193,22 @@ func (st *state) sameCaller() bool {
 // patternKey is the metadata by which a session is counted with others (reference §2.5).
 const patternKey = "rate_limit_pattern"
 
-// countedBy is whose counters the caller's requests count in.
+// countedBy is whose counters the caller's requests count in. What hooks and patterns name is one's organisation's own.
 func (st *state) countedBy() string {
 	s := st.f.X.Session()
 	if pattern := s.Metadata[patternKey]; pattern != "" {
 		t := rules.CompileTemplate(pattern)
-		return "pattern:" + t.Expand(st)
+		return "pattern:" + st.ofOrg(t.Expand(st))
 	}
 	if st.sameCaller() {
 		return st.caller.ID
 	}
-	return keyHash(s.KeyID)
+	return keyHash(st.ofOrg(s.KeyID))
+}
+
+// ofOrg makes of a name one that no other organisation has.
+func (st *state) ofOrg(name string) string {
+	return url.PathEscape(st.route.info.Org) + "/" + name
 }
 
 func (l *limits) failed(st *state, err error) error {
