@@ -7,6 +7,7 @@ import (
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/admin/folder"
 	"github.com/turnbuckle-gateway/turnbuckle/host/admin/router"
+	"github.com/turnbuckle-gateway/turnbuckle/host/config/document"
 	"github.com/turnbuckle-gateway/turnbuckle/host/identity/keyid"
 )
 
@@ -108,9 +109,12 @@ func (a *api) deleteAPI(c *router.Call) error {
 
 // withID writes the id into a definition that says none.
 func withID(text []byte, key, id string) ([]byte, error) {
+	if _, problems := document.Parse("definition.json", text); problems.Refused() { // such as a key that stands twice
+		return nil, router.Refusef(http.StatusBadRequest, "the body must be a definition, a JSON object: %s", problems.Err())
+	}
 	var fields map[string]json.RawMessage
-	if router.Depth(text) > router.MaxDepth || json.Unmarshal(text, &fields) != nil || fields == nil {
-		return nil, router.Refusef(http.StatusBadRequest, "the body must be a definition, a JSON object nested no deeper than %d", router.MaxDepth)
+	if json.Unmarshal(text, &fields) != nil || fields == nil {
+		return nil, router.Refusef(http.StatusBadRequest, "the body must be a definition, a JSON object")
 	}
 	quoted, err := json.Marshal(id)
 	if err != nil {

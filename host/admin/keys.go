@@ -21,6 +21,9 @@ const (
 	eventDeleted = "TokenDeleted"
 )
 
+// maxToken bounds tokens that are chosen: with their organisation they have room in the header of a request.
+const maxToken = 8 << 10
+
 // ref is the key that a request names: by its token, by the id it is stored under (hashed) or by its name in an organisation
 // (username). The organisation is org_id's, that of api_id's API, or any.
 func (a *api) ref(c *router.Call) (identity.Ref, error) {
@@ -75,25 +78,29 @@ func (a *api) putKey(c *router.Call) error {
 	if err != nil {
 		return err
 	}
-	switch was, err := a.o.State.Keys.Get(c.Context(), ref); {
-	case err == nil:
-		return a.replaceKey(c, ref, was, "added")
-	case !errors.Is(err, identity.ErrUnknown):
-		return err
+	if was, err := a.o.State.Keys.Get(c.Context(), ref); !errors.Is(err, identity.ErrUnknown) {
+		return a.replaceFound(c, ref, was, err)
 	}
 	d, err := a.draft(c, nil)
 	if err != nil {
 		return err
 	}
-	if c.Flag("username") {
-		if d.session.BasicAuth.Password == "" {
-			return router.Refusef(http.StatusBadRequest, "a user of basic authentication needs basic_auth_data.password: without, the name alone would let in")
+	if ref.AnyOrg { // it is known only now
+		ref.Org, ref.AnyOrg = d.session.OrgID, false
+		if c.Flag("username") && !ref.Hashed {
+			ref.Key = a.o.State.Keys.Token(ref.Org, c.Vars["key"])
 		}
-		if !ref.Hashed && ref.AnyOrg { // the organisation is known only now
-			ref.Key = a.o.State.Keys.Token(d.session.OrgID, c.Vars["key"])
+		if was, err := a.o.State.Keys.Get(c.Context(), ref); !errors.Is(err, identity.ErrUnknown) {
+			return a.replaceFound(c, ref, was, err)
 		}
 	}
-	ref.Org, ref.AnyOrg = d.session.OrgID, false
+	ref.Org = d.session.OrgID
+	if c.Flag("username") && d.session.BasicAuth.Password == "" {
+		return router.Refusef(http.StatusBadRequest, "a user of basic authentication needs basic_auth_data.password: without, the name alone would let in")
+	}
+	if len(ref.Key) > maxToken {
+		return router.Refusef(http.StatusBadRequest, "a key has at most %d bytes, this one %d", maxToken, len(ref.Key))
+	}
 	stored, err := a.o.State.Keys.Put(c.Context(), ref, d.session, d.lifetime)
 	if err != nil {
 		return err
@@ -106,6 +113,14 @@ func (a *api) putKey(c *router.Call) error {
 	a.publish(eventCreated, "Key created.", stored)
 	router.Reply(c.W, http.StatusOK, a.changed(stored, a.tokenOf(stored, ref), "added", d))
 	return nil
+}
+
+// replaceFound is replaceKey for a key that has been looked for.
+func (a *api) replaceFound(c *router.Call, ref identity.Ref, was identity.Stored, err error) error {
+	if err != nil {
+		return err
+	}
+	return a.replaceKey(c, ref, was, "added")
 }
 
 func (a *api) updateKey(c *router.Call) error {

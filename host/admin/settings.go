@@ -71,8 +71,8 @@ func (a *api) patchSettings(c *router.Call) error {
 	if err != nil {
 		return err
 	}
-	if router.Depth(patch) > router.MaxDepth {
-		return router.Refusef(http.StatusBadRequest, "JSON nested deeper than %d", router.MaxDepth)
+	if err := router.Shallow(patch); err != nil {
+		return err
 	}
 	changed, err := a.o.Settings.Patch(c.Context(), patch)
 	return replyChanged(c, changed, err)

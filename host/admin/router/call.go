@@ -8,10 +8,9 @@ import (
 	"io"
 	"net/http"
 	"strconv"
-)
 
-// MaxDepth is how deep the JSON of a request may be nested.
-const MaxDepth = 64
+	"github.com/turnbuckle-gateway/turnbuckle/host/config/document"
+)
 
 // MaxPage is the highest limit of a listing.
 const MaxPage = 1000
@@ -38,8 +37,11 @@ type Said struct {
 	Problems []string `json:"problems,omitempty"`
 }
 
-// Content reads the whole body of a request, which is bounded.
+// Content is the whole body of a request, which is bounded. Nobody changes it.
 func (c *Call) Content() ([]byte, error) {
+	if c.content != nil {
+		return c.content, nil
+	}
 	data, err := io.ReadAll(c.Body)
 	var tooLarge *http.MaxBytesError
 	switch {
@@ -50,6 +52,7 @@ func (c *Call) Content() ([]byte, error) {
 	case len(data) == 0:
 		return nil, Refusef(http.StatusBadRequest, "the request has no body: send JSON")
 	}
+	c.content = data
 	return data, nil
 }
 
@@ -59,8 +62,8 @@ func (c *Call) Decode(into any) error {
 	if err != nil {
 		return err
 	}
-	if Depth(data) > MaxDepth {
-		return Refusef(http.StatusBadRequest, "JSON nested deeper than %d", MaxDepth)
+	if err := Shallow(data); err != nil {
+		return err
 	}
 	d := json.NewDecoder(bytes.NewReader(data))
 	d.DisallowUnknownFields()
@@ -73,24 +76,12 @@ func (c *Call) Decode(into any) error {
 	return nil
 }
 
-// Depth is how deep brackets are nested outside of strings.
-func Depth(data []byte) int {
-	deepest, at, quoted := 0, 0, false
-	for i := 0; i < len(data); i++ {
-		switch c := data[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '{' || c == '[':
-			at++
-			deepest = max(deepest, at)
-		case c == '}' || c == ']':
-			at--
-		}
+// Shallow refuses JSON that is nested deeper than anything that is asked for, and than a reader should follow.
+func Shallow(data []byte) error {
+	if document.Deeper(data, document.MaxDepth) {
+		return Refusef(http.StatusBadRequest, "JSON nested deeper than %d", document.MaxDepth)
 	}
-	return deepest
+	return nil
 }
 
 // Param is a parameter of the query, empty when it is not there.

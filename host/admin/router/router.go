@@ -37,6 +37,8 @@ type Call struct {
 	Vars  map[string]string // by the names in the route's path, unescaped
 	route *Route
 	about []any
+	// content is the body, once it has been read.
+	content []byte
 }
 
 // About has the audit line tell more of what was done, such as the id of what was made. The value is told as it is: it must be
