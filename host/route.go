@@ -31,6 +31,7 @@ type Route struct {
 	handlers map[string][]handler // by event type
 	stats    *observe.Route
 	patterns patterns
+	secret   []string // query parameters with credentials
 
 	checks    []func() error // of hooks, when their servers are known
 	upstreams []func(context.Context) error

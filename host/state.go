@@ -142,13 +142,28 @@ func (st *state) panicked() {
 // statusClientGone is what logs and counters say of a client that left before its reply began; nothing is sent.
 const statusClientGone = 499
 
+// queryShown is the query as the client sent it, without credentials: what observers get ends in files.
+func (st *state) queryShown() string {
+	if st.query == "" || len(st.route.secret) == 0 {
+		return st.query
+	}
+	var q sdk.Query
+	q.SetRaw(st.query)
+	for _, name := range st.route.secret {
+		if q.Has(name) {
+			q.Set(name, "hidden")
+		}
+	}
+	return q.Raw()
+}
+
 func (st *state) record(status int, took, upstream time.Duration) *sdk.Record {
 	f := st.f
 	x, q := &f.X, f.X.Request()
 	rec := &sdk.Record{
 		Time: f.Start, Duration: took, Upstream: upstream, RequestID: x.RequestID(), Trace: x.Trace(),
 		Route: st.route.info.ID, RouteName: st.route.info.Name, Org: st.route.info.Org, Client: x.ClientAddr(),
-		Method: st.method, Scheme: q.Scheme(), Host: q.Host(), Path: st.path, Query: st.query, Proto: q.Proto(),
+		Method: st.method, Scheme: q.Scheme(), Host: q.Host(), Path: st.path, Query: st.queryShown(), Proto: q.Proto(),
 		UserAgent: q.Header().Get("User-Agent"), Status: status, RequestSize: f.BytesIn, ReplySize: f.BytesOut,
 		Target: f.Reply.Target, AnsweredBy: st.answeredBy, Error: st.failure,
 		Tags:  st.route.definition.Tags,

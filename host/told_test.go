@@ -83,3 +83,28 @@ func TestCallersEvents(t *testing.T) {
 		})
 	}
 }
+
+// A record has the query that the client sent, without the credentials in it.
+func TestRecordsHideCredentials(t *testing.T) {
+	k := newKeyed(t, nil, nil)
+	token := k.key(t, "", &identity.Session{Alias: "ann"})
+	k.load(t, ownAPI+"observers: [{observer: o}]\nauth: {any: [{token: {param: key}}, {all: [{jwt: {param: jwt, method: hmac, source: "+crowdSecret+", policies: [gold]}}]}]}\n")
+	jwt := hs256(`{"sub":"bob"}`)
+	for _, query := range []string{"a=%2f&key=" + token + "&b", "a=1&k%65y=" + token, "jwt=" + jwt, "a=%2f&b"} {
+		if _, got := k.ask(t, "/a/?"+query); strings.HasPrefix(got, "200 ") != strings.Contains(query, "y=") && !strings.Contains(query, "jwt") {
+			t.Errorf("%s: got %s", query, got)
+		}
+	}
+	if err := k.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var queries []string
+	for _, b := range k.w.batches {
+		for _, r := range b.Records {
+			queries = append(queries, r.Query)
+		}
+	}
+	if want := "a=%2f&key=hidden&b a=1&key=hidden jwt=hidden a=%2f&b"; strings.Join(queries, " ") != want {
+		t.Errorf("got  %s\nwant %s", strings.Join(queries, " "), want)
+	}
+}

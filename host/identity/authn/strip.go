@@ -19,6 +19,13 @@ func NewStrip(a *config.Auth, hooks config.Credential) *Strip {
 	if !a.Strip {
 		return nil
 	}
+	return places(a, hooks)
+}
+
+// Params returns the query parameters that hold credentials of an API's methods, see NewStrip.
+func Params(a *config.Auth, hooks config.Credential) []string { return places(a, hooks).params }
+
+func places(a *config.Auth, hooks config.Credential) *Strip {
 	s := &Strip{}
 	a.Walk(func(m *config.AuthMethod) {
 		switch m.Kind {
