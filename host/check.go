@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"errors"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 )
@@ -13,5 +14,5 @@ func Check(ctx context.Context, o Options, open Opener, d *config.Definition) er
 	if err != nil {
 		return err
 	}
-	return r.retire(ctx)
+	return errors.Join(r.check(), r.retire(ctx))
 }

@@ -310,6 +310,9 @@ func (c *compiler) server(name string) (Server, error) {
 		return s, nil
 	}
 	s, err := c.open.Server(c.d, name)
+	if err != nil && c.d.Script(name) != nil {
+		return nil, err // a script names itself, with file and line
+	}
 	if err != nil {
 		return nil, fmt.Errorf("plugin server %s: %w", serverName(name), err)
 	}
