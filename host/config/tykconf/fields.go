@@ -31,7 +31,7 @@ func table() map[string]*field {
 		"allow_master_keys", "force_global_session_lifetime", "global_session_lifetime", "session_lifetime_respects_key_expiration",
 		"coprocess_options.enable_coprocess", "coprocess_options.coprocess_grpc_server", "coprocess_options.grpc_recv_max_size",
 		"coprocess_options.grpc_send_max_size", "coprocess_options.grpc_authority",
-		"http_server_options.enable_strict_routes", "http_server_options.enable_path_prefix_matching", "http_server_options.xff_depth",
+		"http_server_options.enable_strict_routes", "http_server_options.xff_depth",
 		"http_server_options.use_ssl", "http_server_options.certificates", "http_server_options.min_version",
 		"enable_redis_rolling_limiter", "enable_sentinel_rate_limiter", "rate_limit_response_headers")
 	add(ignored, "the rate is enforced by a share of its own of each gateway, without thresholds", "drl_threshold", "drl_notification_frequency",
@@ -53,15 +53,20 @@ func table() map[string]*field {
 	add(ignored, "time limits are those of listen in turnbuckle.yaml", "http_server_options.read_timeout", "http_server_options.write_timeout",
 		"http_server_options.override_defaults", "http_server_options.enable_websockets", "http_server_options.flush_interval",
 		"http_server_options.enable_http2", "proxy_enable_http2", "proxy_default_timeout", "max_idle_connections_per_host", "max_idle_connections")
-	add(ignored, "which fields of the settings are shown is not configurable", "enable_config_inspection", "pid_file_location", "allow_insecure_configs",
-		"allow_remote_config", "disable_dashboard_zeroconf", "oauth_refresh_token_expire", "oauth_token_expire", "oauth_token_expired_retain_period",
-		"policies.policy_connection_string", "policies.allow_explicit_policy_id", "enable_fixed_window_rate_limiter", "close_connections",
-		"close_idle_connections", "experimental_process_org_off_thread", "enable_non_transactional_rate_limiter", "service_discovery",
-		"auth_override", "cache_storage", "enable_separate_cache_store", "security.certificates")
+	add(ignored, "settings are shown by turnbuckle settings and GET /v1/settings", "enable_config_inspection")
+	add(ignored, "connections are kept: clients say when they do not want that", "close_connections", "close_idle_connections")
+	add(ignored, "rates regain evenly, without windows", "enable_fixed_window_rate_limiter")
+	add(ignored, "policies may always name their ids", "policies.allow_explicit_policy_id")
+	add(ignored, "there is no OAuth server, no dashboard and no cache here", "oauth_refresh_token_expire", "oauth_token_expire", "oauth_token_expired_retain_period",
+		"policies.policy_connection_string", "disable_dashboard_zeroconf", "allow_insecure_configs", "allow_remote_config", "auth_override",
+		"cache_storage", "enable_separate_cache_store", "service_discovery")
+	add(ignored, "it has no counterpart", "pid_file_location", "experimental_process_org_off_thread", "security.certificates")
 	add(refused, "messages of errors are templates here: use errors in turnbuckle.yaml", "override_messages", "error_overrides")
 	add(refused, "gateway-wide event handlers are not supported: give them to each definition", "event_handlers")
 	add(refused, "references are env: and file:", "secrets", "kv")
-	add(refused, "path suffix matching is not supported", "http_server_options.enable_path_suffix_matching")
+	add(refused, "path suffix matching is not supported: end a path's pattern with $ where it must end there", "http_server_options.enable_path_suffix_matching")
+	add(refused, "path prefix matching is not supported: a path in a list is looked for anywhere in the request's, begin its pattern with ^ where it must begin there",
+		"http_server_options.enable_path_prefix_matching")
 	add(refused, "mutual TLS of the control API is not supported: keep its listener on loopback", "security.control_api_use_mutual_tls")
 	add(refused, "quotas of organisations are not enforced", "enforce_org_quotas", "enforce_org_data_age")
 	return t

@@ -156,7 +156,7 @@ func (l *loader) environment(environ []string) {
 			l.report(s, config.SeverityWarning, "unknown: it has no effect")
 			continue
 		}
-		if s.text != "false" || l.table[path].status == works {
+		if on, err := strconv.ParseBool(s.text); err != nil || on || l.table[path].status == works {
 			l.note(path, s)
 		}
 	}

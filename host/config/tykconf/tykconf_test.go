@@ -64,6 +64,32 @@ func TestUsable(t *testing.T) {
 	}
 }
 
+// TestWorksMeansSomething: each setting that is said to work changes what comes of a tyk.conf, or is answered with a problem.
+func TestWorksMeansSomething(t *testing.T) {
+	const base = `"secret": "long enough", "control_api_port": 9001, "storage": {"type": "redis", "host": "h"}, "hash_keys": true,
+		"global_session_lifetime": 9, "coprocess_options": {"coprocess_grpc_server": "h:1"}`
+	env := []string{"TYK_GW_SECRET=long enough", "TYK_GW_CONTROLAPIPORT=9001", "TYK_GW_STORAGE_TYPE=redis", "TYK_GW_STORAGE_HOST=h", "TYK_GW_HASHKEYS=true",
+		"TYK_GW_GLOBALSESSIONLIFETIME=9", "TYK_GW_COPROCESSOPTIONS_COPROCESSGRPCSERVER=h:1"}
+	was := tykconf.Load("tyk.conf", nil, env)
+	if same := tykconf.Load("tyk.conf", []byte("{"+base+"}"), nil); !cmp.Equal(was.Values, same.Values) {
+		t.Fatalf("file and variables differ:\n%s", cmp.Diff(same.Values, was.Values))
+	}
+	for _, path := range tykconf.Working() {
+		changed := false
+		for _, value := range []string{"true", "false", "7", "772", "rates", "mongo"} {
+			var keys []string
+			for key := range strings.SplitSeq(path, ".") {
+				keys = append(keys, strings.ReplaceAll(strings.ToUpper(key), "_", ""))
+			}
+			got := tykconf.Load("tyk.conf", nil, append(env[:len(env):len(env)], tykconf.EnvPrefix+strings.Join(keys, "_")+"="+value))
+			changed = changed || !cmp.Equal(got.Values, was.Values) || len(got.Problems) != len(was.Problems)
+		}
+		if tls := path == "http_server_options.certificates" || path == "http_server_options.min_version"; !changed && !tls { // which TestLoad has
+			t.Errorf("%s is said to work and has no effect", path)
+		}
+	}
+}
+
 func TestEnvironmentAndFaults(t *testing.T) {
 	tests := []struct {
 		name, doc string
@@ -82,6 +108,8 @@ func TestEnvironmentAndFaults(t *testing.T) {
 		{"a wrong number", `{"listen_port": "x"}`, nil, nil, "$.listen_port: must be a whole number"},
 		{"a wrong truth", `{"hash_keys": "maybe"}`, nil, nil, "$.hash_keys: must be true or false"},
 		{"what protects", `{"enforce_org_quotas": true}`, nil, nil, "$.enforce_org_quotas: quotas of organisations are not enforced"},
+		{"matching that narrows lists of paths", `{"http_server_options": {"enable_path_prefix_matching": true}}`, nil, nil, "begin its pattern with ^"},
+		{"off by a variable", `{}`, []string{"TYK_GW_ENFORCEORGQUOTAS=0", "TYK_GW_EVENTHANDLERS=False"}, nil, ""},
 		{"what does not, when off", `{"enforce_org_quotas": false, "secrets": {}}`, nil, nil, ""},
 		{"another storage", `{"storage": {"type": "mongo"}}`, nil, nil, `$.storage.type: "mongo" is not supported`},
 		{"policies of a service", `{"policies": {"policy_source": "service"}}`, nil, nil, "$.policies.policy_source: policies come from files"},
