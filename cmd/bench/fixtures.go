@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"embed"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -16,7 +18,7 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/bench/proc"
 )
 
-//go:embed testdata/*.yaml
+//go:embed testdata
 var definitions embed.FS
 
 const adminSecret = "bench-secret"
@@ -125,16 +127,57 @@ func (w workshop) openBaseline(ctx context.Context, f *fixture, dir string) erro
 	return err
 }
 
-// define writes count definitions from the template of that name into dir/apis.
+// copies is how many copies of a script are different plugins on one route.
+const copies = 10
+
+// template returns the definition of that name and the extension of its file.
+func template(name string) (text, extension string, err error) {
+	data, err := definitions.ReadFile("testdata/" + name + ".yaml")
+	if errors.Is(err, fs.ErrNotExist) {
+		data, err = definitions.ReadFile("testdata/" + name + ".json") // a classic one
+		return string(data), ".json", err
+	}
+	return string(data), ".yaml", err
+}
+
+// define writes count definitions from the template of that name into dir/apis, and all scripts beside them.
 func (w workshop) define(dir, name string, count int) error {
-	text, err := definitions.ReadFile("testdata/" + name + ".yaml")
+	text, extension, err := template(name)
 	if err != nil {
 		return err
 	}
 	for n := range count {
-		filled := strings.NewReplacer("${UPSTREAM}", w.upstream, "${N}", strconv.Itoa(n)).Replace(string(text))
-		if err := os.WriteFile(filepath.Join(dir, "apis", fmt.Sprintf("bench-%d.yaml", n)), []byte(filled), 0o644); err != nil {
+		filled := strings.NewReplacer("${UPSTREAM}", w.upstream, "${N}", strconv.Itoa(n)).Replace(text)
+		if err := os.WriteFile(filepath.Join(dir, "apis", fmt.Sprintf("bench-%d%s", n, extension)), []byte(filled), 0o644); err != nil {
 			return err
+		}
+	}
+	return scripts(filepath.Join(dir, "apis"))
+}
+
+// scripts writes the scripts into a folder, each once under its name and in numbered copies.
+func scripts(dir string) error {
+	entries, err := definitions.ReadDir("testdata")
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		extension := filepath.Ext(e.Name())
+		if extension != ".js" && extension != ".lua" {
+			continue
+		}
+		text, err := definitions.ReadFile("testdata/" + e.Name())
+		if err != nil {
+			return err
+		}
+		names := []string{e.Name()}
+		for n := range copies {
+			names = append(names, fmt.Sprintf("%s-%d%s", strings.TrimSuffix(e.Name(), extension), n, extension))
+		}
+		for _, name := range names {
+			if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

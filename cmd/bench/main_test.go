@@ -124,7 +124,7 @@ func TestRows(t *testing.T) {
 				t.Errorf("two rows are named %s", row.name)
 			}
 			if d := row.setup.definition; d != "" {
-				if _, err := definitions.ReadFile("testdata/" + d + ".yaml"); err != nil {
+				if _, _, err := template(d); err != nil {
 					t.Error(err)
 				}
 			}

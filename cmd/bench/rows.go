@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 )
 
@@ -54,10 +55,18 @@ func (s setup) String() string {
 }
 
 // hooked says whether requests of the setup pass the SetHeader hook.
-func (s setup) hooked() bool { return s.definition == "pre1" || s.definition == "pre4" }
+func (s setup) hooked() bool {
+	return slices.Contains([]string{"pre1", "pre4", "js", "lua", "js10", "lua10", "jstyk", "luatyk"}, s.definition)
+}
+
+// rewritten says whether a hook changes the upstream's body.
+func (s setup) rewritten() bool { return s.definition == "jsbody" || s.definition == "luabody" }
 
 // guarded says whether requests of the setup are refused without a credential.
-func (s setup) guarded() bool { return s.kind == gateway && s.definition != "plain" && !s.hooked() }
+func (s setup) guarded() bool {
+	open := s.definition == "plain" || s.definition == "classic" || s.hooked() || s.rewritten()
+	return s.kind == gateway && !open
+}
 
 // limited says whether a quota is counted for requests of the setup.
 func (s setup) limited() bool { return s.definition == "keylimits" }
@@ -103,6 +112,15 @@ func rows(transport string) []row {
 		at("grpc-unix", setup{kind: bareGRPC, protocol: "tyk", transport: "unix"}, 50),
 		at("grpc-tcp", setup{kind: bareGRPC, protocol: "tyk", transport: "tcp"}, 50),
 		at("extractor", ours("native", "extractor"), 50),
+		at("js", ours("", "js"), 50, 1),
+		at("plain-classic", ours("", "classic"), 50),
+		at("js-tyk", ours("", "jstyk"), 50),
+		at("js-body", ours("", "jsbody"), 50),
+		at("js-10", ours("", "js10"), 50),
+		at("lua", ours("", "lua"), 50, 1),
+		at("lua-tyk", ours("", "luatyk"), 50),
+		at("lua-body", ours("", "luabody"), 50),
+		at("lua-10", ours("", "lua10"), 50),
 		at("plain-tokens", keyed("plain", few, ""), 50),
 		at("key", keyed("key", few, ""), 50),
 		at("key-limits", keyed("keylimits", few, ""), 50),

@@ -101,7 +101,7 @@ func ofStart(figure func(start) float64) value {
 }
 
 // targets lists what the performance page asks of the host and its out-of-process hooks; binary is the gateway's
-// size in MiB, 0 if there is none. Scripts and Python join the list with the rows that measure them. Rows that draw a token
+// size in MiB, 0 if there is none. Python joins the list with the rows that measure it. Rows that draw a token
 // for each request are compared with a plain gateway under the same load: making requests has its cost.
 func targets(transport string, binary float64) []target {
 	unary := added(gatewayCPU, "unary-1/50", "plain/50")
@@ -119,6 +119,14 @@ func targets(transport string, binary float64) []target {
 		{"4 stream hooks: added CPU / 1 hook's", ratio(added(gatewayCPU, "stream-4/50", "plain/50"), stream), false, 1.5, 1.2, ""},
 		{"stream auth hook: added CPU / pre hook's", ratio(added(gatewayCPU, "stream-auth/50", "plain/50"), stream), false, 1.3, 0, ""},
 		{"id_extractor hit: added CPU where the baseline is 39 µs", scaled("extractor/50", "plain/50"), false, 3, 0, "µs"},
+		{"JavaScript hook: added CPU where the baseline is 39 µs", scaled("js/50", "plain/50"), false, 4, 3, "µs"},
+		{"JavaScript hook of Tyk's: added CPU where the baseline is 39 µs", scaled("js-tyk/50", "plain-classic/50"), false, 6, 3, "µs"},
+		{"JavaScript hook that rewrites bodies: added CPU where the baseline is 39 µs", scaled("js-body/50", "plain/50"), false, 6, 0, "µs"},
+		{"10 JavaScript hooks: throughput / plain", ratio(of(perSecond, "js-10/50"), of(perSecond, "plain/50")), true, 0.5, 0.7, ""},
+		{"Lua hook: added CPU where the baseline is 39 µs", scaled("lua/50", "plain/50"), false, 4, 2, "µs"},
+		{"Lua hook of Tyk's: added CPU where the baseline is 39 µs", scaled("lua-tyk/50", "plain-classic/50"), false, 6, 2, "µs"},
+		{"Lua hook that rewrites bodies: added CPU where the baseline is 39 µs", scaled("lua-body/50", "plain/50"), false, 6, 0, "µs"},
+		{"10 Lua hooks: throughput / plain", ratio(of(perSecond, "lua-10/50"), of(perSecond, "plain/50")), true, 0.5, 0.7, ""},
 		{"key auth + rate + quota, embedded store: added CPU where the baseline is 39 µs", scaled("key-limits/50", "plain-tokens/50"), false, 6, 3, "µs"},
 		{"the same, 1,000,000 keys: added CPU / 1,000 keys'", ratio(added(gatewayCPU, "key-limits-1m/50", "plain-tokens/50"), added(gatewayCPU, "key-limits/50", "plain-tokens/50")), false, 2, 0, ""},
 		// What goes by time instead of requests is in both figures: a watcher's pings, what gateways tell each other.
@@ -134,7 +142,8 @@ func targets(transport string, binary float64) []target {
 func elsewhere() []string {
 	return []string{
 		"more cores, allocations: go test -bench . -benchmem -cpu 1,2,4,8 ./host/... ./coprocess/... ./sdk/...",
-		"Lua, JavaScript, Python: no rows yet; they come with their packages",
+		"scripts, memory of a plugin that is idle: go test -run xxx -bench Idle -benchtime 3x ./coprocess/js ./coprocess/lua",
+		"Python: no rows yet; they come with its package",
 	}
 }
 

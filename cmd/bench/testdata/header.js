@@ -1,0 +1,3 @@
+exports.pre = function (x) {
+  x.request.headers.set("X-Bench", "1");
+};

@@ -1,0 +1,3 @@
+function exports.pre(x)
+  x.request.headers:set("X-Bench", "1")
+end
