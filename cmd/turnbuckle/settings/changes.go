@@ -39,6 +39,9 @@ func (c Changes) Patched(patch []byte) (next Changes, paths []string, err error)
 	if err := dec.Decode(&object); err != nil || object == nil || dec.More() {
 		return nil, nil, fmt.Errorf("%w: want one JSON object", ErrPatch)
 	}
+	if _, problems := document.Parse("the change", patch); problems.Refused() { // such as a key that stands twice
+		return nil, nil, fmt.Errorf("%w: %w", ErrPatch, problems.Err())
+	}
 	p.object("", object)
 	for _, path := range p.paths {
 		s, _ := p.setting(path)
@@ -78,6 +81,9 @@ func (p *patching) value(path string, value json.RawMessage) {
 		return
 	}
 	if _, is := p.setting(path); is {
+		if slices.Contains(p.paths, path) {
+			p.errs = append(p.errs, fmt.Errorf("%q is said twice, nested and joined by dots", path))
+		}
 		p.next[path] = compact(value)
 		p.paths = append(p.paths, path)
 		return

@@ -43,6 +43,8 @@ func TestPatched(t *testing.T) {
 			"there is no setting \"\"\nthere is no setting \"a.b.c.d.e.f\"\nthere is no setting \"log.levl\" (did you mean \"log.level\"?)\n" +
 				"there is no setting \"nonsense\"\n\"servers.a\" holds settings: its value must be an object of them\nthere is no setting \"servers.b.x\"\n" +
 				"\"store\" holds settings: its value must be an object of them"},
+		{"twice", `{"log":{"level":"debug"},"log.level":"info"}`, nil, nil, `"log.level" is said twice, nested and joined by dots`},
+		{"a key twice", `{"log.level":"debug","log.level":"info"}`, nil, nil, "not a change of settings: the change:1:22: $[\"log.level\"]: key stands twice in one mapping"},
 		{"a list", `[]`, nil, nil, "not a change of settings: want one JSON object"},
 		{"nothing at all", `null`, nil, nil, "not a change of settings: want one JSON object"},
 		{"two", `{} {}`, nil, nil, "not a change of settings: want one JSON object"},
