@@ -306,3 +306,39 @@ func TestOrganisationsAreCountedApart(t *testing.T) {
 		}
 	}
 }
+
+// An identity that JWTs name and an id that a hook is told lie in one place when they have one name: neither takes over what the
+// other is, and who is blocked as one is not let in by way of the other.
+func TestIdentitiesAndExtractedIDsStayApart(t *testing.T) {
+	k := newKeyed(t, map[string]sdk.Hook{"lax": fn(func(x *sdk.Exchange) error {
+		x.SetSession(&sdk.Session{KeyID: "theirs", Alias: "hook", Rate: 1e6, Per: 1, IDExtractorDeadline: time.Now().Add(time.Hour).Unix()})
+		return nil
+	})}, nil)
+	if err := load(t, k.Gateway, k.w,
+		definition(t, ownAPI+"auth: {all: [{jwt: {method: hmac, source: "+crowdSecret+", policies: [gold]}}]}\nheaders: {request: {set: {X-Who: $tyk_context.token}}}\n"),
+		definition(t, "id: b\norg: o\nlisten: {path: /b}\nupstream: {url: http://127.0.0.1:1}\nauth: {all: [{hook: {hook: lax, id_extractor: {from: header, with: value, name: X-Id}}}]}\n")); err != nil {
+		t.Fatal(err)
+	}
+	jwt := func(sub string) string { return "Authorization: " + hs256(`{"sub":"`+sub+`"}`) }
+	ask := func(path, header, want string) {
+		t.Helper()
+		if _, got := k.ask(t, path, header); got != want {
+			t.Errorf("%s: got %s, want %s", path, got, want)
+		}
+	}
+	ref := func(sum string) identity.Ref { return identity.Ref{Org: "o", Key: k.keys.Token("o", sum)} }
+	const seven, eight = "8f14e45fceea167a5a36dedd4bea2543", "c9f0f895fb98ab9159f51fd0297e236d" // MD5 of 7 and 8
+	ask("/a/", jwt("7"), "200 up:/")
+	if _, err := k.keys.Update(t.Context(), ref(seven), identity.Lifetime{}, func(s *identity.Session) error { s.Inactive = true; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		ask("/a/", jwt("7"), "403 Key is inactive, please renew")
+		ask("/b/", "X-Id: 7", "200 up:/")
+	}
+	ask("/b/", "X-Id: 8", "200 up:/")
+	ask("/a/", jwt("8"), "200 up:/")
+	if s, err := k.keys.Get(t.Context(), ref(eight)); err != nil || s.Session.Rate != 0 || s.Session.Alias != "8" || s.Session.IDExtractorDeadline != 0 {
+		t.Errorf("a session begun by a hook: %+v, %v", s.Session, err)
+	}
+}

@@ -134,7 +134,8 @@ func (a *Authenticator) caller(ctx context.Context, v *verified) (*identity.Call
 }
 
 // stored returns the session under which the identity is kept, nil when there is none, after a lookup of it ended with
-// looked. It is not the caller's: what policies put there is not to be stored as if it were the session's own.
+// looked. It is not the caller's: what policies put there is not to be stored as if it were the session's own. Nor is it what an
+// auth hook has said of an id, which may lie in the same place: that is no word on who a token names.
 func (a *Authenticator) stored(ctx context.Context, v *verified, looked error) (*identity.Session, error) {
 	if errors.Is(looked, identity.ErrUnknown) {
 		return nil, nil
@@ -142,6 +143,9 @@ func (a *Authenticator) stored(ctx context.Context, v *verified, looked error) (
 	kept, err := a.keys.Get(ctx, identity.Ref{Org: a.api.Org, Key: v.session})
 	if err != nil && !unknown(err) {
 		return nil, err
+	}
+	if s := kept.Session; s != nil && s.IDExtractorDeadline != 0 && s.Metadata[SessionMetadata] == nil {
+		return nil, nil
 	}
 	return kept.Session, nil
 }
