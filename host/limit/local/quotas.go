@@ -51,14 +51,15 @@ func newQuotas(records Records) *quotas {
 	return &quotas{table: memory.NewTable[counter](), records: records, saving: make(chan struct{}, 1)}
 }
 
-// get returns a quota's counter, read from the store if it is not in memory.
-func (q *quotas) get(ctx context.Context, key limit.Key) (*counter, error) {
+// get returns a quota's counter, read from the records if it is not in memory. Where there is none, it gets one whose window
+// may begin at once.
+func (q *quotas) get(ctx context.Context, key limit.Key, wall int64) (*counter, error) {
 	h := q.table.Hash(key)
 	if c := q.table.Get(h, key); c != nil {
 		return c, nil
 	}
 	if q.records == nil {
-		return q.table.Put(h, key, nil, func(*counter) {}), nil
+		return q.table.Put(h, key, nil, func(c *counter) { c.begun = wall }), nil
 	}
 	q.loading[h.Shard()].Lock()
 	defer q.loading[h.Shard()].Unlock()
@@ -70,7 +71,9 @@ func (q *quotas) get(ctx context.Context, key limit.Key) (*counter, error) {
 		return nil, unavailable("read a quota", err)
 	}
 	return q.table.Put(h, key, nil, func(c *counter) {
-		c.begun = nanos(found.Begun)
+		if c.begun = nanos(found.Begun); found.Used <= 0 {
+			c.begun = wall
+		}
 		c.used.Store(found.Used)
 		c.saved.Store(found.Used)
 	}), nil
@@ -99,7 +102,7 @@ func (q *quotas) look(ctx context.Context, i int, a *limit.Ask, v *limit.Verdict
 		return nil, nil
 	}
 	for {
-		c, err := q.get(ctx, b.Key)
+		c, err := q.get(ctx, b.Key, wall)
 		if err != nil {
 			return nil, err
 		}
@@ -143,7 +146,7 @@ func (q *quotas) take(c *counter, i int, a *limit.Ask, v *limit.Verdict, wall in
 	for {
 		raw := c.used.Load()
 		used, begun := c.window(raw, wall, b.Renewal)
-		if raw == sealed || used == 0 || begun != c.begun {
+		if raw == sealed || begun != c.begun {
 			next, used := q.renew(c, b, wall)
 			if used > 0 {
 				return next, q.took(next, v, i, b, used, wall)

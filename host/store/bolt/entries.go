@@ -9,6 +9,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/store"
@@ -107,6 +108,13 @@ func (s *Store) List(ctx context.Context, prefix, cursor string, limit int) (pag
 	return page, nil
 }
 
+// Many writes in the order of their keys fill pages from the first to the last, and need not leave half of each to those
+// that come between.
+const (
+	manyOrdered = 1000
+	orderedFill = 0.9
+)
+
 // Apply is store.Writer's: all or none. A write of what is already there costs nothing.
 func (s *Store) Apply(ctx context.Context, writes ...store.Write) error {
 	bytes := 0
@@ -123,7 +131,11 @@ func (s *Store) Apply(ctx context.Context, writes ...store.Write) error {
 	for i := range writes {
 		writes[i].Value = slices.Clone(writes[i].Value) // the caller may leave, and use it again, before it is written
 	}
+	ordered := len(writes) >= manyOrdered && slices.IsSortedFunc(writes, func(a, b store.Write) int { return strings.Compare(a.Key, b.Key) })
 	return s.do(ctx, len(writes), bytes, func(b *batch) error {
+		if ordered {
+			b.entries.FillPercent = orderedFill
+		}
 		for _, w := range writes {
 			changed, err := b.write(w)
 			if err != nil {
