@@ -174,7 +174,7 @@ func (k *Keys) List(ctx context.Context, q Query) (KeyPage, error) {
 		if e.Value == nil {
 			continue
 		}
-		s, err := DecodeSession(e.Value)
+		s, _, err := k.shared.decodeStored(e.Value)
 		if err != nil {
 			continue // what cannot be read is nobody's; Get says what is wrong
 		}

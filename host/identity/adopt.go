@@ -85,7 +85,7 @@ func (k *Keys) borrow(ctx context.Context, a Adoption) (*Caller, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newCaller(a.Token, k.ID(a.Token), applied), nil
+	return newCaller(a.Token, k.ID(a.Token), applied, nil), nil
 }
 
 // made is the session as it shall be stored over what is, which may be nil, and its policies.
@@ -135,7 +135,7 @@ func (k *Keys) adopt(ctx context.Context, a Adoption, ids []string) (*resident, 
 	}
 	switch {
 	case errors.Is(err, ErrUnknown):
-		h = held{id: ids[0]}
+		h = held{id: strings.Clone(ids[0])}
 	case err != nil:
 		return nil, err
 	}
@@ -201,13 +201,4 @@ func (k *Keys) fetchOwn(ctx context.Context, org string, ids []string) (held, er
 		return held{}, ErrForeign
 	}
 	return h, err
-}
-
-// bytes is what is stored of a session, not larger than what can be read back.
-func (s *Session) bytes() ([]byte, error) {
-	data, err := s.MarshalJSON()
-	if err == nil && len(data) > MaxJSON {
-		err = fmt.Errorf("%w session: %d bytes of JSON, at most %d", ErrInvalid, len(data), MaxJSON)
-	}
-	return data, err
 }

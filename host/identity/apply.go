@@ -17,7 +17,16 @@ func Apply(s *Session, policies []*Policy) (*Session, error) {
 	if len(policies) == 0 {
 		return s, nil
 	}
-	a := application{rights: map[string]granted{}}
+	a, err := combine(policies)
+	if err != nil {
+		return nil, err
+	}
+	return a.finished(s, nil), nil
+}
+
+// combine returns what policies give together, whoever has them.
+func combine(policies []*Policy) (*application, error) {
+	a := &application{policies: policies, rights: map[string]granted{}}
 	for _, p := range policies {
 		if err := a.check(p); err != nil {
 			return nil, err
@@ -25,14 +34,28 @@ func Apply(s *Session, policies []*Policy) (*Session, error) {
 		a.limits(p)
 		a.grant(p)
 	}
+	return a, nil
+}
+
+// finished returns the session with what the policies give; access are the rights they give it, if these are known.
+func (a *application) finished(s *Session, access map[string]Access) *Session {
 	c := *s
-	a.root(&c, policies)
-	a.finish(&c)
-	return &c, nil
+	a.root(&c)
+	root := c.limit()
+	root.replace(a.limit, a.covered)
+	c.setLimit(root)
+	switch {
+	case access != nil:
+		c.AccessRights = access
+	case len(a.rights) > 0:
+		c.AccessRights = a.access(root)
+	}
+	return &c
 }
 
 // application is what policies gave so far.
 type application struct {
+	policies            []*Policy
 	perAPI, partitioned bool
 	covered             part
 	limit               Limit // the session's, where covered
@@ -173,9 +196,12 @@ func (a Access) endpoints(b Access) Access {
 }
 
 // root fills in what is neither limit nor right.
-func (a *application) root(s *Session, policies []*Policy) {
-	s.Tags, s.Metadata = slices.Clone(s.Tags), maps.Clone(s.Metadata)
-	for _, p := range policies {
+func (a *application) root(s *Session) {
+	s.Tags = slices.Clip(s.Tags) // so that it is a copy to which something is added
+	if slices.ContainsFunc(a.policies, func(p *Policy) bool { return len(p.Metadata) > 0 }) {
+		s.Metadata = maps.Clone(s.Metadata)
+	}
+	for _, p := range a.policies {
 		s.Tags = addNew(s.Tags, p.Tags)
 		if s.Metadata == nil && len(p.Metadata) > 0 {
 			s.Metadata = Metadata{}
@@ -190,26 +216,33 @@ func (a *application) root(s *Session, policies []*Policy) {
 	}
 }
 
-// finish puts limits and rights into the session.
-func (a *application) finish(s *Session) {
-	root := s.limit()
-	root.replace(a.limit, a.covered)
-	s.setLimit(root)
-	if len(a.rights) == 0 {
-		return
+// alike reports whether the rights are the same whatever the session's own limits are.
+func (a *application) alike() bool {
+	const whole = partRate | partQuota | partComplexity
+	for _, g := range a.rights {
+		if a.apart() && g.covered != 0 && g.covered&whole != whole {
+			return false
+		}
 	}
-	apart := a.perAPI || len(a.sources) > 1
-	s.AccessRights = make(map[string]Access, len(a.rights))
+	return true
+}
+
+func (a *application) apart() bool { return a.perAPI || len(a.sources) > 1 }
+
+// access returns the rights, given the session's limits.
+func (a *application) access(root Limit) map[string]Access {
+	rights := make(map[string]Access, len(a.rights))
 	for id, g := range a.rights {
-		if apart && g.covered != 0 {
+		if a.apart() && g.covered != 0 {
 			own := root
 			own.replace(g.Limit, g.covered)
 			g.Limit = own
 		} else {
 			g.Limit, g.AllowanceScope = Limit{}, ""
 		}
-		s.AccessRights[id] = g.Access
+		rights[id] = g.Access
 	}
+	return rights
 }
 
 func addNew(list, more []string) []string {

@@ -165,7 +165,7 @@ func TestCallerLimits(t *testing.T) {
 			"same": {}, "own": {Limit: Limit{Rate: 10}}, "scoped": {Limit: Limit{Rate: 10}, AllowanceScope: "s"},
 			"endpoints": {Endpoints: endpoints}, "shown": {Limit: Limit{QuotaRemaining: 5}},
 		},
-	})
+	}, nil)
 	base := Limits{Rate: 1, Per: 2, QuotaMax: 3, QuotaRenewal: 4, MaxQueryDepth: 5, ThrottleInterval: 6, ThrottleRetries: 7}
 	ends := base
 	ends.Endpoints = endpoints
@@ -176,7 +176,7 @@ func TestCallerLimits(t *testing.T) {
 			t.Errorf("%s: %s", api, diff)
 		}
 	}
-	if c.View.KeyID != "t" || newCaller("", "id", &Session{}).View.KeyID != "id" {
+	if c.View.KeyID != "t" || newCaller("", "id", &Session{}, nil).View.KeyID != "id" {
 		t.Error("the view has another name")
 	}
 }

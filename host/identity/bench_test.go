@@ -38,11 +38,12 @@ func benchKeys(b *testing.B, n int, options Options) (*Keys, []string) {
 			b.Error(err)
 		}
 	})
+	stored := mustStore(b, mustDecode(b, plainSession))
 	tokens := make([]string, n)
 	writes := make([]store.Write, n)
 	for i := range tokens {
 		tokens[i] = k.Token("default", fmt.Sprintf("%032x", i))
-		writes[i] = store.Write{Key: keyPrefix + k.ID(tokens[i]), Entry: store.Entry{Value: []byte(plainSession)}}
+		writes[i] = store.Write{Key: keyPrefix + k.ID(tokens[i]), Entry: store.Entry{Value: stored}}
 	}
 	slices.SortFunc(writes, func(a, b store.Write) int { return strings.Compare(a.Key, b.Key) }) // a B+tree fills fastest so
 	for batch := range slices.Chunk(writes, 50_000) {

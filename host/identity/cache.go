@@ -12,6 +12,7 @@ type resident struct {
 	id         string
 	stored     *Session // as it is in the store, or will be when it has been written; policies not applied
 	applied    *Session // with them
+	grants     *grants  // what comes of its access rights, nil when nobody shares them
 	sum        uint64   // of the bytes in the store
 	ends       int64    // unix milliseconds when the store forgets it; 0 never
 	generation uint64   // of the policies
@@ -23,6 +24,8 @@ type resident struct {
 	given atomic.Pointer[given]  // what it was adopted from
 	dead  atomic.Bool            // changed, or no longer in the cache, where a change would reach it
 	used  atomic.Bool            // since the clock last came by
+	entry entry                  // byID
+	name  atomic.Pointer[entry]  // the last of the other names, which goes with it
 }
 
 // caller returns the caller under a token of its own, or with none.
@@ -34,7 +37,7 @@ func (r *resident) caller(token string) *Caller {
 	}
 	c := r.made.Load()
 	if c == nil {
-		c = newCaller(token, r.id, r.applied)
+		c = newCaller(token, r.id, r.applied, r.grants)
 		c.Version = r.sum
 		r.made.Store(c)
 	}
@@ -52,6 +55,7 @@ type entry struct {
 	org, name string
 	resident  *resident
 	caller    *Caller // nil byID
+	hash      uint64
 }
 
 type kind uint8
@@ -131,7 +135,8 @@ func (c *cache) counter(id string) uint64 { return maphash.String(c.seed, id) % 
 
 // putResident keeps the resident unless its id changed since the note was taken, and reports whether it did.
 func (c *cache) putResident(r *resident, note uint64) bool {
-	e := &entry{kind: byID, name: r.id, resident: r}
+	e := &r.entry
+	e.kind, e.name, e.resident = byID, r.id, r
 	h := c.hash(byID, "", r.id)
 	p := &c.places[(h>>32)&c.mask]
 	p.mu.Lock()
@@ -140,8 +145,9 @@ func (c *cache) putResident(r *resident, note uint64) bool {
 		r.dead.Store(true)
 		return false
 	}
-	c.store(p, h, e)
+	gone := c.store(p, h, e)
 	p.mu.Unlock()
+	c.release(gone)
 	c.shrink()
 	return true
 }
@@ -151,60 +157,90 @@ func (c *cache) putName(e *entry) {
 	h := c.hash(e.kind, e.org, e.name)
 	p := &c.places[(h>>32)&c.mask]
 	p.mu.Lock()
-	c.store(p, h, e)
+	gone := c.store(p, h, e)
 	p.mu.Unlock()
+	e.resident.name.Store(e)
+	c.release(gone)
 }
 
-// store needs p's lock.
-func (c *cache) store(p *place, h uint64, e *entry) {
+// store returns the resident that had to go, if any. It needs p's lock.
+func (c *cache) store(p *place, h uint64, e *entry) (gone *resident) {
 	slot := -1
-	for i := range p.entries {
-		old := p.entries[i].Load()
-		if old != nil && p.tags[i].Load() == h && old.kind == e.kind && old.name == e.name && old.org == e.org {
+	for i := range p.tags { // and not the entries, each somewhere else in memory
+		tag := p.tags[i].Load()
+		if tag == 0 {
+			slot = i
+			continue
+		}
+		if tag != h {
+			continue
+		}
+		if old := p.entries[i].Load(); old.kind == e.kind && old.name == e.name && old.org == e.org {
 			slot = i // wherever else there is room: nobody may find the old one
 			break
-		}
-		if old == nil || old.resident.dead.Load() {
-			slot = i
 		}
 	}
 	if slot < 0 {
 		slot = c.victim(p)
 	}
-	c.remove(p, slot)
+	gone = c.remove(p, slot)
+	e.hash = h
 	if e.kind == byID {
 		c.count.Add(1)
 		c.weight.Add(e.resident.weight)
 	}
 	p.entries[slot].Store(e)
 	p.tags[slot].Store(h)
+	return gone
 }
 
-// victim is the next slot that was not used since the hand last came by. It needs p's lock.
+// release clears the place of a name that leads to a resident that is gone, which would stay in memory with it. It must
+// be called without a place's lock.
+func (c *cache) release(gone *resident) {
+	if gone == nil {
+		return
+	}
+	e := gone.name.Swap(nil)
+	if e == nil {
+		return
+	}
+	p := &c.places[(e.hash>>32)&c.mask]
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range p.entries {
+		if p.entries[i].Load() == e {
+			c.remove(p, i)
+		}
+	}
+}
+
+// victim is the next slot that is dead, or was not used since the hand last came by. It needs p's lock, and all slots taken.
 func (c *cache) victim(p *place) int {
 	for range 2 * ways {
 		i := int(p.hand)
 		p.hand = (p.hand + 1) % ways
-		if e := p.entries[i].Load(); e == nil || !e.resident.used.Swap(false) {
+		if r := p.entries[i].Load().resident; r.dead.Load() || !r.used.Swap(false) {
 			return i
 		}
 	}
 	return int(p.hand)
 }
 
-// remove needs p's lock.
-func (c *cache) remove(p *place, i int) {
+// remove returns the resident that is gone with its entry, if any. It needs p's lock.
+func (c *cache) remove(p *place, i int) (gone *resident) {
 	e := p.entries[i].Load()
 	if e == nil {
-		return
+		return nil
 	}
 	p.tags[i].Store(0)
 	p.entries[i].Store(nil)
-	if e.kind == byID {
-		e.resident.dead.Store(true)
-		c.count.Add(-1)
-		c.weight.Add(-e.resident.weight)
+	if e.kind != byID {
+		return nil
 	}
+	e.resident.dead.Store(true)
+	c.count.Add(-1)
+	c.weight.Add(-e.resident.weight)
+	return e.resident
 }
 
 // forget makes the resident of an id dead, and voids the notes of reads under way.
@@ -216,13 +252,15 @@ func (c *cache) forget(id string) {
 func (c *cache) forgetName(k kind, org, name string) {
 	h := c.hash(k, org, name)
 	p := &c.places[(h>>32)&c.mask]
+	var gone *resident
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	for i := range p.entries {
 		if e := p.entries[i].Load(); e != nil && e.kind == k && e.name == name && e.org == org {
-			c.remove(p, i)
+			gone = c.remove(p, i)
 		}
 	}
+	p.mu.Unlock()
+	c.release(gone)
 }
 
 // doubt voids the notes of all reads under way.
@@ -254,11 +292,13 @@ func (c *cache) shrink() {
 		p := &c.places[c.hand.Add(1)&c.mask]
 		for i := range p.entries {
 			if e := p.entries[i].Load(); e != nil && e.kind == byID && !e.resident.used.Swap(false) {
+				var gone *resident
 				p.mu.Lock()
 				if p.entries[i].Load() == e {
-					c.remove(p, i)
+					gone = c.remove(p, i)
 				}
 				p.mu.Unlock()
+				c.release(gone)
 			}
 		}
 	}

@@ -25,26 +25,22 @@ type Caller struct {
 	perAPI map[string]Limits // of the APIs whose limits are not base
 }
 
-// newCaller makes the caller of a session whose policies are applied.
-func newCaller(token, id string, s *Session) *Caller {
-	name := cmp.Or(token, id)
-	c := &Caller{Token: token, ID: id, Session: s, View: s.View(name), base: s.limit().limits("", nil)}
-	for api, a := range s.AccessRights {
-		own := c.base
-		switch {
-		case !a.Limit.zero():
-			own = a.Limit.limits(cmp.Or(a.AllowanceScope, api), a.Endpoints)
-		case len(a.Endpoints) > 0:
-			own.Endpoints = a.Endpoints
-		default:
-			continue
-		}
-		if c.perAPI == nil {
-			c.perAPI = map[string]Limits{}
-		}
-		c.perAPI[api] = own
+// newCaller makes the caller of a session whose policies are applied. g are its access rights, nil if nobody knows yet what
+// comes of them.
+func newCaller(token, id string, s *Session, g *grants) *Caller {
+	if g == nil {
+		g = newGrants(s.AccessRights)
 	}
-	return c
+	c := &seen{Caller: Caller{Token: token, ID: id, Session: s, base: s.limit().limits("", nil)}}
+	c.view = s.view(cmp.Or(token, id), g.view)
+	c.View, c.perAPI = &c.view, g.perAPI(c.base)
+	return &c.Caller
+}
+
+// seen is a caller and his view, which live and die together.
+type seen struct {
+	Caller
+	view sdk.Session
 }
 
 // as returns the caller under a token of its own.
@@ -52,10 +48,10 @@ func (c *Caller) as(token string) *Caller {
 	if c.Token == token {
 		return c
 	}
-	other, view := *c, *c.View
-	view.KeyID = cmp.Or(token, c.ID)
-	other.Token, other.View = token, &view
-	return &other
+	other := &seen{Caller: *c, view: *c.View}
+	other.view.KeyID = cmp.Or(token, c.ID)
+	other.Token, other.View = token, &other.view
+	return &other.Caller
 }
 
 // Limits are what of a session bounds the use of one API. A figure of zero or less is no limit.

@@ -203,7 +203,7 @@ func FuzzSession(f *testing.F) {
 			t.Fatalf("%s became %s, %v", once, twice, err)
 		}
 		(*Session)(nil).Merge(s.View("k"))
-		newCaller("t", "i", s).Limits("a")
+		newCaller("t", "i", s, nil).Limits("a")
 	})
 }
 

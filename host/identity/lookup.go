@@ -115,21 +115,27 @@ func (k *Keys) cached(id string) *resident {
 // name returns the resident's caller under a name, and keeps it.
 func (k *Keys) name(r *resident, as kind, org, token string) *Caller {
 	token = strings.Clone(token) // it may be a part of a request's memory
+	if org == r.stored.OrgID {
+		org = r.stored.OrgID // and so may this be
+	} else {
+		org = strings.Clone(org)
+	}
 	c := r.caller(token)
 	if len(token) <= cacheToken {
-		k.cache.putName(&entry{kind: as, org: strings.Clone(org), name: token, resident: r, caller: c})
+		k.cache.putName(&entry{kind: as, org: org, name: token, resident: r, caller: c})
 	}
 	return c
 }
 
 // held is a session as it is in the store, or waits to be.
 type held struct {
-	id       string
+	id       string // of its own memory
 	session  *Session
-	sum      uint64 // of its bytes
-	size     int    // of them
-	ends     int64  // unix milliseconds, 0 never
-	note     uint64 // of the cache, from before it was read
+	grants   *grants // of the session, nil when nobody shares them
+	sum      uint64  // of its bytes
+	size     int     // of them
+	ends     int64   // unix milliseconds, 0 never
+	note     uint64  // of the cache, from before it was read
 	resident *resident
 }
 
@@ -177,19 +183,19 @@ func (k *Keys) known(id string) (held, bool) {
 	if w == nil || w.ends != 0 && k.options.Now().UnixMilli() >= w.ends {
 		return held{}, false
 	}
-	return held{id: id, session: w.session, sum: w.sum, size: len(w.value), ends: w.ends, note: note}, true
+	return held{id: w.id, session: w.session, sum: w.sum, size: len(w.value), ends: w.ends, note: note}, true
 }
 
 func (k *Keys) read(ctx context.Context, id string) (held, error) {
-	note := k.cache.note(id)
-	e, err := k.storage.Get(ctx, keyPrefix+id)
+	note, key := k.cache.note(id), keyPrefix+id
+	e, err := k.storage.Get(ctx, key)
 	if errors.Is(err, store.ErrNotFound) {
 		return held{}, ErrUnknown
 	}
 	if err != nil {
 		return held{}, fmt.Errorf("read a key: %w", err)
 	}
-	return k.decoded(id, e, note)
+	return k.decoded(key[len(keyPrefix):], e, note)
 }
 
 func (k *Keys) readMany(ctx context.Context, ids []string, wanted func(*Session) bool) (held, error) {
@@ -205,7 +211,7 @@ func (k *Keys) readMany(ctx context.Context, ids []string, wanted func(*Session)
 		if e.Value == nil {
 			continue
 		}
-		h, err := k.decoded(ids[i], e, notes[i])
+		h, err := k.decoded(stored[i][len(keyPrefix):], e, notes[i])
 		if err != nil {
 			return held{}, err
 		}
@@ -217,11 +223,11 @@ func (k *Keys) readMany(ctx context.Context, ids []string, wanted func(*Session)
 }
 
 func (k *Keys) decoded(id string, e store.Entry, note uint64) (held, error) {
-	s, err := DecodeSession(e.Value)
+	s, g, err := k.shared.decodeStored(e.Value)
 	if err != nil {
 		return held{}, fmt.Errorf("%s in the store: %w", k.public(id), err)
 	}
-	return held{id: id, session: s, sum: k.sum(e.Value), size: len(e.Value), ends: millis(e.Expires), note: note}, nil
+	return held{id: id, session: s, grants: g, sum: k.sum(e.Value), size: len(e.Value), ends: millis(e.Expires), note: note}, nil
 }
 
 func millis(t time.Time) int64 {
@@ -252,19 +258,21 @@ func (k *Keys) granting(ctx context.Context, org string, s *Session) ([]*Policy,
 // keep applies the policies, and caches what comes of it unless the id changed since the note.
 func (k *Keys) keep(ctx context.Context, h held) (*resident, error) {
 	r := &resident{
-		id: strings.Clone(h.id), stored: h.session, sum: h.sum, ends: h.ends,
+		id: h.id, stored: h.session, sum: h.sum, ends: h.ends,
 		generation: k.policies.generation.Load(), doubts: k.doubts.Load(),
-		weight: 2<<10 + 4*int64(h.size), // measured with small sessions and one name
 	}
 	policies, err := k.granting(ctx, h.session.OrgID, h.session)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", k.public(h.id), err)
 	}
-	applied, err := Apply(h.session, policies)
+	r.applied, r.grants, err = k.shared.apply(h.session, h.grants, policies)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", k.public(h.id), err)
 	}
-	r.applied = applied
+	r.weight = 3<<9 + 4*int64(h.size) // measured with small sessions and one name
+	if r.grants == nil || !r.grants.met.Load() {
+		r.weight += int64(len(r.applied.AccessRights)) << 10
+	}
 	k.cache.putResident(r, h.note)
 	return r, nil
 }

@@ -123,14 +123,22 @@ func fixtureOn(t *testing.T, s *faulty, c *clock, options Options) *fixture {
 	return &fixture{Keys: k, t: t, store: s, policies: policies, clock: c}
 }
 
-// raw is what the store has under a key id.
+// raw is what is stored under an id, as JSON, or why there is none.
 func (f *fixture) raw(id string) string {
 	f.t.Helper()
 	e, err := f.store.Store.Get(f.t.Context(), keyPrefix+id)
 	if err != nil {
 		return err.Error()
 	}
-	return string(e.Value)
+	s, _, err := newSharing().decodeStored(e.Value)
+	if err != nil {
+		return err.Error()
+	}
+	data, err := s.MarshalJSON()
+	if err != nil {
+		return err.Error()
+	}
+	return string(data)
 }
 
 func (f *fixture) put(key string, s *Session) Stored {

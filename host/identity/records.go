@@ -28,7 +28,7 @@ func (k *Keys) Page(ctx context.Context, q Query) (list []Stored, next string, e
 			continue // it went meanwhile
 		}
 		found := Stored{ID: strings.TrimPrefix(listed.Keys[i], keyPrefix), Ends: e.Expires}
-		if found.Session, err = DecodeSession(e.Value); err != nil {
+		if found.Session, _, err = k.shared.decodeStored(e.Value); err != nil {
 			found.Session = nil
 		}
 		if q.wants(found.Session) {

@@ -10,7 +10,12 @@ import (
 // View returns the session as hooks see it, under the name keyID. Metadata that is no string is JSON text. It shares
 // what it can with s, so treat it as read-only.
 func (s *Session) View(keyID string) *sdk.Session {
-	v := &sdk.Session{
+	v := s.view(keyID, viewRights(s.AccessRights))
+	return &v
+}
+
+func (s *Session) view(keyID string, rights map[string]sdk.AccessDefinition) sdk.Session {
+	v := sdk.Session{
 		KeyID: keyID, Alias: s.Alias, OrgID: s.OrgID, LastCheck: s.LastCheck, Allowance: s.Allowance, Rate: s.Rate, Per: s.Per,
 		Expires: s.Expires, QuotaMax: s.QuotaMax, QuotaRenews: s.QuotaRenews, QuotaRemaining: s.QuotaRemaining,
 		QuotaRenewalRate: s.QuotaRenewalRate, OAuthClientID: s.OAuthClientID, OAuthKeys: s.OAuthKeys, JWTSecret: s.JWT.Secret,
@@ -18,7 +23,7 @@ func (s *Session) View(keyID string) *sdk.Session {
 		ApplyPolicies: s.ApplyPolicies, DataExpires: s.DataExpires, TriggerLimits: s.Monitor.TriggerLimits,
 		DetailedRecording: s.DetailedRecording || s.DetailRecording, Tags: s.Tags, LastUpdated: s.LastUpdated,
 		IDExtractorDeadline: s.IDExtractorDeadline, Lifetime: s.Lifetime, Certificate: s.Certificate, MaxQueryDepth: s.MaxQueryDepth,
-		PostExpiryAction: s.PostExpiryAction, PostExpiryGrace: s.PostExpiryGrace,
+		PostExpiryAction: s.PostExpiryAction, PostExpiryGrace: s.PostExpiryGrace, AccessRights: rights,
 	}
 	if s.BasicAuth != (BasicAuth{}) {
 		v.BasicAuth = &sdk.BasicAuth{Password: s.BasicAuth.Password, Hash: s.BasicAuth.Hash}
@@ -29,17 +34,22 @@ func (s *Session) View(keyID string) *sdk.Session {
 			v.Metadata[name] = text(value)
 		}
 	}
-	if len(s.AccessRights) > 0 {
-		v.AccessRights = make(map[string]sdk.AccessDefinition, len(s.AccessRights))
-		for id, a := range s.AccessRights {
-			d := sdk.AccessDefinition{APIName: a.APIName, APIID: a.APIID, Versions: a.Versions}
-			for _, u := range a.AllowedURLs {
-				d.AllowedURLs = append(d.AllowedURLs, sdk.AccessSpec{URL: u.URL, Methods: u.Methods})
-			}
-			v.AccessRights[id] = d
-		}
-	}
 	return v
+}
+
+func viewRights(rights map[string]Access) map[string]sdk.AccessDefinition {
+	if len(rights) == 0 {
+		return nil
+	}
+	view := make(map[string]sdk.AccessDefinition, len(rights))
+	for id, a := range rights {
+		d := sdk.AccessDefinition{APIName: a.APIName, APIID: a.APIID, Versions: a.Versions}
+		for _, u := range a.AllowedURLs {
+			d.AllowedURLs = append(d.AllowedURLs, sdk.AccessSpec{URL: u.URL, Methods: u.Methods})
+		}
+		view[id] = d
+	}
+	return view
 }
 
 // Merge returns s, which may be nil, with what a hook says laid over it. A hook says all that its message has room
