@@ -87,8 +87,11 @@ func (m *custom) known(st *state, at *place) (found bool, err error) {
 	if err == nil {
 		_, at.taken = caller.Session.Metadata[jwt.SessionMetadata]
 	}
-	if err != nil || caller.View.IDExtractorDeadline <= time.Now().Unix() || !m.memory.Vouched(m.vouches(st), caller) {
-		return false, nil // unknown, somebody else's, or the store is away: the hook knows
+	switch {
+	case err != nil || caller.View.IDExtractorDeadline <= time.Now().Unix():
+		return false, nil // unknown, or the store is away: the hook knows
+	case !m.memory.Vouched(m.vouches(st), caller) && refusal(caller.View) == nil:
+		return false, nil // made by somebody else; who is blocked there is blocked, whoever said so
 	}
 	st.named = true
 	before := x.Session()

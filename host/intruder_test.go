@@ -215,6 +215,16 @@ func TestExtractedSessionsStayTheirHooks(t *testing.T) {
 	if !slices.Contains(h, sdk.Field{Name: "X-Who", Value: "ann"}) {
 		t.Errorf("got %v", h)
 	}
+	// But for a block, which holds as long as what it was put on.
+	if _, err := k.keys.Update(t.Context(), identity.Ref{Org: "o", Key: id}, identity.Lifetime{}, func(s *identity.Session) error {
+		s.Inactive = true
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, got := k.ask(t, "/a/", "X-Id: 7"); got != "403 Key is inactive, please renew" {
+		t.Errorf("a session that was blocked: got %s", got)
+	}
 }
 
 // A hook behind authentication that touches the session leaves the limits that it did not touch.

@@ -88,12 +88,24 @@ func (st *state) nobody(tyk bool) error {
 
 // current checks what a session says of itself: activity, expiry.
 func (st *state) current(s *sdk.Session) error {
+	refused := refusal(s)
+	if refused == nil {
+		return nil
+	}
+	kind, message := sdk.EventAuthFailure, "Attempted access from inactive key"
+	if !s.Inactive {
+		kind, message = sdk.EventKeyExpired, "Attempted access from expired key"
+	}
+	st.event(kind, message)
+	return refused
+}
+
+// refusal is why a session lets nobody in any more; nil when it does.
+func refusal(s *sdk.Session) *sdk.Error {
 	switch {
 	case s.Inactive:
-		st.event(sdk.EventAuthFailure, "Attempted access from inactive key")
 		return &sdk.Error{Status: 403, Message: "Key is inactive, please renew"}
 	case s.Expires >= 1 && s.Expires <= time.Now().Unix():
-		st.event(sdk.EventKeyExpired, "Attempted access from expired key")
 		return &sdk.Error{Status: 401, Message: "Key has expired, please renew"}
 	}
 	return nil
