@@ -46,6 +46,7 @@ type Options struct {
 	Tokens  map[string]config.AdminToken
 	Gateway Gateway    // required
 	Servers func() any // the state of plugin servers, to be shown as JSON
+	Scripts func() any // the same of plugins that run inside the gateway
 	// Reload reads definitions and plugin folders again and returns when they serve. An error that is a
 	// *host.RefusedError says that some are refused and the others serve; after any other nothing has changed.
 	Reload func(ctx context.Context) error
@@ -123,6 +124,9 @@ func (a *api) routes() router.Table {
 	}
 	if a.o.Servers != nil {
 		routes = append(routes, router.Route{Method: "GET", Path: "/v1/servers", Access: router.Reads, Serve: a.servers})
+	}
+	if a.o.Scripts != nil {
+		routes = append(routes, router.Route{Method: "GET", Path: "/v1/scripts", Access: router.Reads, Serve: a.scripts})
 	}
 	if a.o.Reload != nil {
 		routes = append(routes, router.Route{Method: "POST", Path: "/v1/reload", Access: router.Writes, Serve: a.reload}, router.Route{Method: "GET", Path: "/tyk/reload", Access: router.Writes, Serve: a.tykReload})

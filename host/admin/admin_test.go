@@ -34,6 +34,7 @@ func TestControlAPI(t *testing.T) {
 	h, err := New(Options{
 		Secret: "s3cret", Gateway: gateway{503},
 		Servers: func() any { return []string{"default"} },
+		Scripts: func() any { return []string{"hello/hello.js"} },
 		Reload: func(context.Context) error {
 			reloads++
 			return outcomes[reloads-1]
@@ -59,6 +60,7 @@ func TestControlAPI(t *testing.T) {
 		{"schemes know no case (RFC 9110 §11.1)", "GET", "/v1/routes", "Authorization", "bearer s3cret", 200, "because"},
 		{"tyk's header", "GET", "/v1/routes", "X-Tyk-Authorization", "s3cret", 200, "because"},
 		{"servers", "GET", "/v1/servers", "X-Tyk-Authorization", "s3cret", 200, "default"},
+		{"scripts", "GET", "/v1/scripts", "X-Tyk-Authorization", "s3cret", 200, "hello/hello.js"},
 		{"metrics", "GET", "/metrics", "Authorization", "Bearer s3cret", 200, "up 1"},
 		{"metrics without secret", "GET", "/metrics", "", "", 403, "invalid"},
 		{"reload", "POST", "/v1/reload", "Authorization", "Bearer s3cret", 200,

@@ -30,6 +30,11 @@ func (a *api) servers(c *router.Call) error {
 	return nil
 }
 
+func (a *api) scripts(c *router.Call) error {
+	router.Reply(c.W, http.StatusOK, a.o.Scripts())
+	return nil
+}
+
 func (a *api) metrics(c *router.Call) error {
 	a.o.Metrics.ServeHTTP(c.W, c.Request)
 	return nil

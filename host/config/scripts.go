@@ -225,7 +225,7 @@ func (f *fileFields) scripts(d *Definition) {
 }
 
 func (f *fileFields) source(dir string, source *ScriptSource) {
-	file := filepath.FromSlash(source.File)
+	file := filepath.Clean(filepath.FromSlash(source.File))
 	if rel, err := filepath.Rel(dir, file); filepath.IsAbs(file) && err == nil && filepath.IsLocal(rel) {
 		file = rel
 	}

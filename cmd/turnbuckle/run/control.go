@@ -48,7 +48,8 @@ func (g *gateway) buildAdmin(first *generation) error {
 // controlOf makes what answers on the control listener while a generation serves.
 func (g *gateway) controlOf(gen *generation) (*control, error) {
 	o := admin.Options{
-		Secret: gen.s.Admin.Secret, Tokens: gen.s.Admin.Tokens, Gateway: gen.host, Servers: g.servers.Status, Reload: g.reload,
+		Secret: gen.s.Admin.Secret, Tokens: gen.s.Admin.Tokens, Gateway: gen.host, Servers: g.servers.Status,
+		Scripts: func() any { return g.scripts.Status() }, Reload: g.reload,
 		Settings: (*changer)(g), Log: g.sight.log, Audit: slog.New(g.sight.lines.All()),
 	}
 	if err := g.stateOptions(gen, &o); err != nil {
