@@ -352,3 +352,26 @@ func TestIdentitiesAndExtractedIDsStayApart(t *testing.T) {
 		t.Errorf("a session begun by a hook: %+v, %v", s.Session, err)
 	}
 }
+
+// In a group of which one suffices, the client reads the refusal of the method that its credential was meant for.
+func TestGroupTellsWhatWasMeant(t *testing.T) {
+	k := newKeyed(t, nil, nil)
+	jwt := "{jwt: {method: hmac, source: " + crowdSecret + ", policies: [gold]}}"
+	for _, tt := range []struct{ methods, header, want string }{
+		{"token, basic", "Authorization: Basic YW5uOnB3", "401 User not authorised"},
+		{"token, basic", "Authorization: unknown", "403 Access to this API has been disallowed"},
+		{"token, " + jwt, "Authorization: Bearer " + hs256(`{"sub":"ann","exp":1}`), "401 Key not authorized: token has expired"},
+		{"token, " + jwt, "Authorization: Bearer unknown", "403 Access to this API has been disallowed"},
+		{"token, {hmac: {}}", "Authorization: Signature keyId=\"a\"", "400 Authorization field missing, malformed or invalid"},
+		{"certificate, basic", "Authorization: Basic YW5uOnB3", "401 User not authorised"},
+		{"certificate, token", "Authorization: unknown", "403 Access to this API has been disallowed"},
+		{"certificate", "A: b", "403 Client TLS certificate is required"},
+		{jwt + ", basic", "Authorization: Basic YW5uOnB3", "401 User not authorised"},
+		{"token", "Authorization: Basic YW5uOnB3", "403 Access to this API has been disallowed"},
+	} {
+		k.load(t, ownAPI+"auth: {any: ["+tt.methods+"]}\n")
+		if _, got := k.ask(t, "/a/", tt.header); got != tt.want {
+			t.Errorf("%s, %.40s: got %s, want %s", tt.methods, tt.header, got, tt.want)
+		}
+	}
+}

@@ -82,6 +82,7 @@ const (
 // Why somebody was refused, for the log.
 var (
 	errMissing      = errors.New("no credential where the definition says")
+	errElse         = fmt.Errorf("%w: what is there is meant for another method", errMissing)
 	errAmbiguous    = errors.New("credential given more than once, with different values")
 	errTooLong      = errors.New("credential too long")
 	errBinding      = errors.New("client certificate is not one that the key is bound to")

@@ -3,6 +3,7 @@ package authn
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/identity"
@@ -10,7 +11,7 @@ import (
 )
 
 var (
-	errNoCertificate = errors.New("the client presented no certificate")
+	errNoCertificate = fmt.Errorf("%w: the client presented no certificate", errMissing)
 	errNotAllowed    = errors.New("client certificate is not among those allowed")
 	errNotCurrent    = errors.New("client certificate has expired or is not yet valid")
 	errNotVerified   = errors.New("nobody vouches for the client certificate: the listener has no CA for clients, or the host does not say")

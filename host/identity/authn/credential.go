@@ -91,9 +91,19 @@ func (f *finding) result() (string, error) {
 	return f.value, nil
 }
 
-// IsMissing reports whether an error of Find says that there is no credential at all, which in a group of which one
-// suffices is no attempt.
+// IsMissing reports whether an error, of Find or of an Authenticator, says that there is no credential for the method, which in
+// a group of which one suffices is no attempt.
 func IsMissing(err error) bool { return errors.Is(err, errMissing) }
+
+// Else returns an error that is IsMissing for a credential of the schemes Basic or Signature, where neither is asked for.
+func Else(credential string) error {
+	for _, name := range []string{"Basic", "Signature"} {
+		if _, ok := scheme(credential, name); ok {
+			return errElse
+		}
+	}
+	return nil
+}
 
 // TrimBearer takes off the scheme Bearer (RFC 6750 §2.1), if it is there, and blanks around the token.
 func TrimBearer(s string) string {

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -54,9 +55,15 @@ func (t *token) Authenticate(ctx context.Context, x *sdk.Exchange) (*identity.Ca
 	case len(key) > maxToken:
 		return nil, refuse(403, textDisallowed, errTooLong)
 	}
+	if other := Else(found); other != nil {
+		return nil, refuse(403, textDisallowed, other)
+	}
 	caller, err := t.keys.Lookup(ctx, t.org, key)
 	if err != nil && !unknown(err) {
 		return nil, err
+	}
+	if err != nil && strings.HasPrefix(key, "eyJ") && strings.Count(key, ".") == 2 { // a JWT
+		err = fmt.Errorf("%w: %w", errElse, err)
 	}
 	if t.signature != nil { // first, so that who cannot sign does not learn which tokens there are
 		if refusal := t.signature.verify(x, key, caller); refusal != nil {

@@ -112,6 +112,9 @@ func (a *Authenticator) Authenticate(ctx context.Context, x *sdk.Exchange) (*ide
 	case err != nil:
 		return nil, unauthorized(err)
 	}
+	if err := authn.Else(found); err != nil {
+		return nil, unauthorized(err)
+	}
 	v, err := a.verified(ctx, text, time.Now())
 	if err != nil {
 		return nil, err
