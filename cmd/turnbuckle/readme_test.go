@@ -15,8 +15,9 @@ func TestReadmeDefinitions(t *testing.T) {
 	doorman := repositoryFile(t, "examples/go-grpc/plugin.yaml")
 	for _, test := range []struct {
 		file, block string
-		plugins     map[string]string
+		beside      map[string]string
 	}{
+		{"README.md", `(?s)> apis/hello\.yaml <<'YAML'\n(.*?)YAML\n`, map[string]string{"apis/hello.js": readmeBlock(t, `(?s)> apis/hello\.js <<'JS'\n(.*?)JS\n`)}},
 		{"README.md", `(?s)> apis/shop\.yaml <<'YAML'\n(.*?)YAML\n`, nil},
 		{"README.md", `(?s)> apis/books\.yaml <<'YAML'\n(.*?)YAML\n`, nil},
 		{"examples/go-grpc/README.md", "(?s)```yaml\n(.*?)```\n", map[string]string{"plugins.d/doorman/plugin.yaml": doorman}},
@@ -27,7 +28,7 @@ func TestReadmeDefinitions(t *testing.T) {
 				t.Fatalf("%s has no definition any more", test.file)
 			}
 			files := map[string]string{"apis/shop.yaml": m[1]}
-			for name, text := range test.plugins {
+			for name, text := range test.beside {
 				files[name] = text
 			}
 			p, err := spawn(folder(t, files, nil), environment(), "turnbuckle", "turnbuckle", "check", "--plugin-server", "unix:/tmp/turnbuckle-doorman.sock")
@@ -39,6 +40,16 @@ func TestReadmeDefinitions(t *testing.T) {
 			}
 		})
 	}
+}
+
+// readmeBlock is the group of an expression in README.md.
+func readmeBlock(t *testing.T, block string) string {
+	t.Helper()
+	m := regexp.MustCompile(block).FindStringSubmatch(repositoryFile(t, "README.md"))
+	if m == nil {
+		t.Fatalf("README.md has no %s any more", block)
+	}
+	return m[1]
 }
 
 // repositoryFile reads a file by its path from the root of the repository.
