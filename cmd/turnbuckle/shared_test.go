@@ -107,3 +107,43 @@ func TestContinueWithoutStore(t *testing.T) {
 		t.Errorf("ready while a store that is not required is away: %s", got)
 	}
 }
+
+// TestGatewaysShareFromMemory: three gateways that tell each other their load keep one rate between them, once they know of
+// each other, and so do two when one has been killed.
+func TestGatewaysShareFromMemory(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	up := start(t, t.TempDir(), environment(), "upstream")
+	dir := folder(t, map[string]string{"apis/a.yaml": "org: o\nlisten: {path: /a}\nupstream: {url: \"http://${UP}\"}\nauth: {all: [token]}\n"},
+		map[string]string{"UP": up.address})
+	var callers []*identity.Session
+	for range 40 {
+		callers = append(callers, &identity.Session{OrgID: "o", Rate: 60, Per: 3600})
+	}
+	tokens := seedRedis(t, server.Addr, callers...)
+	env := []string{"TURNBUCKLE_STORE_TYPE=redis", "TURNBUCKLE_STORE_REDIS_ADDRESSES=" + server.Addr, "TURNBUCKLE_RATE_LIMITS_MODE=distributed", "TURNBUCKLE_ACCESS_LOG_ENABLED=false"}
+	all := []string{startGateway(t, dir, env).url, startGateway(t, dir, env).url}
+	third, err := launch(dir, environment(env...), "turnbuckle", "turnbuckle", "serve", "--listen", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	share := func(urls ...string) func() bool { // whether a caller that nobody knows yet gets 60 of 120, give or take a tenth
+		return func() bool {
+			token, passed := tokens[0], 0
+			tokens = tokens[1:]
+			for i := range 120 {
+				if statusOf(ask(t, "-H", "Authorization: "+token, urls[i%len(urls)]+"/a/x")) == "200" {
+					passed++
+				}
+			}
+			t.Logf("%d passed over %d gateways", passed, len(urls))
+			return passed >= 54 && passed <= 66 || len(tokens) == 0
+		}
+	}
+	until(t, "one limit over three", share(append(all, "http://"+third.address)...))
+	third.Kill()
+	until(t, "one limit over two", share(all...))
+	if len(tokens) == 0 {
+		t.Error("the gateways do not come to one limit")
+	}
+}

@@ -68,7 +68,7 @@ func (r *rates) divide(b *bucket, now int64, present map[uint64]bool) (load, boo
 	v.level = min(max(0, v.level+own+v.heard-rate*seconds(now-v.at)), 2*b.rate.Burst())
 	v.at, v.heard = now, 0
 	v.until = max(v.until, now+int64(min(v.level/rate*1e9, 1<<61)))
-	if !away {
+	if !away && (count == 1 || now >= b.first) {
 		next := share(rate, b.demand, v.others(r.members, now), count)
 		if count > 1 || next != b.share {
 			b.put(divide(rate, b.rate.Burst(), v.level, next, elapsed, count), now)

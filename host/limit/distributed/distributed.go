@@ -150,20 +150,20 @@ func (l *Limiter) hear(m *message, now int64) {
 func (l *Limiter) run(ctx context.Context) {
 	tick := time.NewTicker(l.options.Beat)
 	defer tick.Stop()
-	for {
+	for { // the others know of this one from its first beat on, which is at once
+		// Errors are the members' to notice: who is not heard by itself goes on alone.
+		for _, m := range l.beat(l.mono(l.options.Now())) {
+			if l.publish(ctx, &m) != nil {
+				break
+			}
+		}
+		if !l.members.away.Load() {
+			_ = l.quotas.add(ctx, l.exact, l.mono(l.options.Now()))
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			// Errors are the members' to notice: who is not heard by itself goes on alone.
-			for _, m := range l.beat(l.mono(l.options.Now())) {
-				if l.publish(ctx, &m) != nil {
-					break
-				}
-			}
-			if !l.members.away.Load() {
-				_ = l.quotas.add(ctx, l.exact, l.mono(l.options.Now()))
-			}
 		}
 	}
 }

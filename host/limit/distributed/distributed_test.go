@@ -197,6 +197,29 @@ func TestGateways(t *testing.T) {
 	}
 }
 
+// Whoever is heard for the first time counts at once, and not from the next beat on: until then a caller who turns up
+// everywhere would get more.
+func TestNewcomersCountAtOnce(t *testing.T) {
+	m := newMembers(1, int64(beat), 0)
+	if m.hear(1, 0, 1); m.count.Load() != 1 {
+		t.Errorf("alone, there are %d", m.count.Load())
+	}
+	m.expect(3, 1)
+	m.hear(2, flagHello, 2)
+	if m.count.Load() != 3 {
+		t.Errorf("of three that are to be heard there are %d", m.count.Load())
+	}
+	m.hear(3, flagHello, 3)
+	m.hear(4, flagHello, 4)
+	if m.count.Load() != 4 {
+		t.Errorf("four have been heard, and there are %d", m.count.Load())
+	}
+	m.hear(4, flagBye, 5)
+	if m.update(6); m.count.Load() != 3 {
+		t.Errorf("one has gone, and there are %d", m.count.Load())
+	}
+}
+
 // A quota over several gateways is not overshot while the traffic is steady, and what all used is in Redis.
 func TestQuotaOverGateways(t *testing.T) {
 	server := redistest.Start(t)

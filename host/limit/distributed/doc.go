@@ -11,9 +11,9 @@
 // gateway leaves unused the level shows, and the others use it. Once traffic has kept its distribution for 2 s,
 // the sum over all gateways is within 10 % of the limit.
 //
-// Before that, each gateway goes by what it last heard: a bucket that nobody has told of yet begins with an equal share, so
-// that a caller who turns up at all gateways at once gets about its burst, and one who turns up at a single one gets a part
-// of it until the next message. A gateway that begins hears the levels with the first messages; until then it can give out
+// Before that, each gateway goes by what it last heard: a bucket that nobody has told of yet begins with an equal share, which
+// holds for a beat and a half, until all had time to tell, so that a caller who turns up at all gateways at once gets its
+// burst, and one who turns up at a single one gets a part of it until then. A gateway that begins says so at once, and hears the levels with the first messages; until then it can give out
 // its equal share of a burst once more. One that ends says so; one that dies is missed after 5 beats, and its share is
 // free before that, as what it leaves unused.
 //

@@ -37,7 +37,8 @@ func (m *members) expect(n int, now int64) {
 	m.count.Store(int32(max(n, len(m.heard))))
 }
 
-// hear notes a message, and reports whether its sender is another gateway.
+// hear notes a message, and reports whether its sender is another gateway. One that was not known counts at once: what begins
+// before the next beat is divided among all.
 func (m *members) hear(sender uint64, flags byte, now int64) (another bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -45,7 +46,11 @@ func (m *members) hear(sender uint64, flags byte, now int64) (another bool) {
 		delete(m.heard, sender)
 		m.most, m.until = 0, 0
 	} else {
+		_, known := m.heard[sender]
 		m.heard[sender] = now
+		if !known {
+			m.count.Store(max(m.count.Load(), int32(len(m.heard))))
+		}
 	}
 	return sender != m.self
 }

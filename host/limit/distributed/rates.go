@@ -26,6 +26,7 @@ type bucket struct {
 	share  float64
 	burst  float64
 	at     int64 // when it was divided
+	first  int64 // until when it has its first part: not all may have told of it
 	said   bool  // others have been told of it, and not yet that nobody asks any more
 }
 
@@ -119,7 +120,7 @@ func (r *rates) begin(b *bucket, now int64) {
 	b.told = b.passed.Load()
 	b.view.level, b.view.at, b.view.heard, b.view.local = level, now, 0, true
 	p := divide(perSecond, b.rate.Burst(), level, share(perSecond, b.demand, others, count), r.beat.Seconds(), count)
-	b.share, b.burst, b.at = p.share, p.burst, now
+	b.share, b.burst, b.at, b.first = p.share, p.burst, now, now+int64(r.beat)*3/2
 	cell := new(memory.Cell)
 	cell.Set(b.share*perSecond*1e-9, p.burst, now, p.burst-p.room)
 	b.cell.Store(cell)

@@ -131,6 +131,27 @@ func (w *world) within(what string, passed []int, d time.Duration, rate limit.Ra
 	}
 }
 
+// Who turns up at all gateways at once, before any has told of it, gets the burst and no more: what one has given out it does
+// not give out again because it has not heard yet what the others have.
+func TestBurstAtOnce(t *testing.T) {
+	for seed := range uint64(20) {
+		for gateways := 2; gateways <= 5; gateways++ {
+			w := newWorld(t, seed, gateways)
+			for range 1000 { // they come to know of each other
+				w.step()
+			}
+			demands := make([]float64, gateways)
+			for i := range demands {
+				demands[i] = 1000
+			}
+			rate := limit.Rate{Requests: 60, Per: time.Hour}
+			if got := sum(w.run(2*time.Second, rate, demands...)); got < 54 || got > 68 {
+				t.Errorf("%d gateways let %.0f pass of a burst of 60", gateways, got)
+			}
+		}
+	}
+}
+
 // Whatever the distribution and the limit: 2 s after traffic has taken it on, the sum is within 10 % of the limit, and no
 // gateway is left without.
 func TestSumWithinTenPercent(t *testing.T) {
