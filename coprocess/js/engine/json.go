@@ -8,7 +8,7 @@ import (
 
 	"github.com/dop251/goja"
 
-	"github.com/turnbuckle-gateway/turnbuckle/coprocess/js/jsontext"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/script/jsontext"
 )
 
 // maxJSON is how deep JSON may be nested, read or written.
@@ -17,7 +17,7 @@ const maxJSON = 1000
 // boundJSON bounds JSON in depth and size: goja's own recurses as deep as the text, or the objects, are nested.
 func (vm *VM) boundJSON() error {
 	json := vm.JS.Get("JSON").(*goja.Object)
-	vm.json = jsontext.Reader{JS: vm.JS, Text: vm.Text, Depth: maxJSON, GoOn: vm.goOn}
+	vm.json = vm.reader()
 	if err := vm.wrap(json, "parse", func(was goja.Callable) native {
 		return func(c goja.FunctionCall) goja.Value {
 			text := Bytes(c.Argument(0))
@@ -39,6 +39,33 @@ func (vm *VM) boundJSON() error {
 			return vm.JS.ToValue(text)
 		}
 	})
+}
+
+// reader reads JSON into values of the interpreter.
+func (vm *VM) reader() jsontext.Reader[goja.Value] {
+	return jsontext.Reader[goja.Value]{
+		Make: jsontext.Make[goja.Value]{
+			Null: goja.Null(), True: vm.JS.ToValue(true), False: vm.JS.ToValue(false),
+			Whole:  func(n int64) goja.Value { return vm.JS.ToValue(n) },
+			Number: func(f float64) goja.Value { return vm.JS.ToValue(f) },
+			Text:   vm.Text,
+			Units:  func(units []uint16) goja.Value { return goja.StringFromUTF16(units) },
+			Object: func() goja.Value { return vm.JS.NewObject() },
+			Member: func(object goja.Value, name string, v goja.Value) error {
+				// Defined and not set: what the prototype has under the name, __proto__ say, has no part in it.
+				return object.(*goja.Object).DefineDataProperty(name, v, goja.FLAG_TRUE, goja.FLAG_TRUE, goja.FLAG_TRUE)
+			},
+			List: func(items []goja.Value) goja.Value {
+				all := make([]any, len(items))
+				for i, v := range items {
+					all[i] = v
+				}
+				return vm.JS.NewArray(all...)
+			},
+		},
+		Depth: maxJSON,
+		GoOn:  func() error { vm.goOn(); return nil },
+	}
 }
 
 // Parse makes JSON text, in which bytes need not be UTF-8, a value, as JSON.parse does.

@@ -12,8 +12,8 @@ import (
 	"github.com/dop251/goja"
 	"github.com/dop251/goja/parser"
 
-	"github.com/turnbuckle-gateway/turnbuckle/coprocess/js/jsontext"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/script"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/script/jsontext"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
@@ -31,7 +31,7 @@ type VM struct {
 	exports *goja.Object // of the modules among the plugin's files, all of them together
 	modules map[string]*goja.Object
 	bytesOf goja.Value // the constructor Uint8Array
-	json    jsontext.Reader
+	json    jsontext.Reader[goja.Value]
 
 	joining []*goja.Object // arrays that are being joined, the outermost first
 	joined  int            // bytes of them

@@ -4,16 +4,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	lua "github.com/yuin/gopher-lua"
 
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/script"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/script/jsontext"
 )
 
 // maxNested is how deep values that become JSON may be nested; deeper ones are mostly cyclic.
@@ -151,85 +152,48 @@ func (s *State) isArray(t *lua.LTable) bool { return t.Metatable == s.arrays }
 
 // DecodeJSON makes a value of JSON. null is nil at the top, [State.Null] inside with nulls, and left out without.
 func (s *State) DecodeJSON(text string, nulls bool) (lua.LValue, error) {
-	d := json.NewDecoder(strings.NewReader(text))
-	d.UseNumber()
-	v, err := s.decode(d, nulls, 0)
-	if err == nil {
-		if _, more := d.Token(); more != io.EOF {
-			err = errors.New("something follows the JSON")
-		}
+	if s.reader == nil {
+		s.reader = s.newReader()
 	}
-	if err != nil {
+	s.nulls = nulls
+	v, err := s.reader.Read(text)
+	switch {
+	case err != nil && s.Interrupted() != nil:
+		return nil, err
+	case err != nil:
 		return nil, fmt.Errorf("invalid JSON: %w", err)
-	}
-	if v == lua.LValue(s.null) {
+	case v == lua.LValue(s.null):
 		v = lua.LNil
 	}
 	return v, nil
 }
 
-func (s *State) decode(d *json.Decoder, nulls bool, depth int) (lua.LValue, error) {
-	if depth > maxNested {
-		return nil, errors.New("too deeply nested")
+func (s *State) newReader() *jsontext.Reader[lua.LValue] {
+	return &jsontext.Reader[lua.LValue]{
+		Make: jsontext.Make[lua.LValue]{
+			Null: s.null, True: lua.LTrue, False: lua.LFalse,
+			Whole:  func(n int64) lua.LValue { return lua.LNumber(n) },
+			Number: func(f float64) lua.LValue { return lua.LNumber(f) },
+			Text:   func(text string) lua.LValue { return lua.LString(text) },
+			Units:  func(units []uint16) lua.LValue { return lua.LString(utf16.Decode(units)) },
+			Object: func() lua.LValue { return s.L.CreateTable(0, 1) },
+			Member: func(object lua.LValue, name string, v lua.LValue) error {
+				if s.nulls || v != lua.LValue(s.null) {
+					object.(*lua.LTable).RawSetString(name, v)
+				}
+				return nil
+			},
+			List: func(items []lua.LValue) lua.LValue {
+				list := s.Array()
+				for _, v := range items {
+					list.Append(v) // nulls stay: leaving them out would move what follows
+				}
+				return list
+			},
+		},
+		Depth: maxNested,
+		GoOn:  s.Interrupted,
 	}
-	if why := s.Interrupted(); why != nil {
-		return nil, why
-	}
-	token, err := d.Token()
-	if err != nil {
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-		return nil, err
-	}
-	switch t := token.(type) {
-	case nil:
-		return s.null, nil
-	case bool:
-		return lua.LBool(t), nil
-	case string:
-		return lua.LString(t), nil
-	case json.Number:
-		f, err := t.Float64()
-		return lua.LNumber(f), err
-	case json.Delim:
-		if t == '[' {
-			return s.decodeArray(d, nulls, depth)
-		}
-	}
-	return s.decodeObject(d, nulls, depth)
-}
-
-func (s *State) decodeArray(d *json.Decoder, nulls bool, depth int) (lua.LValue, error) {
-	list := s.Array()
-	for d.More() {
-		v, err := s.decode(d, nulls, depth+1)
-		if err != nil {
-			return nil, err
-		}
-		list.Append(v) // nulls stay: leaving them out would move what follows
-	}
-	_, err := d.Token()
-	return list, err
-}
-
-func (s *State) decodeObject(d *json.Decoder, nulls bool, depth int) (lua.LValue, error) {
-	object := s.L.CreateTable(0, 1)
-	for d.More() {
-		key, err := d.Token()
-		if err != nil {
-			return nil, err
-		}
-		v, err := s.decode(d, nulls, depth+1)
-		if err != nil {
-			return nil, err
-		}
-		if name, ok := key.(string); ok && (nulls || v != lua.LValue(s.null)) {
-			object.RawSetString(name, v)
-		}
-	}
-	_, err := d.Token()
-	return object, err
 }
 
 // JSON returns the library that encodes and decodes.

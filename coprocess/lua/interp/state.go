@@ -9,6 +9,7 @@ import (
 	lua "github.com/yuin/gopher-lua"
 
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/script"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/script/jsontext"
 )
 
 // Library is one that a script does not have unless the operator allows it.
@@ -66,9 +67,11 @@ type State struct {
 	lazy    *lua.LTable // the metatable of lazy tables
 	arrays  *lua.LTable // the metatable of arrays that came from JSON
 	null    *lua.LUserData
-	frozen  map[*lua.LTable]*lua.LTable // read-only libraries by what scripts see of them
-	loaded  map[string]lua.LValue       // modules
-	late    []string                    // modules that the call under way loaded
+	reader  *jsontext.Reader[lua.LValue] // nil until it is used
+	nulls   bool                         // whether the reader keeps null as a member
+	frozen  map[*lua.LTable]*lua.LTable  // read-only libraries by what scripts see of them
+	loaded  map[string]lua.LValue        // modules
+	late    []string                     // modules that the call under way loaded
 	concat  *lua.LFunction
 	sealed  bool
 	threads int
