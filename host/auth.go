@@ -119,10 +119,11 @@ func (g either) admit(st *state) error {
 // first returns nil when a method lets the caller in, else the refusal of the first that found something to judge.
 func (g either) first(st *state) error {
 	var first error
+	var failure, by string // of the first
+	who, noFailure, gateway := st.caller, st.failure, st.answeredBy
 	for _, m := range g {
 		var before sdk.Undo
 		before.Keep(&st.f.X)
-		who := st.caller
 		st.named = false
 		err := m.admit(st)
 		switch {
@@ -134,11 +135,12 @@ func (g either) first(st *state) error {
 			return err
 		}
 		before.Restore(&st.f.X)
-		st.caller = who
 		if first == nil || authn.IsMissing(first) {
-			first = err
+			first, failure, by = err, st.failure, st.answeredBy
 		}
+		st.caller, st.failure, st.answeredBy = who, noFailure, gateway
 	}
+	st.failure, st.answeredBy = failure, by
 	return first
 }
 

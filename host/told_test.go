@@ -108,3 +108,32 @@ func TestRecordsHideCredentials(t *testing.T) {
 		t.Errorf("got  %s\nwant %s", strings.Join(queries, " "), want)
 	}
 }
+
+// What a request's record says went wrong is why it was refused, not what methods said before one let the caller in.
+func TestRecordsOfGroups(t *testing.T) {
+	for header, want := range map[string]string{
+		"X-First: %s": "", "X-Second: %s": "", "X-Third: %s": "",
+		"X-Second: x%s": "key not known", "A: b%s": "no credential where the definition says",
+	} {
+		k := newKeyed(t, nil, nil)
+		token := k.key(t, "", &identity.Session{})
+		k.load(t, ownAPI+"observers: [{observer: o}]\nauth: {any: [{name: first, token: {header: X-First}}, {name: second, token: {header: X-Second}}, {name: third, token: {header: X-Third}}]}\n")
+		if _, got := k.ask(t, "/a/", fmt.Sprintf(header, token)); strings.HasPrefix(got, "200 ") != (want == "") {
+			t.Errorf("%s: got %s", header, got)
+		}
+		if err := k.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		records := 0
+		for _, b := range k.w.batches {
+			for _, r := range b.Records {
+				if records++; r.Error != want || (r.AnsweredBy == "upstream") != (want == "") {
+					t.Errorf("%s: answered by %s, error %q, want %q", header, r.AnsweredBy, r.Error, want)
+				}
+			}
+		}
+		if records != 1 {
+			t.Errorf("%s: %d records", header, records)
+		}
+	}
+}
