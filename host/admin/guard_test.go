@@ -89,6 +89,16 @@ func TestTokensWithoutSecret(t *testing.T) {
 	}
 }
 
+// One header that is right is enough, whatever the other is for; two that are wrong are not.
+func TestEitherHeader(t *testing.T) {
+	f := newFixture(t)
+	f.must(200, "GET", "/v1/routes", "", "X-Tyk-Authorization", secret, "Authorization", "Bearer of-a-proxy")
+	f.must(200, "GET", "/v1/routes", "", "X-Tyk-Authorization", "wrong", "Authorization", "Bearer "+secret)
+	f.must(200, "GET", "/v1/routes", "", "X-Tyk-Authorization", secret, "Authorization", "Basic Zm9vOmJhcg==")
+	f.must(403, "GET", "/v1/routes", "", "X-Tyk-Authorization", "wrong", "Authorization", "Bearer wrong")
+	f.must(403, "PUT", "/tyk/policies/gold", "{}", "X-Tyk-Authorization", "wrong", "Authorization", "Bearer "+readToken)
+}
+
 func TestReloadAndCaches(t *testing.T) {
 	f := newFixture(t)
 	for i, path := range []string{"/tyk/reload", "/tyk/reload/", "/tyk/reload/?block=true", "/tyk/reload/group", "/tyk/reload/group/"} {

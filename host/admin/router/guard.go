@@ -62,13 +62,19 @@ func credentials(secret string, tokens map[string]config.AdminToken) []credentia
 	return all
 }
 
-// who returns the credential of a request, nil when it has none that is known. Digests are compared, every one of them and
-// each in constant time, so that neither length nor content of a secret shows.
+// who returns the credential of a request, nil when it has none that is known. Either header will do: the other may be for
+// somebody on the way.
 func (h *Handler) who(r *http.Request) *credential {
-	given := r.Header.Get("X-Tyk-Authorization")
-	if scheme, bearer, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
-		given = strings.TrimLeft(bearer, " ")
+	bearer := ""
+	if scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
+		bearer = strings.TrimLeft(token, " ")
 	}
+	return cmp.Or(h.has(bearer), h.has(r.Header.Get("X-Tyk-Authorization")))
+}
+
+// has returns the credential that was given. Digests are compared, every one of them and each in constant time, so that
+// neither length nor content of a secret shows.
+func (h *Handler) has(given string) *credential {
 	sum := sha256.Sum256([]byte(given))
 	found := -1
 	for i := range h.credentials {
