@@ -56,7 +56,7 @@ type Definition struct {
 	// Auth says who may call. Hooks listed under hooks.auth are a short form of auth.all: Complete
 	// moves them here.
 	Auth Auth `yaml:"auth"`
-	// Credential says where auth hooks look for the client's credential, for failure events alone;
+	// Credential says where auth hooks look for the client's credential, for failure events and for Auth.Strip;
 	// they look for themselves.
 	Credential Credential `yaml:"credential"`
 

@@ -199,6 +199,9 @@ func TestDefinitionProblems(t *testing.T) {
 			`n.yaml:11:41: $.auth.any[6].basic.body_user: "x" needs a group`,
 			`n.yaml:12:13: $.auth.identity: no method is named "z"`,
 		}},
+		{"the identity of a group", good + "auth:\n  all: [{any: [token, basic]}]\n  identity: any\n", []string{
+			`n.yaml:5:13: $.auth.identity: no method is named "any"`,
+		}},
 		{"auth twice", good + "auth: {all: [token], any: [basic]}\nhooks: {auth: [{hook: x}]}\nlimits: {rate: {requests: 5}}\n", []string{
 			`n.yaml:3:27: $.auth.any: all and any stand side by side`,
 			`n.yaml:4:15: $.hooks.auth: auth hooks are listed under auth too`,

@@ -31,10 +31,12 @@ func (v *validator) auth(d *Definition) {
 	}
 	names := map[string]bool{}
 	a.Walk(func(m *AuthMethod) {
-		if names[m.Name] && m.Kind != AuthAll && m.Kind != AuthAny {
-			v.errorf(m.Path, "a second method named %q: give one of them another name", m.Name)
+		if group := m.Kind == AuthAll || m.Kind == AuthAny; !group { // which has no session of its own
+			if names[m.Name] {
+				v.errorf(m.Path, "a second method named %q: give one of them another name", m.Name)
+			}
+			names[m.Name] = true
 		}
-		names[m.Name] = true
 		v.method(d, m.Path, m)
 	})
 	if a.Identity != "" && !names[a.Identity] {
