@@ -6,6 +6,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/turnbuckle-gateway/turnbuckle/sdk/serve/handshake"
 )
 
 // The names of the services, as PROTOCOL.md has them.
@@ -58,5 +60,19 @@ func dispatcherDesc() *grpc.ServiceDesc {
 		HandlerType: (*any)(nil),
 		Methods:     []grpc.MethodDesc{method("Dispatch", (*Server).dispatch), method("DispatchEvent", (*Server).dispatchEvent)},
 		Metadata:    "coprocess/coprocess_object.proto",
+	}
+}
+
+// controllerDesc is how the host that started the process has it end. Messages both ways are empty.
+func controllerDesc() *grpc.ServiceDesc {
+	shutdown := func(s *Server, _ context.Context, _ []byte) (*message, error) {
+		s.stop()
+		return &message{}, nil
+	}
+	return &grpc.ServiceDesc{
+		ServiceName: handshake.ControllerService,
+		HandlerType: (*any)(nil),
+		Methods:     []grpc.MethodDesc{method("Shutdown", shutdown)},
+		Metadata:    "grpc_controller.proto",
 	}
 }

@@ -14,10 +14,11 @@ import (
 type healthService struct {
 	healthpb.UnimplementedHealthServer
 	draining <-chan struct{}
+	services []string // that are known
 }
 
 func (h *healthService) status(service string) (healthpb.HealthCheckResponse_ServingStatus, bool) {
-	known := slices.Contains([]string{"", pluginService, dispatcherService}, service)
+	known := slices.Contains(h.services, service)
 	select {
 	case <-h.draining:
 		return healthpb.HealthCheckResponse_NOT_SERVING, known

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk/serve/handshake"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk/serve/listen"
 )
 
@@ -35,8 +36,13 @@ func Main(p *sdk.Plugin) int {
 	return Run(ctx, p, os.Args[1:], os.Getenv, os.Stderr)
 }
 
-// Run is [Main] without the process around it: it serves until ctx ends.
+// Run is [Main] without the process around it: it serves until ctx ends. Only a host that starts plugins is told
+// something on the process's standard output.
 func Run(ctx context.Context, p *sdk.Plugin, args []string, getenv func(string) string, stderr io.Writer) int {
+	return run(ctx, p, args, getenv, os.Stdout, stderr)
+}
+
+func run(ctx context.Context, p *sdk.Plugin, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	s, err := parse(p, args, getenv, stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
@@ -48,7 +54,13 @@ func Run(ctx context.Context, p *sdk.Plugin, args []string, getenv func(string) 
 		fmt.Fprintf(stderr, "%s %s\n", p.Name, p.Version)
 		return 0
 	}
-	if err := s.serve(ctx, p, slog.New(slog.NewTextHandler(stderr, nil))); err != nil {
+	log := slog.New(slog.NewTextHandler(stderr, nil))
+	if s.hosted {
+		err = s.answer(ctx, p, getenv, stdout, log)
+	} else {
+		err = s.serve(ctx, p, log)
+	}
+	if err != nil {
 		fmt.Fprintf(stderr, "%s: %v\n", p.Name, err)
 		return 1
 	}
@@ -64,6 +76,7 @@ type settings struct {
 	maxMessage, maxInFlight int
 	handover                time.Duration
 	takeover, version       bool
+	hosted                  bool // a host started the process and waits for its answer
 }
 
 const usage = `%[1]s %[2]s is a plugin server for Turnbuckle, and for gateways that speak Tyk's gRPC plugin protocol.
@@ -108,10 +121,14 @@ func parse(p *sdk.Plugin, args []string, getenv func(string) string, stderr io.W
 	if f.NArg() > 0 {
 		return nil, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
+	given := s.listen
 	if err := fromEnv(f, getenv); err != nil {
 		return nil, err
 	}
-	if s.listen == "" && !s.version {
+	if s.hosted = handshake.Wanted(getenv); s.hosted {
+		s.listen = given // the variable is for plugins that do not know the handshake
+	}
+	if s.listen == "" && !s.version && !s.hosted {
 		return nil, fmt.Errorf("no address to listen on: give -listen or set %s", envName("listen"))
 	}
 	return s, nil
@@ -160,7 +177,7 @@ func (s *settings) serve(ctx context.Context, p *sdk.Plugin, log *slog.Logger) e
 	if err != nil || fs.FileMode(mode).Perm() != fs.FileMode(mode) {
 		return fmt.Errorf("socket mode %q: want octal permissions such as 0660", s.socketMode)
 	}
-	o := Options{Logger: log, Drain: s.drain, Handover: s.handover, MaxMessage: s.maxMessage, Credit: s.maxInFlight}
+	o := s.options(log)
 	if o.TLS, err = s.tls(); err != nil {
 		return err
 	}
@@ -174,6 +191,28 @@ func (s *settings) serve(ctx context.Context, p *sdk.Plugin, log *slog.Logger) e
 	}
 	log.Info("serving", "plugin", p.Name, "version", p.Version, "address", listen.Address(l), "tls", o.TLS != nil)
 	return server.Serve(ctx, l)
+}
+
+func (s *settings) options(log *slog.Logger) Options {
+	return Options{Logger: log, Drain: s.drain, Handover: s.handover, MaxMessage: s.maxMessage, Credit: s.maxInFlight}
+}
+
+// answer serves where the host that started the process wants it.
+func (s *settings) answer(ctx context.Context, p *sdk.Plugin, getenv func(string) string, stdout io.Writer, log *slog.Logger) error {
+	a, err := handshake.Open(ctx, s.listen, getenv)
+	if err != nil {
+		return err
+	}
+	o := s.options(log)
+	o.TLS, o.hosted = a.TLS, true
+	server, err := New(p, o)
+	if err == nil {
+		err = a.Tell(stdout) // connections wait until the server takes them
+	}
+	if err != nil {
+		return errors.Join(err, a.Listener.Close())
+	}
+	return server.Serve(ctx, a.Listener)
 }
 
 func (s *settings) tls() (*tls.Config, error) {

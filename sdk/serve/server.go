@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk/serve/handshake"
 )
 
 // The bounds of a server about which [Options] say nothing.
@@ -45,6 +46,8 @@ type Options struct {
 	// Credit is how many calls a host may have outstanding on one stream of the native protocol, and how many on one
 	// connection of Tyk's. Calls beyond it are answered overloaded. 0: DefaultCredit.
 	Credit int
+
+	hosted bool // a host started the process, and may stop it
 }
 
 func (o Options) withDefaults() Options {
@@ -120,7 +123,12 @@ func New(p *sdk.Plugin, o Options) (*Server, error) {
 	s.grpc = grpc.NewServer(options...)
 	s.grpc.RegisterService(dispatcherDesc(), s)
 	s.grpc.RegisterService(pluginDesc(), s)
-	healthpb.RegisterHealthServer(s.grpc, &healthService{draining: s.draining})
+	health := &healthService{draining: s.draining, services: []string{"", pluginService, dispatcherService}}
+	if o.hosted {
+		health.services = append(health.services, handshake.HealthService)
+		s.grpc.RegisterService(controllerDesc(), s)
+	}
+	healthpb.RegisterHealthServer(s.grpc, health)
 	return s, nil
 }
 
@@ -174,16 +182,7 @@ func (s *Server) begin() error {
 
 // Shutdown makes Serve drain and waits until it has returned, or ctx has ended.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.mu.Lock()
-	serving := s.serving
-	s.serving = true // from here on, it has been used
-	select {
-	case <-s.quit:
-	default:
-		close(s.quit)
-	}
-	s.mu.Unlock()
-	if !serving {
+	if !s.stop() {
 		return nil
 	}
 	select {
@@ -192,6 +191,20 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// stop makes Serve drain. It reports whether the server has served.
+func (s *Server) stop() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	served := s.serving
+	s.serving = true // from here on, it has been used
+	select {
+	case <-s.quit:
+	default:
+		close(s.quit)
+	}
+	return served
 }
 
 // drain ends what the server does, in the order of PROTOCOL.md 1.7: at once for those who notice, after Options.Drain
