@@ -44,6 +44,7 @@ func TestModernAPI(t *testing.T) {
 		{name: "values", code: `x.setValue("v", {a: [1, null]}); x.setRawValue("r", "{"); return [JSON.stringify(x.value("v")), x.rawValue("r"), "" + x.value("r"), "" + x.value("none")]`, want: `{"a":[1,null]}|{|undefined|undefined`},
 		{name: "session", code: `var none = x.session; x.authenticate("k", "al"); var s = x.session; s.tags = ["t"]; x.setSession(s); return [none, x.session.key_id, x.session.alias, x.session.tags, JSON.stringify(x.session.meta_data)]`,
 			want: `|k|al|t|{}`},
+		{name: "configuration", code: `x.config.b = 1; return [x.config.a, x.config === x.config, x.config.b]`, want: `1|true|1`},
 		{name: "base64 and hex", code: `return [base64.encode("a?\udcff"), base64.decode("YT8="), base64.urlEncode("\udcff\udcff"), base64.urlDecode("__8") === "\udcff\udcff", hex.encode("\udcff"), hex.decode("6869")]`,
 			want: `YT//|a?|__8|true|ff|hi`},
 		{name: "crypto", code: `return [crypto.sha256("a").slice(0, 8), crypto.sha1("a", "base64"), crypto.sha512("a", "bytes").length, crypto.hmac("sha256", "k", "d").slice(0, 8), crypto.equal("a", "a"), crypto.equal("a", "b"),
@@ -116,6 +117,20 @@ func TestUnasked(t *testing.T) {
 		_, err := Open(t.Context(), script.Plugin{Name: "p", Main: []script.Source{{Name: "test.js", Text: text}}, Watch: newWatch(t), Limits: limits}, Options{})
 		if err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("%s: got %v, want %q", text, err, part)
+		}
+	}
+}
+
+// What a call does to its configuration, the next does not see.
+func TestConfigOfACall(t *testing.T) {
+	s := opened(t, `exports.pre = function (x) { x.request.headers.set("X-Out", "" + x.config.n); x.config.n = 1; };`, Options{}, nil)
+	for range 2 {
+		x, _ := coprocesstest.NewExchange()
+		if err := handle(t, t.Context(), s, "pre", x, sdk.Pre); err != nil {
+			t.Fatal(err)
+		}
+		if got := x.Request().Header().Get("X-Out"); got != "undefined" {
+			t.Errorf("got %q", got)
 		}
 	}
 }

@@ -18,6 +18,7 @@ type scope struct {
 	use     *sdk.HookUse
 	needs   sdk.Needs
 	refused *sdk.Error
+	config  lua.LValue // nil: nobody looked
 	request *lua.LUserData
 	headers *lua.LUserData
 }
@@ -143,11 +144,14 @@ func exchangeProperty(l *lua.LState, key string, v lua.LValue) (lua.LValue, bool
 		r := x.Route()
 		return session.Map(m.state, map[string]string{"id": r.ID, "name": r.Name, "org": r.Org, "listen_path": r.ListenPath, "bundle": r.Bundle}), true
 	case "config":
-		config := s.use.Config
-		if config == nil {
-			config = x.Config()
+		if s.config == nil {
+			config := s.use.Config
+			if config == nil {
+				config = x.Config()
+			}
+			s.config = m.decoded(l, config)
 		}
-		return m.decoded(l, config), true
+		return s.config, true
 	case "client":
 		if a := x.ClientAddr().Addr(); a.IsValid() {
 			return lua.LString(a.String()), true

@@ -27,7 +27,7 @@ import (
 // Each expression is true in a pre hook with all needs.
 func TestAPI(t *testing.T) {
 	for _, e := range []string{
-		`x.phase == "pre"`, `x.route.id == "orders" and x.route.listen_path == "/orders/"`, `x.config.a == 1`, `x.client == "192.0.2.7"`,
+		`x.phase == "pre"`, `x.route.id == "orders" and x.route.listen_path == "/orders/"`, `x.config.a == 1`, `x.config == x.config`, `x.client == "192.0.2.7"`,
 		`x.client_port == 4711`, `x.request_id == "0123456789abcdef"`, `x.trace.state == "k=v"`, `x.peer == nil`, `x.session == nil`, `x.answered == false`,
 		`q.method == "GET"`, `q.path == "/orders/4%2F2"`, `q.scheme == "https"`, `q.host == "api.example.test"`, `q.proto == "HTTP/1.1"`,
 		`q.uri == "/orders/4%2F2?page=2&q=a+b"`, `q.target == q.uri`, `q.length == 4`, `q:text() == "\0\255ab"`, `q:bytes() == q:text()`,

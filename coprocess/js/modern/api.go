@@ -22,6 +22,7 @@ type state struct {
 	x     *sdk.Exchange // of the call under way; nil outside of one
 	needs sdk.Needs     // of the hook that runs
 	own   []byte        // configuration of its use; nil: the route's
+	conf  goja.Value    // the configuration as the call has seen it; nil: it has not looked
 	view  *goja.Object  // x as scripts see it
 }
 
@@ -59,8 +60,8 @@ func Call(vm *engine.VM, x *sdk.Exchange, u *sdk.HookUse, needs sdk.Needs) error
 		return sdk.ErrUnimplemented
 	}
 	s := stateOf(vm)
-	s.x, s.needs, s.own = x, needs, u.Config
-	defer func() { s.x = nil }()
+	s.x, s.needs, s.own, s.conf = x, needs, u.Config, nil
+	defer func() { s.x, s.conf = nil, nil }()
 	result, err := f(goja.Undefined(), s.view)
 	if err != nil {
 		return err

@@ -126,14 +126,17 @@ func (s *state) answer(c goja.FunctionCall) {
 }
 
 func (s *state) config() goja.Value {
-	data := s.own
-	if data == nil {
-		data = s.here().Config()
+	data := s.here().Config()
+	if s.own != nil {
+		data = s.own
 	}
-	if json.Valid(data) {
-		return s.vm.Parse(string(data))
+	if s.conf == nil {
+		s.conf = goja.Null()
+		if json.Valid(data) {
+			s.conf = s.vm.Parse(string(data))
+		}
 	}
-	return goja.Null()
+	return s.conf
 }
 
 func (s *state) peer() goja.Value {

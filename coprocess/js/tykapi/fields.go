@@ -3,6 +3,7 @@ package tykapi
 import (
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 
 	"github.com/dop251/goja"
@@ -95,16 +96,21 @@ func texts(at string, v goja.Value) ([]string, error) {
 	}
 	all := make([]string, 0, n)
 	for i := range n {
-		item := o.Get(fmt.Sprint(i))
+		item := o.Get(strconv.Itoa(i))
 		if absent(item) {
 			all = append(all, "")
 			continue
 		}
-		s, err := text(fmt.Sprintf("%s[%d]", at, i), item)
-		if err != nil {
-			return nil, err
+		s, ok := item.(goja.String)
+		if !ok {
+			one, err := text(fmt.Sprintf("%s[%d]", at, i), item)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, one)
+			continue
 		}
-		all = append(all, s)
+		all = append(all, engine.Bytes(s))
 	}
 	return all, nil
 }
@@ -137,6 +143,10 @@ func pairs(at string, v goja.Value) ([]sdk.Field, error) {
 	err := members(at, v, func(name string, v goja.Value) error {
 		if goja.IsNull(v) {
 			all = append(all, sdk.Field{Name: name})
+			return nil
+		}
+		if s, ok := v.(goja.String); ok {
+			all = append(all, sdk.Field{Name: name, Value: engine.Bytes(s)})
 			return nil
 		}
 		s, err := text(at+"."+name, v)

@@ -36,6 +36,12 @@ var requestNames = []string{
 	"IgnoreBody", "Method", "RequestURI", "Scheme",
 }
 
+// requestPaths are the names as messages have them.
+var requestPaths = []string{
+	"Request.Headers", "Request.SetHeaders", "Request.DeleteHeaders", "Request.Body", "Request.URL", "Request.Params", "Request.AddParams",
+	"Request.ExtendedParams", "Request.DeleteParams", "Request.ReturnOverrides", "Request.IgnoreBody", "Request.Method", "Request.RequestURI", "Request.Scheme",
+}
+
 // given makes what a hook is given: the exchange's request, session and configuration.
 func given(vm *engine.VM, x *sdk.Exchange, withSession bool) (a *arguments, request, session, config goja.Value) {
 	a = &arguments{}
@@ -150,7 +156,7 @@ type overrides struct {
 }
 
 func (c *requestChanges) read(i int, v goja.Value) (err error) {
-	at := "Request." + requestNames[i]
+	at := requestPaths[i]
 	switch i {
 	case requestSetHeaders:
 		c.setHeaders, err = pairs(at, v)
