@@ -133,8 +133,9 @@ func TestScriptBounds(t *testing.T) {
 	files["apis/good.yaml"] = "listen: {path: /good}\nupstream: {url: \"http://${UP}\"}\nhooks: {pre: [{script: good.js, timeout: 15s}]}\n"
 	dir := folder(t, files, map[string]string{"UP": up.address})
 	g := startGateway(t, dir, []string{"TURNBUCKLE_SCRIPTS_HEAP=48MiB"})
+	// Of several that run while memory grows, the watch ends the one that has run longest, which may be one that only spins.
 	statuses := map[string][]int{
-		"spin-js": {504}, "spin-lua": {504}, "grow-js": {503, 504}, "grow-lua": {503, 504}, "deep-js": {503}, "deep-lua": {503, 504}, "throw-js": {503},
+		"spin-js": {504, 503}, "spin-lua": {504, 503}, "grow-js": {503, 504}, "grow-lua": {503, 504}, "deep-js": {503}, "deep-lua": {503, 504}, "throw-js": {503},
 		"again-js": {503, 504}, "again-lua": {503, 504},
 	}
 	var hostile sync.WaitGroup
