@@ -3,7 +3,6 @@ package rpc
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -13,11 +12,10 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/connectivity"
-	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc/rawcodec"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc/secure"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
@@ -35,11 +33,13 @@ const (
 // instance is one network address of a server. Its goroutine connects, asks, watches, and begins anew.
 type instance struct {
 	s       *Server
-	address string
+	member  Member
+	address string // the member's name
 	conn    *grpc.ClientConn
-	tls     *tls.Config     // nil: none
+	secure  secure.Client
 	ctx     context.Context // ends when the address is gone or the server is closed
 	cancel  context.CancelFunc
+	ended   chan struct{} // closed when all that it ran has ended
 
 	patience time.Duration // of the next link with cancelled calls; the goroutine's own
 
@@ -57,25 +57,13 @@ const (
 	replyFrame       = 64 << 20 // bytes of a frame of many replies, each bounded by MaxRecv
 )
 
-func newInstance(s *Server, address string) (*instance, error) {
-	i := &instance{s: s, address: address, state: StateConnecting}
+func newInstance(s *Server, m Member) (*instance, error) {
+	i := &instance{s: s, member: m, address: m.Name, state: StateConnecting, ended: make(chan struct{})}
+	i.secure = secure.New(m.TLS, authority(s))
 	o := &s.o
-	creds := insecure.NewCredentials()
-	if o.TLS != nil {
-		config := o.TLS.Clone()
-		config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
-		if config.ServerName == "" {
-			config.ServerName = serverName(s)
-		}
-		creds = namedTLS{credentials.NewTLS(config), config.ServerName}
-		i.tls = config.Clone()
-		i.tls.NextProtos = []string{"h2"}
-	}
 	options := []grpc.DialOption{
-		grpc.WithTransportCredentials(creds),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			return o.Dial(ctx, s.target.Network, address)
-		}),
+		grpc.WithTransportCredentials(i.secure.Credentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return m.Dial(ctx) }),
 		grpc.WithAuthority(authority(s)),
 		grpc.WithNoProxy(),
 		grpc.WithDisableServiceConfig(),
@@ -93,47 +81,11 @@ func newInstance(s *Server, address string) (*instance, error) {
 		),
 	}
 	var err error
-	if i.conn, err = grpc.NewClient("passthrough:///"+address, options...); err != nil {
-		return nil, fmt.Errorf("plugin server %s: %w", address, err)
+	if i.conn, err = grpc.NewClient("passthrough:///"+m.Name, options...); err != nil {
+		return nil, fmt.Errorf("plugin server %s: %w", m.Name, err)
 	}
 	i.ctx, i.cancel = context.WithCancel(s.ctx)
 	return i, nil
-}
-
-// namedTLS is TLS with a server name that need not be the calls' authority, as gRPC would have it.
-type namedTLS struct {
-	credentials.TransportCredentials
-	name string
-}
-
-// ClientHandshake asks for the name instead of the authority.
-func (c namedTLS) ClientHandshake(ctx context.Context, _ string, conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	return c.TransportCredentials.ClientHandshake(ctx, c.name, conn)
-}
-
-// Info leaves the name out, which gRPC would hold against the authority.
-func (c namedTLS) Info() credentials.ProtocolInfo {
-	return credentials.ProtocolInfo{SecurityProtocol: c.TransportCredentials.Info().SecurityProtocol}
-}
-
-// Clone implements [credentials.TransportCredentials].
-func (c namedTLS) Clone() credentials.TransportCredentials {
-	return namedTLS{c.TransportCredentials.Clone(), c.name}
-}
-
-// serverName is the name the server's certificate must have.
-func serverName(s *Server) string {
-	if s.o.Authority != "" {
-		return hostOf(s.o.Authority)
-	}
-	return hostOf(authority(s))
-}
-
-func hostOf(address string) string {
-	if host, _, err := net.SplitHostPort(address); err == nil {
-		return host
-	}
-	return address
 }
 
 // authority is what calls name as their host (RFC 9113 §8.3.1).
@@ -150,6 +102,7 @@ func authority(s *Server) string {
 // run is the instance's life.
 func (i *instance) run() {
 	defer i.s.owned.Done()
+	defer close(i.ended)
 	defer func() { _ = i.conn.Close() }()
 	defer i.cancel()
 	var links sync.WaitGroup

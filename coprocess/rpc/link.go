@@ -310,7 +310,7 @@ func (l *link) watchHealth(ctx context.Context, report chan<- bool) {
 	first := sync.OnceFunc(func() { close(heard) })
 	defer first()
 	for failures := 0; ctx.Err() == nil; failures++ {
-		stream, err := healthpb.NewHealthClient(l.i.conn).Watch(ctx, &healthpb.HealthCheckRequest{Service: l.i.s.o.Health})
+		stream, err := healthpb.NewHealthClient(l.i.conn).Watch(ctx, &healthpb.HealthCheckRequest{Service: l.i.member.Health})
 		for err == nil {
 			var r *healthpb.HealthCheckResponse
 			if r, err = stream.Recv(); err == nil {

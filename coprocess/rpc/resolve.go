@@ -99,13 +99,9 @@ func (s *Server) setInstances(addresses []string) error {
 		if s.instances[a] != nil {
 			continue
 		}
-		i, err := newInstance(s, a)
-		if err != nil {
+		if err := s.start(s.member(a)); err != nil {
 			return err
 		}
-		s.instances[a] = i
-		s.owned.Add(1)
-		go i.run()
 	}
 	for a, i := range s.instances {
 		if !slices.Contains(addresses, a) {

@@ -77,6 +77,24 @@ func Open(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	s, err := open(ctx, o, t)
+	switch {
+	case err != nil:
+		return nil, err
+	case t.DNS:
+		s.owned.Add(1)
+		go s.resolve()
+	default:
+		if err := s.setInstances([]string{t.Address}); err != nil {
+			_ = s.Close()
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// open makes a server without instances.
+func open(ctx context.Context, o Options, t address.Target) (*Server, error) {
 	switch o.Protocol {
 	case Auto, Tyk, Native:
 	default:
@@ -92,16 +110,6 @@ func Open(ctx context.Context, o Options) (*Server, error) {
 	s.owned.Go(func() { s.watch.Run(s.ctx) })
 	s.unary.New = func() any { return unary.NewCall() }
 	s.calls.New = func() any { return &nativeCall{call: session.NewCall()} }
-	if !t.DNS {
-		err = s.setInstances([]string{t.Address})
-		if err != nil {
-			_ = s.Close()
-			return nil, err
-		}
-		return s, nil
-	}
-	s.owned.Add(1)
-	go s.resolve()
 	return s, nil
 }
 
