@@ -79,6 +79,9 @@ func (g *gateway) reread(ctx context.Context) error {
 		return g.redefine(ctx, now)
 	}
 	next, err := g.prepare(ctx, l, now)
+	if errors.Is(err, host.ErrClosing) {
+		return err
+	}
 	if err != nil {
 		err = fmt.Errorf("the settings cannot be changed:\n%w", err)
 		if g.said != err.Error() {
@@ -103,6 +106,9 @@ func (g *gateway) redefine(ctx context.Context, now *generation) error {
 	if err == nil {
 		g.sight.log.Info("reloaded", "routes", len(now.loaded.Load().set.Definitions))
 		return nil
+	}
+	if errors.Is(err, host.ErrClosing) {
+		return err // it is told to stop: nothing is wrong
 	}
 	what := "nothing has changed"
 	if areRefused(err) {

@@ -1,14 +1,19 @@
 package run
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/outside"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/settings"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/state"
 	"github.com/turnbuckle-gateway/turnbuckle/host"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/internal/processtest"
@@ -216,5 +221,26 @@ func TestReloadWhileStopping(t *testing.T) {
 	g := &gateway{jobs: make(chan job), stopped: stopped}
 	if err := g.reload(t.Context()); !errors.Is(err, host.ErrClosing) {
 		t.Errorf("got %v", err)
+	}
+}
+
+// A reload that comes when the gateway is told to stop is nobody's fault: no error is logged.
+func TestReloadWhileClosing(t *testing.T) {
+	var said bytes.Buffer
+	dir := t.TempDir()
+	s := config.DefaultSettings()
+	s.APIs, s.Plugins, s.Store.Path = filepath.Join(dir, "apis"), filepath.Join(dir, "plugins.d"), filepath.Join(dir, "data")
+	if err := os.Mkdir(s.APIs, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	g := &gateway{ctx: t.Context(), o: &Options{Source: &settings.Source{}}, sight: newSight(&said, config.Log{})}
+	g.servers, g.targets = outside.NewServers(g.sight.log, "test"), outside.NewTargets()
+	gen := &generation{s: &s, state: state.New(t.Context(), state.Options{Settings: &s, Log: g.sight.log, TLS: outside.PluginTLS})}
+	gen.host = host.New(t.Context(), host.Options{Log: g.sight.log, Metrics: g.sight.metrics, Shared: gen.state})
+	if err := errors.Join(gen.host.Close(t.Context()), gen.state.Close(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.redefine(t.Context(), gen); !errors.Is(err, host.ErrClosing) || strings.Contains(said.String(), "level=ERROR") {
+		t.Errorf("got %v, and said %s", err, said.String())
 	}
 }
