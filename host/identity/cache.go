@@ -67,8 +67,9 @@ const (
 )
 
 const (
-	ways  = 8   // entries that share a place
-	notes = 256 // counters of changes
+	ways     = 8   // entries that share a place
+	notes    = 256 // counters of changes
+	doorBits = 16  // for each slot
 )
 
 // cache finds entries by name. Reading takes no lock and writes nothing but a mark that is mostly set; every name has
@@ -82,6 +83,10 @@ type cache struct {
 	count  atomic.Int64
 	weight atomic.Int64
 	hand   atomic.Uint64 // the next place to clear when there is no room
+	// door has two bits for each id that was not let in a while ago: when there is no room, who comes once is not worth one of
+	// those who may come again.
+	door   []atomic.Uint64
+	turned atomic.Int64 // how many ids are in it
 	// changed counts changes of ids, each counter those of many. A read notes its counter before it asks the store; a
 	// resident is kept only while the counter is the same.
 	changed [notes]atomic.Uint64
@@ -100,7 +105,29 @@ func newCache(residents int, room int64) *cache {
 	for places*ways < 4*residents { // half full: few places overflow
 		places *= 2
 	}
-	return &cache{seed: maphash.MakeSeed(), places: make([]place, places), mask: uint64(places - 1), most: int64(residents), room: room}
+	return &cache{
+		seed: maphash.MakeSeed(), places: make([]place, places), mask: uint64(places - 1), most: int64(residents), room: room,
+		door: make([]atomic.Uint64, max(1, doorBits*places*ways/64)),
+	}
+}
+
+// admits reports whether a resident is to be kept: there is room, or its id was asked for before, not long ago.
+func (c *cache) admits(id string) bool {
+	if c.count.Load() < c.most && c.weight.Load() < c.room {
+		return true
+	}
+	h := c.hash(byID, "", id) >> 8
+	bits := uint64(1)<<(h&63) | uint64(1)<<(h>>6&63)
+	if c.door[(h>>12)%uint64(len(c.door))].Or(bits)&bits == bits {
+		return true
+	}
+	if c.turned.Add(1) > int64(len(c.door))*64/16 { // an eighth of the bits: of strangers, one in some hundred is taken for known
+		c.turned.Store(0)
+		for i := range c.door {
+			c.door[i].Store(0)
+		}
+	}
+	return false
 }
 
 func (c *cache) hash(k kind, org, name string) uint64 {

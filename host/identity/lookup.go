@@ -121,7 +121,7 @@ func (k *Keys) name(r *resident, as kind, org, token string) *Caller {
 		org = strings.Clone(org)
 	}
 	c := r.caller(token)
-	if len(token) <= cacheToken {
+	if len(token) <= cacheToken && !r.dead.Load() {
 		k.cache.putName(&entry{kind: as, org: org, name: token, resident: r, caller: c})
 	}
 	return c
@@ -273,6 +273,11 @@ func (k *Keys) keep(ctx context.Context, h held) (*resident, error) {
 	if r.grants == nil || !r.grants.met.Load() {
 		r.weight += int64(len(r.applied.AccessRights)) << 10
 	}
-	k.cache.putResident(r, h.note)
+	if k.cache.admits(r.id) {
+		r.used.Store(true) // or it could be the first to go
+		k.cache.putResident(r, h.note)
+	} else {
+		r.dead.Store(true)
+	}
 	return r, nil
 }

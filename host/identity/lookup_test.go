@@ -434,3 +434,54 @@ func TestLookupAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// Callers who come once, be they ever so many, do not take the place of those who come again; one who begins to come gets it.
+func TestAdmission(t *testing.T) {
+	const cached, strangers = 64, 1000
+	f := newFixture(t, Options{Cached: cached})
+	look := func(prefix string, n int) {
+		t.Helper()
+		for i := range n {
+			if _, err := f.Lookup(t.Context(), org, fmt.Sprint(prefix, i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, prefix := range []string{"known", "stranger"} {
+		for i := range map[string]int{"known": cached, "stranger": strangers}[prefix] {
+			for _, w := range mustWrite(t, f.ID(f.Token(org, fmt.Sprint(prefix, i))), &Session{OrgID: org}) {
+				if err := f.store.Store.Apply(t.Context(), w); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	look("known", cached)
+	look("known", cached)
+	before := f.store.reads.Load()
+	look("known", cached)
+	misses := f.store.reads.Load() - before // names are not spread evenly over the places
+	look("stranger", strangers)
+	before = f.store.reads.Load()
+	look("known", cached)
+	if now := f.store.reads.Load() - before; now > misses+cached { // each that is not kept is two
+		t.Errorf("%d reads for %d keys, %d before strangers came", now, cached, misses)
+	}
+	for range 8 {
+		look("stranger", 1)
+	}
+	before = f.store.reads.Load()
+	look("stranger", 1)
+	if f.store.reads.Load() != before {
+		t.Error("who comes again is not kept")
+	}
+}
+
+func mustWrite(t *testing.T, id string, s *Session) []store.Write {
+	t.Helper()
+	writes, err := WriteKey(id, s, time.Time{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return writes
+}
