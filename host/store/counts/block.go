@@ -38,16 +38,39 @@ type Change struct {
 // id is a name as it is kept. A collision takes two owners with 64 equal bits.
 type id struct{ owner, scope uint64 }
 
-// digest is that of a name's part, told apart from the same part of another kind or of another owner.
-func digest(of uint64, part string) uint64 {
+func identify(n Name) id { return id{digest(n.Owner), digest(n.Scope)} }
+
+// digest is the first 64 bits of a part's SHA-256; of one that is a SHA-256 in hex, as most owners are, the first 64 bits of
+// that; nothing of an empty part.
+func digest(part string) uint64 {
+	if part == "" {
+		return 0
+	}
+	if bits, is := hexDigest(part); is {
+		return bits
+	}
 	var room [128]byte
-	sum := sha256.Sum256(append(binary.BigEndian.AppendUint64(room[:0], of), part...))
+	sum := sha256.Sum256(append(room[:0], part...))
 	return binary.BigEndian.Uint64(sum[:])
 }
 
-func identify(n Name) id {
-	owner := digest(0, n.Owner)
-	return id{owner, digest(owner, n.Scope)}
+func hexDigest(part string) (bits uint64, is bool) {
+	if len(part) != 2*sha256.Size {
+		return 0, false
+	}
+	for i := range 16 {
+		c := part[i]
+		switch {
+		case '0' <= c && c <= '9':
+			c -= '0'
+		case 'a' <= c && c <= 'f':
+			c -= 'a' - 10
+		default:
+			return 0, false
+		}
+		bits = bits<<4 | uint64(c)
+	}
+	return bits, true
 }
 
 // beginBlock makes room for a block's head.

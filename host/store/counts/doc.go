@@ -6,7 +6,7 @@
 // all. When the file has grown to more than twice what it has to hold, it is written anew beside its place and
 // renamed. Nothing is read from it but at Open: all counts are in memory, about 70 bytes each, without a pointer.
 //
-// Names are kept as parts of their SHA-256: the file says nothing about who they belong to.
+// Names are kept as 64 bits of their SHA-256: the file does not say who they belong to.
 //
 // # The file
 //

@@ -203,7 +203,7 @@ func (f *File) Save(ctx context.Context, changes ...Change) error {
 // Forget removes all counts of an owner. It returns when that is on disk; it promises of errors what Save does.
 func (f *File) Forget(ctx context.Context, of string) error {
 	return f.write(ctx, func() error {
-		first := digest(0, of)
+		first := digest(of)
 		s := f.shard(first)
 		var gone []id
 		s.mu.Lock()
