@@ -102,9 +102,12 @@ func (c course) openAll(ctx context.Context, failures map[string]error) map[setu
 	return fixtures
 }
 
-// warm lets a gateway see its keys once, before anything is measured.
+// warm lets a gateway see its keys before anything is measured: few of them all, of many so many that its memory, the pages
+// of its store and its counts are as they will be.
 func (c course) warm(ctx context.Context, row row, f *fixture) error {
-	result, err := c.generate(ctx, c.job(row, f))
+	job := c.job(row, f)
+	job.Duration = max(job.Duration, time.Duration(row.setup.keys/50_000)*time.Second) // wrk takes whole seconds
+	result, err := c.generate(ctx, job)
 	if err = errors.Join(err, result.Check()); err != nil {
 		f.stop()
 	}
