@@ -28,6 +28,11 @@ func (c course) profileRow(ctx context.Context, name string, stdout io.Writer) e
 		return err
 	}
 	defer f.stop()
+	if row.setup.keys > 0 {
+		if err := c.warm(ctx, row, f); err != nil {
+			return err
+		}
+	}
 
 	const seconds = 5
 	job := c.job(row, f)
