@@ -119,7 +119,7 @@ func TestTykRequest(t *testing.T) {
 		{name: "base64", f: `function (request) { request.SetHeaders.B = [b64enc("a?"), b64dec("YT8="), b64dec("YT8"), rawb64enc("a?"), rawb64dec("YT8"), "" + b64dec("!"), b64dec(b64enc(request.Body)) === request.Body].join("|"); return m.ReturnData(request, {}); }`,
 			want: func(x *sdk.Exchange) string { return x.Request().Header().Get("B") }, text: "YT8=|a?|a?|YT8|a?|undefined|true"},
 		{name: "its own DoProcessRequest", f: `function () {}); m.DoProcessRequest = (function (request, session, config) {
-			var r = JSON.parse(request); r.SetHeaders.B = b64dec(r.Body).length + JSON.parse(config).APIID; r.Body = b64enc("new"); return JSON.stringify({Request: r, SessionMeta: {}}); }`,
+			request.SetHeaders.B = b64dec(request.Body).length + config.APIID; request.Body = b64enc("new"); return JSON.stringify({Request: request, SessionMeta: {}}); }`,
 			want: func(x *sdk.Exchange) string { return x.Request().Header().Get("B") + string(x.Request().Body()) }, text: "11ordersnew"},
 
 		{name: "null", f: `function () { return null; }`, err: "returned nothing"},
@@ -400,5 +400,36 @@ func TestFolders(t *testing.T) {
 		if _, err := r.Open(t.Context(), coprocess.Plugin{Name: "p", Dir: filepath.Join(dir, name)}); err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("%s: got %v, want %q", name, err, part)
 		}
+	}
+}
+
+// TestOwnCore: set-ups that name a tyk_js_path bring objects of their own in the place of ours.
+func TestOwnCore(t *testing.T) {
+	s := opened(t, `var TykJS = { TykMiddleware: { MiddlewareComponentMeta: function (configuration) { this.configuration = configuration; } }, TykEventHandlers: {} };
+TykJS.TykMiddleware.MiddlewareComponentMeta.prototype.DoProcessRequest = function (request, session, config) {
+  request.Body = b64dec(request.Body);
+  var processed = this.ProcessRequest(request, session, config);
+  if (!processed) { return; }
+  processed.Request.Headers = {};
+  processed.Request.Body = b64enc(processed.Request.Body);
+  return JSON.stringify(processed);
+};
+TykJS.TykMiddleware.MiddlewareComponentMeta.prototype.ProcessRequest = function (r, s) { return r; };
+TykJS.TykMiddleware.NewMiddleware = function (configuration) { TykJS.TykMiddleware.MiddlewareComponentMeta.call(this, configuration); };
+TykJS.TykMiddleware.NewMiddleware.prototype = Object.create(TykJS.TykMiddleware.MiddlewareComponentMeta.prototype);
+TykJS.TykMiddleware.NewMiddleware.prototype.constructor = TykJS.TykMiddleware.NewMiddleware;
+TykJS.TykMiddleware.NewMiddleware.prototype.NewProcessRequest = function (callback) { this.ProcessRequest = callback; };
+TykJS.TykMiddleware.NewMiddleware.prototype.ReturnData = function (request, session) { return { Request: request, SessionMeta: session }; };
+var own = new TykJS.TykMiddleware.NewMiddleware({});
+own.NewProcessRequest(function (request, session) {
+  request.SetHeaders["X-Own"] = "yes " + request.Body;
+  return own.ReturnData(request, {});
+});`, Options{Tyk: true})
+	x, _ := coprocesstest.NewExchange()
+	if err := handle(t, t.Context(), s, "own", x, sdk.Pre); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := x.Request().Header().Get("X-Own"), "yes "+string(x.Request().Body()); got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

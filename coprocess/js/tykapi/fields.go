@@ -121,12 +121,23 @@ func members(at string, v goja.Value, f func(name string, v goja.Value) error) e
 	if !ok || o.ClassName() == "Array" {
 		return wrong(at, v, "an object")
 	}
-	keys := o.Keys()
+	own, _ := o.Export().(*dict)
+	var keys []string
+	if own != nil {
+		keys = own.names
+	} else {
+		keys = o.Keys()
+	}
 	if len(keys) > maxFields {
 		return fmt.Errorf("%s has more than %d keys", at, maxFields)
 	}
-	for _, key := range keys {
-		value := o.Get(key)
+	for i, key := range keys {
+		var value goja.Value
+		if own != nil {
+			value = own.values[i]
+		} else {
+			value = o.Get(key)
+		}
 		if value == nil || goja.IsUndefined(value) {
 			continue
 		}

@@ -55,8 +55,8 @@ func invoke(vm *engine.VM, object *goja.Object, name string, args ...goja.Value)
 	return vm.Settled(result)
 }
 
-// invokeText calls what a script put in the place of DoProcessRequest or DoProcessResponse: JSON text in, JSON text out,
-// bodies in base64.
+// invokeText calls what a script put in the place of DoProcessRequest or DoProcessResponse: plain objects in, as Tyk writes
+// their JSON into the call, JSON text out, bodies in base64.
 func invokeText(vm *engine.VM, object *goja.Object, own goja.Value, name string, args []goja.Value) (goja.Value, error) {
 	f, ok := goja.AssertFunction(own)
 	if !ok {
@@ -67,8 +67,10 @@ func invokeText(vm *engine.VM, object *goja.Object, own goja.Value, name string,
 		if o, ok := a.(*goja.Object); ok && i == 0 {
 			set(o, "Body", encoded(vm, o.Get("Body")))
 		}
-		text, _ := vm.Stringify(a)
-		given[i] = vm.Text(text)
+		given[i] = a
+		if text, ok := vm.Stringify(a); ok {
+			given[i] = vm.Parse(text)
+		}
 	}
 	result, err := f(object, given...)
 	if err != nil {
@@ -97,34 +99,41 @@ func taken(vm *engine.VM, x *sdk.Exchange, phase sdk.Phase, result goja.Value, o
 	if absent(result) || !result.ToBoolean() {
 		return fmt.Errorf("%w: the script returned nothing: want the result of ReturnData or ReturnAuthData", sdk.ErrProtocol)
 	}
-	var changes requestChanges
-	var meta, auth goja.Value
-	var token string
-	err := looking("the result", result, resultNames, nil)(func(i int, v goja.Value) (err error) {
-		switch i {
-		case 0:
-			err = looking("Request", v, requestNames, own)(changes.read)
-		case 1:
-			meta = v
-		case 2:
-			auth = v
-		case 3:
-			token, err = text("AuthValue", v)
-		}
-		return err
-	})
-	if err != nil {
+	r := &requestResult{own: own}
+	if err := looking("the result", result, resultNames, nil)(r.read); err != nil {
 		return err
 	}
-	if meta != nil {
-		if err := replaceMeta(x, meta, withSession); err != nil {
+	if r.meta != nil {
+		if err := replaceMeta(x, r.meta, withSession); err != nil {
 			return err
 		}
 	}
-	if err := changes.apply(x); err != nil || phase != sdk.Auth || auth == nil || x.Answered() {
+	if err := r.changes.apply(x); err != nil || phase != sdk.Auth || r.auth == nil || x.Answered() {
 		return err
 	}
-	return authenticate(vm, x, auth, token)
+	return authenticate(vm, x, r.auth, r.token)
+}
+
+// requestResult is what a hook of a request phase returned.
+type requestResult struct {
+	own        *lazy // the request that it was given
+	changes    requestChanges
+	meta, auth goja.Value
+	token      string
+}
+
+func (r *requestResult) read(i int, v goja.Value) (err error) {
+	switch i {
+	case 0:
+		err = looking("Request", v, requestNames, r.own)(r.changes.read)
+	case 1:
+		r.meta = v
+	case 2:
+		r.auth = v
+	case 3:
+		r.token, err = text("AuthValue", v)
+	}
+	return err
 }
 
 // replaceMeta makes what a hook returned the metadata of the session, where it was given one.
@@ -192,7 +201,7 @@ func responseMember(l *lazy, i int) goja.Value {
 	case responseDeleteHeaders:
 		return l.vm.JS.NewArray()
 	}
-	return l.vm.JS.NewObject()
+	return newDict(l.vm)
 }
 
 // respond runs a middleware on the upstream's reply (reference §4.9).

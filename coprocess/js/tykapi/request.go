@@ -85,7 +85,7 @@ func requestMember(l *lazy, i int) goja.Value {
 	case requestScheme:
 		return vm.Text(q.Scheme())
 	}
-	return vm.JS.NewObject()
+	return newDict(vm)
 }
 
 func overridesObject(vm *engine.VM) *goja.Object {

@@ -1,7 +1,10 @@
 package tykconf
 
 import (
+	"errors"
+	"io/fs"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 
@@ -17,6 +20,7 @@ func (l *loader) translate() {
 	l.keys()
 	l.limits()
 	l.plugins()
+	l.scripts()
 	if l.truth("hide_generator_header") {
 		l.set("hide_generator", "true")
 	}
@@ -101,6 +105,28 @@ func (l *loader) folders() {
 		l.set("policies", path)
 	} else if record, ok := l.text("policies.policy_record_name"); ok {
 		l.set("policies", record)
+	}
+}
+
+// scripts are in Tyk's JavaScript and Lua.
+func (l *loader) scripts() {
+	if s, ok := l.said["enable_jsvm"]; ok && !l.truth("enable_jsvm") {
+		l.report(s, config.SeverityWarning, "scripts run all the same where a definition names them")
+	}
+	folder, _ := l.text("middleware_path")
+	l.set("scripts.middleware", folder)
+	if prelude, ok := l.text("tyk_js_path"); ok {
+		if _, err := os.Stat(prelude); errors.Is(err, fs.ErrNotExist) { // most name a file that their package brought
+			l.report(l.said["tyk_js_path"], config.SeverityWarning, "there is no file %s: nothing runs before scripts", prelude)
+		} else {
+			l.set("scripts.prelude", prelude)
+		}
+	}
+	if seconds := l.number("jsvm_timeout"); seconds > 0 {
+		l.set("scripts.timeout", strconv.FormatInt(seconds, 10)+"s")
+	}
+	if l.truth("disable_virtual_path_blobs") {
+		l.set("scripts.virtual_text", "false")
 	}
 }
 

@@ -116,6 +116,10 @@ func TestEnvironmentAndFaults(t *testing.T) {
 		{"TLS without certificates", `{"http_server_options": {"use_ssl": true}}`, nil, nil, "$.http_server_options.use_ssl: use_ssl is on, and certificates"},
 		{"a secret without a port", `{"secret": "long enough"}`, nil, map[string]string{"admin.secret": "long enough"}, "$.secret: the control API has a listener of its own"},
 		{"coprocess off", `{"coprocess_options": {"enable_coprocess": false}}`, nil, nil, "hooks are called all the same"},
+		{"scripts", `{"enable_jsvm": true, "middleware_path": "mw", "jsvm_timeout": 3, "disable_virtual_path_blobs": true, "tyk_js_path": "tykconf_test.go"}`, nil,
+			map[string]string{"scripts.middleware": "mw", "scripts.timeout": "3s", "scripts.virtual_text": "false", "scripts.prelude": "tykconf_test.go"}, ""},
+		{"scripts off", `{"enable_jsvm": false}`, nil, nil, "scripts run all the same"},
+		{"prelude that is not there", `{"tyk_js_path": "js/tyk.js"}`, nil, nil, "$.tyk_js_path: there is no file js/tyk.js"},
 		{"not JSON", `{`, nil, nil, "tyk.conf"},
 		{"no object", `[]`, nil, nil, "must be an object"},
 	}
