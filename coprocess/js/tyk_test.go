@@ -424,7 +424,7 @@ var own = new TykJS.TykMiddleware.NewMiddleware({});
 own.NewProcessRequest(function (request, session) {
   request.SetHeaders["X-Own"] = "yes " + request.Body;
   return own.ReturnData(request, {});
-});`, Options{Tyk: true})
+});`, Options{Tyk: true}, nil)
 	x, _ := coprocesstest.NewExchange()
 	if err := handle(t, t.Context(), s, "own", x, sdk.Pre); err != nil {
 		t.Fatal(err)
