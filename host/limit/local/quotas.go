@@ -15,7 +15,7 @@ import (
 const (
 	sealed = math.MinInt64
 	// A counter that is written, and that nobody asked for so long, leaves memory; it is read again when needed.
-	idleAfter = 15 * time.Second
+	idleAfter = 5 * time.Second
 )
 
 // counter is a window of a quota. Its begin is final: another window is another counter. A counter of which nothing is used
