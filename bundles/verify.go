@@ -2,6 +2,7 @@ package bundles
 
 import (
 	"io"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -29,7 +30,7 @@ type Verifier struct {
 	// Now is the clock.
 	Now func() time.Time
 	// Describe reads name and version out of a plugin.yaml, whose form this package does not know. They must be
-	// those that were signed.
+	// those that were signed; the plugin of a bundle acme/guard is named guard, or acme/guard.
 	Describe func(pluginFile []byte) (name, version string, err error)
 }
 
@@ -216,7 +217,7 @@ func (c *check) describe(m manifest.Bundle) error {
 	if err != nil {
 		return refusal.New(refusal.PluginFile, "%s: %w", manifest.PluginFile, err)
 	}
-	if name != m.Name || version != m.Version {
+	if name != m.Name && name != path.Base(m.Name) || version != m.Version {
 		return refusal.New(refusal.PluginFile, "%s is that of %q %s, signed is %q %s", manifest.PluginFile, name, version, m.Name, m.Version)
 	}
 	return nil

@@ -105,6 +105,7 @@ const (
 	SourceRedirect Code = "source_redirect"
 	SourceDigest   Code = "source_digest"
 	SourceFailed   Code = "source_failed"
+	SourceManifest Code = "source_manifest"
 	BuildFolder    Code = "build_folder"
 	BuildVersion   Code = "build_version"
 )
@@ -198,6 +199,7 @@ var advice = map[Code]string{
 	SourceRedirect: "give the address it redirects to",
 	SourceDigest:   "the server sent something else than was pinned; find out why",
 	SourceFailed:   "check the server of the bundles and the way to it",
+	SourceManifest: "put it there with turnbuckle bundle push",
 	BuildFolder:    "correct the plugin's folder",
 	BuildVersion:   "give a version like 1.2.3, or --serial",
 }

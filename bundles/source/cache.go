@@ -85,6 +85,18 @@ func (c *Cache) recall(url string, limit int64) (remembered, []byte, bool) {
 	return r, data, ok
 }
 
+// Content returns content by its digest, for sources of other packages; false when it is not there. A nil Cache is empty.
+func (c *Cache) Content(sha256 string, limit int64) ([]byte, bool) { return c.get(sha256, limit) }
+
+// Last returns what an address gave last.
+func (c *Cache) Last(address string, limit int64) ([]byte, bool) {
+	_, data, ok := c.recall(address, limit)
+	return data, ok
+}
+
+// Keep keeps what an address gave. A nil Cache keeps nothing.
+func (c *Cache) Keep(address string, data []byte) error { return c.put(remembered{URL: address}, data) }
+
 func (c *Cache) urlFile(url string) string {
 	return filepath.Join(c.dir, "url", digest([]byte(url))+".json")
 }
@@ -99,8 +111,10 @@ func (c *Cache) put(r remembered, data []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := replaceFile(filepath.Join(c.dir, "sha256", r.SHA256), data); err != nil {
-		return err
+	if _, there := c.get(r.SHA256, int64(len(data))); !there {
+		if err := replaceFile(filepath.Join(c.dir, "sha256", r.SHA256), data); err != nil {
+			return err
+		}
 	}
 	return replaceFile(c.urlFile(r.URL), text)
 }

@@ -157,6 +157,12 @@ func (h *HTTP) archive(ctx context.Context, name, sha256 string) (Fetched, error
 	return out, err
 }
 
+// Document fetches a file that is no bundle, such as an index, with no suffix but its own and of at most limit bytes.
+// stale is why it comes from the cache.
+func (h *HTTP) Document(ctx context.Context, name string, limit int64) (data []byte, stale, err error) {
+	return h.get(ctx, h.base.JoinPath(name), limit)
+}
+
 // get returns what a URL gives, or gave last when stale says why it gives nothing now.
 func (h *HTTP) get(ctx context.Context, u *url.URL, limit int64) (data []byte, stale, err error) {
 	last, old, known := h.options.Cache.recall(u.String(), limit)

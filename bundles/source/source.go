@@ -122,6 +122,20 @@ func ReadFile(path string, limits Limits) (Fetched, error) {
 	return NewFolder(filepath.Dir(path), limits).file(filepath.Base(path))
 }
 
+// ReadDocument reads a file of the operator's own, such as an index, of at most limit bytes.
+func ReadDocument(path string, limit int64) ([]byte, error) {
+	root, err := os.OpenRoot(filepath.Dir(path))
+	if err != nil {
+		return nil, refusal.New(refusal.SourceMissing, "%w", err)
+	}
+	defer root.Close()
+	data, err := readFile(root, filepath.Base(path), limit)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, refusal.New(refusal.SourceMissing, "%s: %w", path, err)
+	}
+	return data, err
+}
+
 // file is Fetch for a name that needs not be a bundle's.
 func (f Folder) file(name string) (Fetched, error) {
 	root, err := os.OpenRoot(f.dir)
