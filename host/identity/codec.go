@@ -1,7 +1,6 @@
 package identity
 
 import (
-	"bytes"
 	stdjson "encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +8,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	jsonv1 "github.com/go-json-experiment/json/v1"
+	"github.com/turnbuckle-gateway/turnbuckle/host/config/document"
 )
 
 // Bounds of a session's or policy's JSON.
@@ -68,37 +68,13 @@ func decode(what string, data []byte, into any) error {
 	if len(data) > MaxJSON {
 		return fmt.Errorf("%w %s: %d bytes of JSON, at most %d", ErrInvalid, what, len(data), MaxJSON)
 	}
-	if tooDeep(data) {
+	if document.Deeper(data, maxDepth) {
 		return fmt.Errorf("%w %s: JSON nested deeper than %d", ErrInvalid, what, maxDepth)
 	}
 	if err := json.Unmarshal(data, into, decoding); err != nil {
 		return fmt.Errorf("%w %s: %s", ErrInvalid, what, describe(err))
 	}
 	return nil
-}
-
-// tooDeep reports whether objects and arrays are nested beyond what others, who may recurse, should be given to read.
-func tooDeep(data []byte) bool {
-	if bytes.Count(data, []byte("{"))+bytes.Count(data, []byte("[")) <= maxDepth {
-		return false
-	}
-	depth, quoted := 0, false
-	for i := 0; i < len(data); i++ {
-		switch c := data[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '{' || c == '[':
-			if depth++; depth > maxDepth {
-				return true
-			}
-		case c == '}' || c == ']':
-			depth--
-		}
-	}
-	return false
 }
 
 func encode(what string, from any) ([]byte, error) {

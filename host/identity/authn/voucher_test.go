@@ -40,7 +40,7 @@ func TestVouched(t *testing.T) {
 				t.Errorf("%v, key %s of version %d: got %v", tt.v, tt.c.ID, tt.c.Version, got)
 			}
 		}
-		time.Sleep(time.Hour) // of the bubble
+		<-time.After(time.Hour) // of the bubble
 		if m.Vouched(v, c) {
 			t.Error("after the deadline")
 		}
