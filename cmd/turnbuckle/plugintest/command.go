@@ -46,7 +46,7 @@ and shows for each hook how it ended, what it logged, counted and changed, and w
 Without --sample there is one exchange, which the flags change. A file of samples, YAML or JSON, has several:
 
   config: {greeting: hello}              # of the hooks
-  hooks: [auth, "sign:post"]             # NAME or NAME:PHASE; without: all that the script exports
+  hooks: [auth, "sign:post"]             # NAME or NAME:PHASE, or NAME:virtual; without: all that the script exports
   store: {visits: "3"}                   # what the plugin's store holds before the first exchange
   keys: {a-key: {rate: 10, per: 1}}      # for Tyk's scripts: sessions by keys
   exchanges:
@@ -100,7 +100,7 @@ is not expected to, and when the script does not load.`,
 func (f *flags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.sample, "sample", "", "`FILE` of exchanges, in place of the built-in one")
-	flags.StringArrayVar(&f.hooks, "hook", nil, "hook to run, `NAME` or NAME:PHASE, repeated for several (default all, in the order of phases)")
+	flags.StringArrayVar(&f.hooks, "hook", nil, "hook to run, `NAME` or NAME:PHASE, of Tyk's JavaScript also NAME:virtual, repeated for several (default all, in the order of phases)")
 	flags.StringVarP(&f.method, "method", "X", "", "`METHOD` of the request (default GET, with --body POST)")
 	flags.StringVar(&f.path, "path", "", "`PATH` of the request, and query (default /orders/42?page=2)")
 	flags.StringArrayVarP(&f.headers, "header", "H", nil, "`'NAME: VALUE'` of the request, in place of the built-in one of that name, repeated for several")
@@ -221,7 +221,7 @@ func (f *flags) run(ctx context.Context, file string, said func(string) bool, st
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, plugin.Close()) }()
-	r := &runner{server: plugin, route: all.Route.made(), timeout: limits.Time, times: f.times}
+	r := &runner{plugin: plugin, route: all.Route.made(), timeout: limits.Time, times: f.times}
 	return f.exchanges(ctx, s, plugin.about, all, r)
 }
 

@@ -151,6 +151,11 @@ func TestHooks(t *testing.T) {
 function h(request, session, spec) request.set_headers.A = "b" return request, session end
 function k(request, session, metadata, spec) metadata.token = "t" return request, {alias = "al"}, metadata end`, nil,
 			[]string{`h pre continued header A[]>["b"]`, `k auth continued session alias[]>["\"al\""] session key_id[]>["\"t\""] session meta_data[]>["{\"token\":\"t\"}"]`}},
+		{"a virtual endpoint", "v.js", `function helper(a) { return a; }
+function answer(request, session, config) { return TykJsResponse({Body: "of " + request.Params.page[0] + config.config_data.c + session.alias, Code: 202, Headers: {A: "b"}}, {}); }`,
+			[]string{"--config", `{"c": "d"}`, "--session", `{"alias": "al"}`}, []string{`answer post answered reply status []>["202"] reply header A[]>["b"] reply body []>["of 2dal"]`}},
+		{"a virtual endpoint, named", "v.js", `function f(r) { return TykJsResponse({Body: "b", Code: 200}, {}); }`, []string{"--hook", "f:virtual"}, []string{`f post answered reply status []>["200"] reply body []>["b"]`}},
+		{"a virtual endpoint in lua", "v.lua", `function f(request, session, spec) return request, session end`, []string{"--hook", "f:virtual"}, []string{"f post failed plugin has no such hook: only Tyk's JavaScript has virtual endpoints"}},
 		{"a schema", "a.js", `exports.config_schema = {type: "object", required: ["a"]}; exports.pre = function (x) {};`, []string{"--config", `{}`}, nil},
 		{"out of time", "a.lua", `function exports.pre(x) while true do end end`, []string{"--timeout", "20ms"}, nil},
 	}

@@ -13,7 +13,6 @@ import (
 
 	"crypto/x509"
 
-	"github.com/turnbuckle-gateway/turnbuckle/coprocess"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/js/session"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/script"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
@@ -79,7 +78,7 @@ type result struct {
 
 // runner runs exchanges.
 type runner struct {
-	server  coprocess.Server
+	plugin  *opened
 	route   sdk.Route
 	timeout time.Duration
 	times   int
@@ -210,7 +209,7 @@ func (s *sample) fillReply(r *sdk.Response) {
 func (r *runner) call(ctx context.Context, x *sdk.Exchange, s *sample, h hook, made *hookResult) {
 	before := x.Snapshot()
 	made.Outcome = continued
-	called, err := r.server.Hook(sdk.HookUse{Name: h.Name, Phase: h.Phase, Config: s.Config, Route: x.Route()})
+	called, err := r.plugin.hook(h, sdk.HookUse{Name: h.Name, Phase: h.Phase, Config: s.Config, Route: x.Route()})
 	if err == nil {
 		x.Begin(h.Phase, s.Config, false)
 		err = r.handle(ctx, x, called, made)

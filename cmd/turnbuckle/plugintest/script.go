@@ -48,6 +48,7 @@ func readSource(file string, tyk, said bool) (*source, error) {
 var (
 	mentionsExports = regexp.MustCompile(`\bexports\b`)
 	makesMiddleware = regexp.MustCompile(`([A-Za-z_$][\w$]*)\s*=\s*(?:new\s+)?TykJS\.TykMiddleware\.NewMiddleware\b`)
+	answersVirtual  = regexp.MustCompile(`\bTykJsResponse\s*\(`)
 	definesGlobal   = regexp.MustCompile(`(?m)^(?:function[ \t]+([A-Za-z_]\w*)|([A-Za-z_]\w*)\s*=\s*function)\s*\(([^)]*)\)`)
 )
 
@@ -57,7 +58,7 @@ func looksLikeTyk(language, text string) bool {
 		return false
 	}
 	if language == "js" {
-		return makesMiddleware.MatchString(text)
+		return makesMiddleware.MatchString(text) || answersVirtual.MatchString(text)
 	}
 	return definesGlobal.MatchString(text)
 }
@@ -78,11 +79,13 @@ type opened struct {
 	about *script.About // nil for Tyk's
 	files *script.Files
 	watch *script.Watch
+
+	sessions bool // see options
 }
 
 // open compiles a script and runs it once.
 func (s *source) open(ctx context.Context, o options) (_ *opened, err error) {
-	made := &opened{watch: script.NewWatch()}
+	made := &opened{watch: script.NewWatch(), sessions: o.sessions}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, made.Close())
@@ -146,8 +149,24 @@ func (o *opened) Close() error {
 
 // hook is a hook of the script in a phase.
 type hook struct {
-	Name  string
-	Phase sdk.Phase
+	Name    string
+	Phase   sdk.Phase
+	virtual bool // a function of Tyk's as a virtual endpoint, which answers after the phase post
+}
+
+// virtual is what names a virtual endpoint in the place of a phase.
+const virtual = "virtual"
+
+// hook makes a hook of the script callable.
+func (o *opened) hook(h hook, use sdk.HookUse) (sdk.Hook, error) {
+	if !h.virtual {
+		return o.Server.Hook(use)
+	}
+	s, ok := o.Server.(*js.Server)
+	if !ok || o.about != nil {
+		return nil, fmt.Errorf("%w: only Tyk's JavaScript has virtual endpoints", sdk.ErrUnimplemented)
+	}
+	return s.Virtual(h.Name, o.sessions), nil
 }
 
 // hooks lists those of the script, in the order of phases; in one phase, the one of its name first.
@@ -157,7 +176,7 @@ func (s *source) hooks(about *script.About) []hook {
 	}
 	var all []hook
 	for name, h := range about.Hooks {
-		all = append(all, hook{name, cmp.Or(h.Phase, sdk.Pre)})
+		all = append(all, hook{Name: name, Phase: cmp.Or(h.Phase, sdk.Pre)})
 	}
 	slices.SortFunc(all, func(a, b hook) int {
 		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Name, b.Name))
@@ -194,7 +213,7 @@ func (s *source) middlewares() []hook {
 	if s.language == "lua" {
 		for _, m := range definesGlobal.FindAllStringSubmatch(s.text, -1) {
 			if parameters := strings.Count(m[3], ",") + 1; parameters >= 3 {
-				all = append(all, hook{m[1] + m[2], phase(parameters == 4)})
+				all = append(all, hook{Name: m[1] + m[2], Phase: phase(parameters == 4)})
 			}
 		}
 		return all
@@ -204,10 +223,17 @@ func (s *source) middlewares() []hook {
 			return regexp.MustCompile(`(^|[^\w$.])` + regexp.QuoteMeta(m[1]) + `\.` + method + `\s*\(`).MatchString(s.text)
 		}
 		if calls("NewProcessRequest") || !calls("NewProcessResponse") {
-			all = append(all, hook{m[1], phase(calls("ReturnAuthData"))})
+			all = append(all, hook{Name: m[1], Phase: phase(calls("ReturnAuthData"))})
 		}
 		if calls("NewProcessResponse") {
-			all = append(all, hook{m[1], sdk.ResponsePhase})
+			all = append(all, hook{Name: m[1], Phase: sdk.ResponsePhase})
+		}
+	}
+	if len(all) == 0 && answersVirtual.MatchString(s.text) {
+		for _, m := range definesGlobal.FindAllStringSubmatch(s.text, -1) {
+			if strings.Count(m[3], ",") == 2 {
+				all = append(all, hook{Name: m[1] + m[2], Phase: sdk.Post, virtual: true})
+			}
 		}
 	}
 	return all
@@ -239,8 +265,12 @@ func (s *source) choose(about *script.About, names []string) ([]hook, error) {
 		if i >= 0 {
 			h = known[i]
 		}
-		if hasPhase {
+		switch {
+		case hasPhase && said == virtual && about == nil:
+			h.Phase, h.virtual = sdk.Post, true
+		case hasPhase:
 			var err error
+			h.virtual = false
 			if h.Phase, err = sdk.ParsePhase(said); err != nil || h.Phase == sdk.Log {
 				return nil, fmt.Errorf("hook %q: %q is no phase of hooks: want pre, auth, post_key_auth, post or response", text, said)
 			}
