@@ -6,8 +6,8 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"slices"
-	"sync"
 
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/share"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc"
 	"github.com/turnbuckle-gateway/turnbuckle/host"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
@@ -20,8 +20,7 @@ type Servers struct {
 	log     *slog.Logger
 	version string
 
-	mu   sync.Mutex
-	open map[serverKey]*sharedServer
+	open share.Keyed[serverKey, *rpc.Server]
 }
 
 type serverKey struct {
@@ -30,33 +29,18 @@ type serverKey struct {
 	files    string // see ofServer
 }
 
-type sharedServer struct {
-	*rpc.Server
-	key   serverKey
-	users int
-}
-
 // NewServers returns none. version is how the gateway calls itself towards them.
 func NewServers(log *slog.Logger, version string) *Servers {
-	return &Servers{log: log, version: version, open: map[serverKey]*sharedServer{}}
+	return &Servers{log: log, version: version}
 }
 
 // Get returns a server, connecting to it when nobody has yet. Each is given back by its Close.
 func (s *Servers) Get(ctx context.Context, name string, settings config.PluginServer) (host.Server, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	key := serverKey{name, settings, ofServer(&settings)}
-	shared := s.open[key]
-	if shared == nil {
-		opened, err := s.connect(ctx, name, settings)
-		if err != nil {
-			return nil, err
-		}
-		shared = &sharedServer{Server: opened, key: key}
-		s.open[key] = shared
+	l, err := s.open.Get(serverKey{name, settings, ofServer(&settings)}, func() (*rpc.Server, error) { return s.connect(ctx, name, settings) })
+	if err != nil {
+		return nil, err
 	}
-	shared.users++
-	return &lease{sharedServer: shared, from: s}, nil
+	return &lease{l.Value, l}, nil
 }
 
 func (s *Servers) connect(ctx context.Context, name string, c config.PluginServer) (*rpc.Server, error) {
@@ -89,49 +73,29 @@ func PluginTLS(c *config.PluginTLS) (*tls.Config, error) {
 
 // lease is one route's use of a server.
 type lease struct {
-	*sharedServer
-	from *Servers
-	once sync.Once
+	*rpc.Server
+	lease *share.Lease[serverKey, *rpc.Server]
 }
 
 // Close gives the server back; the last lease closes it.
-func (l *lease) Close() error {
-	var err error
-	l.once.Do(func() {
-		l.from.mu.Lock()
-		l.users--
-		last := l.users == 0
-		if last {
-			delete(l.from.open, l.key)
-		}
-		l.from.mu.Unlock()
-		if last {
-			err = l.Server.Close()
-		}
-	})
-	return err
-}
+func (l *lease) Close() error { return l.lease.Close() }
 
 // Identity says which server it is a lease of (see [host.Server]).
-func (l *lease) Identity() any { return l.sharedServer }
+func (l *lease) Identity() any { return l.lease.Identity() }
 
 // Dead counts the servers of which no instance takes calls.
 func (s *Servers) Dead() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	n := 0
-	for _, o := range s.open {
-		if !slices.ContainsFunc(o.Server.Status(), func(i rpc.InstanceStatus) bool { return i.State == rpc.StateReady }) {
+	s.open.Each(func(_ serverKey, o *rpc.Server, _ int) {
+		if !slices.ContainsFunc(o.Status(), func(i rpc.InstanceStatus) bool { return i.State == rpc.StateReady }) {
 			n++
 		}
-	}
+	})
 	return n
 }
 
 // Status is what the control listener shows.
 func (s *Servers) Status() any {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	type server struct {
 		Name      string               `json:"name"`
 		Address   string               `json:"address"`
@@ -141,25 +105,23 @@ func (s *Servers) Status() any {
 		Stats     rpc.Stats            `json:"stats"`
 	}
 	list := []server{}
-	for _, o := range s.open {
-		list = append(list, server{o.key.name, o.key.settings.Address, o.Protocol(), o.users, o.Server.Status(), o.Stats()})
-	}
+	s.open.Each(func(k serverKey, o *rpc.Server, users int) {
+		list = append(list, server{k.name, k.settings.Address, o.Protocol(), users, o.Status(), o.Stats()})
+	})
 	return list
 }
 
 // Instances is what metrics say of the plugin servers.
 func (s *Servers) Instances() []observe.PluginInstance {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	var list []observe.PluginInstance
-	for _, o := range s.open {
-		for _, i := range o.Server.Status() {
+	s.open.Each(func(k serverKey, o *rpc.Server, _ int) {
+		for _, i := range o.Status() {
 			list = append(list, observe.PluginInstance{
-				Server: o.key.name, Address: i.Address, State: string(i.State), Up: i.State == rpc.StateReady,
+				Server: k.name, Address: i.Address, State: string(i.State), Up: i.State == rpc.StateReady,
 				Calls: i.Stats.Calls, Frames: i.Stats.CallFrames, LateReplies: i.Stats.LateReplies,
 				UnknownReplies: i.Stats.Unknown, Waiting: i.Stats.Waiting, InFlight: i.InFlight,
 			})
 		}
-	}
+	})
 	return list
 }

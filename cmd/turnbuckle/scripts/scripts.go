@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/share"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/js"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/lua"
@@ -30,8 +31,9 @@ type Scripts struct {
 	log   *slog.Logger
 	watch *script.Watch
 
+	open share.Keyed[key, *owned]
+
 	mu       sync.Mutex
-	open     map[key]*shared
 	counters map[string]*script.Counters // by plugin, for good: a counter never falls
 }
 
@@ -42,13 +44,6 @@ type key struct {
 	made [sha256.Size]byte // of everything that it is made of
 }
 
-type shared struct {
-	server
-	key      key
-	language config.Language
-	users    int
-}
-
 // server is a runtime's.
 type server interface {
 	coprocess.Server
@@ -57,7 +52,7 @@ type server interface {
 
 // New returns none, and begins to watch over their calls.
 func New(log *slog.Logger) *Scripts {
-	return &Scripts{log: log, watch: script.NewWatch(), open: map[key]*shared{}, counters: map[string]*script.Counters{}}
+	return &Scripts{log: log, watch: script.NewWatch(), counters: map[string]*script.Counters{}}
 }
 
 // Close ends the watch over calls. Every script has been given back.
@@ -79,23 +74,21 @@ func (s *Scripts) Get(ctx context.Context, room *Room, owner Owner, c *config.Sc
 	if err != nil {
 		return nil, err
 	}
+	l, err := s.open.Get(key{room, owner.Name, made}, func() (*owned, error) { return s.start(ctx, room, owner, c) })
+	if err != nil {
+		return nil, err
+	}
+	return &lease{l.Value, l}, nil
+}
+
+// count returns the counters of a plugin.
+func (s *Scripts) count(name string) *script.Counters {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	k := key{room, owner.Name, made}
-	one := s.open[k]
-	if one == nil {
-		if s.counters[owner.Name] == nil {
-			s.counters[owner.Name] = &script.Counters{}
-		}
-		opened, err := s.start(ctx, room, owner, c)
-		if err != nil {
-			return nil, err
-		}
-		one = &shared{server: opened, key: k, language: c.Language}
-		s.open[k] = one
+	if s.counters[name] == nil {
+		s.counters[name] = &script.Counters{}
 	}
-	one.users++
-	return &lease{shared: one, from: s}, nil
+	return s.counters[name]
 }
 
 // digest is over all that a script is made of: its own texts, the files that it may require, and its bounds.
@@ -108,10 +101,10 @@ func digest(room *Room, owner Owner, c *config.Script) ([sha256.Size]byte, error
 }
 
 // start opens a script.
-func (s *Scripts) start(ctx context.Context, room *Room, owner Owner, c *config.Script) (server, error) {
+func (s *Scripts) start(ctx context.Context, room *Room, owner Owner, c *config.Script) (*owned, error) {
 	p := script.Plugin{
 		Name: owner.Name, Limits: room.limits(), Services: room.services(owner, c, s.log), Watch: s.watch,
-		Fresh: c.Isolate == config.IsolateCall, Counters: s.counters[owner.Name],
+		Fresh: c.Isolate == config.IsolateCall, Counters: s.count(owner.Name),
 	}
 	for _, source := range c.Sources {
 		p.Main = append(p.Main, script.Source{Name: source.Name, Text: source.Text})
@@ -130,7 +123,7 @@ func (s *Scripts) start(ctx context.Context, room *Room, owner Owner, c *config.
 	if err != nil {
 		return nil, err
 	}
-	return &owned{opened, p.Files}, nil
+	return &owned{opened, p.Files, c.Language}, nil
 }
 
 func (s *Scripts) run(ctx context.Context, p script.Plugin, room *Room, c *config.Script) (server, error) {
@@ -151,7 +144,8 @@ func (s *Scripts) run(ctx context.Context, p script.Plugin, room *Room, c *confi
 // owned is a server with the folder that its script requires files of.
 type owned struct {
 	server
-	files *script.Files // nil: none
+	files    *script.Files // nil: none
+	language config.Language
 }
 
 func (o *owned) Close() error {
@@ -172,36 +166,15 @@ func (o *owned) Virtual(function string, withSession bool) sdk.Hook {
 
 // lease is one route's use of a script.
 type lease struct {
-	*shared
-	from *Scripts
-	once sync.Once
+	*owned
+	lease *share.Lease[key, *owned]
 }
 
 // Close gives the script back; the last lease closes it.
-func (l *lease) Close() error {
-	var err error
-	l.once.Do(func() {
-		l.from.mu.Lock()
-		l.users--
-		last := l.users == 0
-		if last {
-			delete(l.from.open, l.key)
-		}
-		l.from.mu.Unlock()
-		if last {
-			err = l.server.Close()
-		}
-	})
-	return err
-}
+func (l *lease) Close() error { return l.lease.Close() }
 
 // Identity says which script it is a lease of (see [host.Server]).
-func (l *lease) Identity() any { return l.shared }
-
-// Virtual is [owned.Virtual].
-func (l *lease) Virtual(function string, withSession bool) sdk.Hook {
-	return l.server.(*owned).Virtual(function, withSession)
-}
+func (l *lease) Identity() any { return l.lease.Identity() }
 
 // Status is a script as the control listener shows it.
 type Status struct {
@@ -220,28 +193,24 @@ type Status struct {
 
 // Status lists the scripts that are open, by name.
 func (s *Scripts) Status() []Status {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	list := []Status{}
-	for _, o := range s.open {
-		c := s.counters[o.key.name]
+	s.open.Each(func(k key, o *owned, users int) {
+		c := s.count(k.name)
 		list = append(list, Status{
-			Name: o.key.name, Language: string(o.language), Routes: o.users, Quarantined: o.Quarantined(), Calls: c.Calls.Load(), Errors: c.Errors.Load(),
+			Name: k.name, Language: string(o.language), Routes: users, Quarantined: o.Quarantined(), Calls: c.Calls.Load(), Errors: c.Errors.Load(),
 			Timeouts: c.Timeouts.Load(), Oversized: c.Oversized.Load(), Refused: c.Refused.Load(), Discarded: c.Discarded.Load(), Made: c.Made.Load(),
 		})
-	}
+	})
 	slices.SortFunc(list, func(a, b Status) int { return cmp.Compare(a.Name, b.Name) })
 	return list
 }
 
 // List is what metrics say of scripts.
 func (s *Scripts) List() []observe.Script {
+	held := map[string]bool{}
+	s.open.Each(func(k key, o *owned, _ int) { held[k.name] = held[k.name] || o.Quarantined() })
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	held := map[string]bool{}
-	for _, o := range s.open {
-		held[o.key.name] = held[o.key.name] || o.Quarantined()
-	}
 	var list []observe.Script
 	for name, c := range s.counters {
 		list = append(list, observe.Script{
