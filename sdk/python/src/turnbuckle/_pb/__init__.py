@@ -1,0 +1,1 @@
+"""Generated messages of both protocols; scripts/generate writes this folder."""

@@ -1,0 +1,142 @@
+"""The command line, and serving from a script."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ctypes
+import gc
+import logging
+import os
+import signal
+import socket
+import sys
+from typing import Callable, List, Optional, Sequence
+
+from turnbuckle import link
+from turnbuckle.errors import Error, LoadError
+from turnbuckle.listen import ENVIRONMENT, default_address
+from turnbuckle.plugin import Plugin
+from turnbuckle.pool import WORKER_FD, own_command
+
+
+def serve(plugin: Plugin, address: str = "", workers: Optional[int] = None, threads: int = 64) -> None:
+    """Serves a plugin until SIGTERM or SIGINT, on both protocols. address is unix:PATH, tcp://HOST:PORT or HOST:PORT, by default
+    what TURNBUCKLE_LISTEN says. The workers are processes that run this script again, up to this call; what stands
+    before it should only define the plugin."""
+    _logging()
+    if WORKER_FD in os.environ:
+        _work(lambda: plugin, threads)
+    address = address or default_address()
+    if not address:
+        raise LoadError("no address to listen on: give one, or set %s" % ENVIRONMENT[0])
+    sys.exit(_distribute(["--listen", address] + (["--workers", str(workers)] if workers else [])))
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Runs python -m turnbuckle and returns the exit status."""
+    _logging()
+    args = _parser().parse_args(arguments)
+    if WORKER_FD in os.environ:
+        _work(lambda: _load(args), args.threads)
+    return _distribute(None, args)
+
+
+def _load(args: argparse.Namespace) -> Plugin:
+    if args.command == "tyk":
+        from turnbuckle.tyk.load import load
+
+        return load(args.paths)
+    from turnbuckle.load import plugin_from
+
+    return plugin_from(args.file)
+
+
+def _parser(bare: bool = False) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m turnbuckle", description="Serves plugins for Turnbuckle and for gateways that speak Tyk's protocol.")
+    if bare:
+        _flags(parser)
+        return parser
+    commands = parser.add_subparsers(dest="command", required=True)
+    modern = commands.add_parser("serve", help="serve a plugin written with this package")
+    modern.add_argument("file", help="a Python file, or a folder with a plugin.py")
+    _flags(modern)
+    tyk = commands.add_parser("tyk", help="serve Python plugins written for Tyk, unchanged")
+    tyk.add_argument("paths", nargs="+", help="a folder (with middleware.py, a manifest.json, or .py files) or .py files")
+    tyk.add_argument("--native", action="store_true", help="offer the native protocol too: batches, and the native replies to failures")
+    _flags(tyk)
+    return parser
+
+
+def _flags(parser: argparse.ArgumentParser) -> None:
+    env = os.environ.get
+    add = parser.add_argument
+    add("--listen", default=default_address(), help="unix:PATH, tcp://HOST:PORT or HOST:PORT (%s)" % ENVIRONMENT[0])
+    add("--workers", type=int, default=int(env("TURNBUCKLE_WORKERS") or min(4, os.cpu_count() or 1)), help="processes that run hooks")
+    add("--threads", type=int, default=int(env("TURNBUCKLE_THREADS") or 64), help="threads of each for hooks that take long")
+    add("--linger", type=float, default=2.0, help="seconds that hosts have to move to another server when this one stops")
+    add("--grace", type=float, default=10.0, help="seconds that calls have to end then")
+    add("--max-message", type=int, default=4 << 20, help="bytes of a message received")
+    add("--socket-mode", default="0600", help="permissions of a unix socket, octal")
+    add("--takeover", action="store_true", help="take the address over from a server that still runs")
+    add("--tls-cert", default=env("TURNBUCKLE_PLUGIN_TLS_CERT", ""))
+    add("--tls-key", default=env("TURNBUCKLE_PLUGIN_TLS_KEY", ""))
+    add("--tls-client-ca", default=env("TURNBUCKLE_PLUGIN_TLS_CLIENT_CA", ""), help="certificates of who may connect")
+
+
+def _distribute(arguments: Optional[List[str]], args: Optional[argparse.Namespace] = None) -> int:
+    from turnbuckle.server import Options, run  # workers do without gRPC
+
+    args = args or _parser(bare=True).parse_args(arguments)
+    if not args.listen:
+        print("turnbuckle: no address to listen on: give --listen or set %s" % ENVIRONMENT[0], file=sys.stderr)
+        return 2
+    if args.workers < 1 or args.threads < 1:
+        print("turnbuckle: there is at least one worker, with one thread", file=sys.stderr)
+        return 2
+    protocols = ("tyk",) if getattr(args, "command", "") == "tyk" and not args.native else ("native", "tyk")
+    options = Options(
+        address=args.listen, protocols=protocols, linger=args.linger, grace=args.grace, max_message=args.max_message,
+        socket_mode=int(args.socket_mode, 8), takeover=args.takeover, tls_cert=args.tls_cert, tls_key=args.tls_key,
+        tls_client_ca=args.tls_client_ca,
+    )
+    try:
+        asyncio.run(run(own_command(), args.workers, options))
+    except (Error, OSError) as e:
+        print("turnbuckle: %s" % e, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _work(load: Callable[[], Plugin], threads: int) -> None:
+    """Is a worker until the distributing process ends it. Does not return."""
+    from turnbuckle.worker import Worker, end_process
+
+    sock = socket.socket(fileno=int(os.environ.pop(WORKER_FD)))
+    os.set_inheritable(sock.fileno(), False)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the distributing process ends its workers
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _die_with_parent()
+    try:
+        plugin = load()
+    except LoadError as e:
+        sock.sendall(link.pack(link.BROKEN, str(e).encode("utf-8", "replace")))
+        end_process(1)
+    gc.collect()
+    gc.freeze()  # what was loaded stays
+    Worker(plugin, sock, threads).run()
+    end_process(0)
+
+
+def _die_with_parent() -> None:
+    """Ends this process when the distributing one ends, whatever a hook does then (Linux)."""
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    except (OSError, AttributeError):
+        pass  # the end of the socket is noticed as well
+
+
+def _logging() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)

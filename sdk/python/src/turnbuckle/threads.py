@@ -1,0 +1,70 @@
+"""Threads for hooks that take long, and how these are told from hooks that a busy machine held up."""
+
+from __future__ import annotations
+
+import resource
+import threading
+from queue import SimpleQueue
+from typing import Any, Callable, Optional, Tuple
+
+from turnbuckle.plugin import Hook
+
+SLOW = 0.001
+"""Seconds after which a hook counts as one that takes long."""
+
+
+class Threads:
+    """Up to a number of threads that run hooks of calls, started when they are needed."""
+
+    def __init__(self, limit: int, run: Callable[[Any, Hook], None]) -> None:
+        self._limit, self._run = limit, run
+        self._queue: SimpleQueue[Tuple[Any, Hook]] = SimpleQueue()
+        self._lock = threading.Lock()
+        self._count = 0  # threads
+        self._work = 0  # hooks that run or wait for a thread
+
+    def submit(self, call: Any, hook: Hook) -> None:
+        """Has a thread run the hook."""
+        with self._lock:
+            self._work += 1
+            if self._work > self._count < self._limit:
+                self._count += 1
+                threading.Thread(target=self._serve, name="turnbuckle-hook-%d" % self._count, daemon=True).start()
+        self._queue.put((call, hook))
+
+    def _serve(self) -> None:
+        while True:
+            call, hook = self._queue.get()
+            self._run(call, hook)
+            with self._lock:
+                self._work -= 1
+            del call
+
+
+def usage() -> resource.struct_rusage:
+    """What this thread has used; where the system does not tell, what the process has."""
+    return resource.getrusage(getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF))
+
+
+def watch_hook(call: Any, hook: Hook) -> float:
+    """Runs a hook that took long once, and moves it to the threads if it does so by itself again: by waiting, or by
+    computing. Returns the seconds it took."""
+    before = usage()
+    took: float = call.run(hook)
+    hook.suspect -= 1
+    if took > SLOW:
+        after = usage()
+        computed = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+        if after.ru_nvcsw > before.ru_nvcsw or computed > SLOW:
+            hook.threaded, hook.calm, hook.suspect = True, 0, 0
+    return took
+
+
+def is_waiting(thread: int) -> bool:
+    """Whether a thread waits, for something other than a processor. Where that cannot be told: yes."""
+    native: Optional[int] = next((t.native_id for t in threading.enumerate() if t.ident == thread), None)
+    try:
+        with open("/proc/self/task/%d/stat" % (native or 0)) as f:
+            return f.read().rpartition(")")[2].split()[0] in "SD"
+    except OSError:
+        return True
