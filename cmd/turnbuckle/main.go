@@ -73,7 +73,7 @@ plugins in any language.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { usage = true; return err })
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), "Flags.FlagUsages", "Flags.FlagUsagesWrapped 110"))
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(serveCommand(e), checkCommand(e), pluginCommand(e), protoCommand(e), settingsCommand(e))
+	root.AddCommand(serveCommand(e), checkCommand(e), pluginCommand(e), bundleCommand(e), protoCommand(e), settingsCommand(e))
 	root.AddCommand(client.Commands(client.Env{Environ: environ, Stdin: os.Stdin, Stdout: stdout, Stderr: stderr})...)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {

@@ -266,7 +266,7 @@ func TestKeyRing(t *testing.T) {
 		{"another pin", bundled.Trust{KeyRing: w.path("ring"), KeyRingSHA256: strings.Repeat("0", 64)}, refusal.KeyRingPin},
 		{"keys besides", bundled.Trust{KeyRing: w.path("ring"), KeyRingSHA256: pin, PublicKeys: []string{w.public}}, refusal.KeyRingMalformed},
 		{"no ring", bundled.Trust{KeyRing: w.path("none"), KeyRingSHA256: pin}, refusal.SourceMissing},
-		{"no key file", bundled.Trust{PublicKeys: []string{w.path("none")}}, refusal.SourceMissing},
+		{"no key file", bundled.Trust{PublicKeys: []string{w.path("none")}}, refusal.KeyFile},
 		{"no key in it", bundled.Trust{PublicKeys: []string{w.path("plugins/guard.zip")}}, refusal.KeyFile},
 		{"policy besides", bundled.Trust{Policy: w.write("p.json", []byte(`{}`)), TrustTykWiring: true}, refusal.PolicyMalformed},
 		{"policy unreadable", bundled.Trust{Policy: w.path("p.json")}, refusal.PolicyMalformed},

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -107,26 +108,13 @@ func (t Trust) policy() (*trust.Policy, error) {
 func (t Trust) plainKeys() (*trust.KeyRing, error) {
 	var keys []sign.PublicKey
 	for _, file := range t.PublicKeys {
-		key, err := ReadPublicKey(file)
+		key, err := sign.ReadPublicKey(file)
 		if err != nil {
 			return nil, err
 		}
 		keys = append(keys, key)
 	}
 	return trust.PlainKeys(keys)
-}
-
-// ReadPublicKey reads a PEM file with one public key.
-func ReadPublicKey(file string) (sign.PublicKey, error) {
-	data, err := source.ReadDocument(file, sign.MaxKeyFile)
-	if err != nil {
-		return sign.PublicKey{}, fmt.Errorf("the public key: %w", err)
-	}
-	key, err := sign.ParsePublicKey(data)
-	if err != nil {
-		return sign.PublicKey{}, fmt.Errorf("%s: %w", file, err)
-	}
-	return key, nil
 }
 
 // ReadEnvelope reads a file with an envelope of a type.
@@ -153,6 +141,42 @@ func ringVersion(name string) (uint64, bool) {
 	digits, ok := strings.CutSuffix(name, ".dsse.json")
 	n, err := strconv.ParseUint(digits, 10, 64)
 	return n, ok && err == nil && RingFile(n) == name
+}
+
+// ReadRing reads the newest ring at a path as Trust.KeyRing has it, and returns it with its digest. An empty pin takes the
+// oldest ring that is there, for whoever makes rings and has nobody to believe but himself.
+func ReadRing(at, pin string) (*trust.KeyRing, string, error) {
+	if pin != "" {
+		return readRing(at, pin)
+	}
+	files, err := RingVersions(at)
+	if err != nil {
+		return nil, "", err
+	}
+	if len(files) == 0 {
+		return nil, "", refusal.New(refusal.SourceMissing, "there is no key ring in %s", at)
+	}
+	first, err := ReadEnvelope(filepath.Join(at, RingFile(files[0])), trust.KeyRingType)
+	if err != nil {
+		return nil, "", err
+	}
+	return readRing(at, first.Digest())
+}
+
+// RingVersions lists the versions in a folder of key rings, in their order.
+func RingVersions(dir string) ([]uint64, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, refusal.New(refusal.SourceMissing, "the key ring: %w", err)
+	}
+	var all []uint64
+	for _, entry := range entries {
+		if n, ok := ringVersion(entry.Name()); ok {
+			all = append(all, n)
+		}
+	}
+	slices.Sort(all)
+	return all, nil
 }
 
 // readRing goes from the ring that is pinned to the newest one, each signed by the roots of both.
@@ -193,15 +217,12 @@ func readRing(at, pin string) (*trust.KeyRing, string, error) {
 
 // pinned finds the version with the pinned digest in a folder.
 func pinned(dir, pin string) (sign.Envelope, error) {
-	entries, err := os.ReadDir(dir)
+	versions, err := RingVersions(dir)
 	if err != nil {
-		return sign.Envelope{}, refusal.New(refusal.SourceMissing, "the key ring: %w", err)
+		return sign.Envelope{}, err
 	}
-	for _, entry := range entries {
-		if _, ok := ringVersion(entry.Name()); !ok {
-			continue
-		}
-		if e, err := ReadEnvelope(filepath.Join(dir, entry.Name()), trust.KeyRingType); err == nil && e.Digest() == pin {
+	for _, n := range versions {
+		if e, err := ReadEnvelope(filepath.Join(dir, RingFile(n)), trust.KeyRingType); err == nil && e.Digest() == pin {
 			return e, nil
 		}
 	}

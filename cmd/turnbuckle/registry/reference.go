@@ -44,8 +44,8 @@ func parse(address string) (place, error) {
 	p.path = rest
 	if path, digest, ok := strings.Cut(rest, "@"); ok {
 		p.path, p.ref = path, digest
-	} else if i := strings.LastIndexByte(rest, ':'); i > strings.LastIndexByte(rest, '/') {
-		p.path, p.ref = rest[:i], rest[i+1:]
+	} else if path, tag, ok := strings.Cut(rest, ":"); ok {
+		p.path, p.ref = path, tag // the tags of a layout have colons in them
 	}
 	p.path = strings.TrimSuffix(p.path, "/")
 	if remote && (p.host == "" || strings.Contains(p.host, "@")) {

@@ -45,7 +45,7 @@ func TestAddresses(t *testing.T) {
 		"oci://r.example:5000/guard":                   {"r.example:5000", "guard", ""},
 		"oci://127.0.0.1:5000/guard@" + sum(nil):       {"127.0.0.1:5000", "guard", sum(nil)},
 		"oci-layout:dir":                               {"", "dir", ""},
-		"oci-layout:/a/b:guard":                        {"", "/a/b", "guard"},
+		"oci-layout:/a/b:acme/guard:1.2.3":             {"", "/a/b", "acme/guard:1.2.3"},
 		"oci-layout:./bundles.tar@" + sum([]byte("x")): {"", "./bundles.tar", sum([]byte("x"))},
 		"oci://r.example":                              {"r.example", "", ""},
 	}
