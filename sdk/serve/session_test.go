@@ -97,7 +97,7 @@ func TestReplies(t *testing.T) {
 		{"/fail", nil, nil, pluginv1.FailureCode_FAILURE_CODE_FAILED, "broken"},
 		{"/panic", nil, nil, pluginv1.FailureCode_FAILURE_CODE_FAILED, "oops"},
 		{"/invalid", nil, nil, pluginv1.FailureCode_FAILURE_CODE_PROTOCOL, "invalid value for header A"},
-		{"/large", nil, nil, pluginv1.FailureCode_FAILURE_CODE_PROTOCOL, "a reply of"},
+		{"/large", nil, nil, pluginv1.FailureCode_FAILURE_CODE_FAILED, "a reply of"},
 	}
 	for i, tt := range tests {
 		t.Run(tt.path, func(t *testing.T) {

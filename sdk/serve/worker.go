@@ -60,8 +60,8 @@ func (w *worker) run(j *job) {
 	w.ctx.end()
 	w.reply = w.in.AppendReply(w.reply)
 	if limit := w.session.server.opts.MaxMessage - frameOverhead; len(w.reply) > limit {
-		w.reply = wire.AppendFailure(w.reply[:0], j.id, fmt.Errorf("%w: a reply of %d bytes, the server sends %d at most",
-			sdk.ErrProtocol, len(w.reply), limit))
+		w.reply = wire.AppendFailure(w.reply[:0], j.id, fmt.Errorf("a reply of %d bytes, the server sends %d at most",
+			len(w.reply), limit))
 	}
 }
 
@@ -88,7 +88,7 @@ func (w *worker) runnable(j *job) error {
 		return context.Canceled
 	case j.err != nil:
 		return j.err
-	case len(j.binding.hooks) == 0:
+	case len(j.binding.Hooks) == 0:
 		return j.binding.err
 	case !j.deadline.IsZero() && !w.now.Before(j.deadline):
 		return fmt.Errorf("%w: it passed before the call's turn came", context.DeadlineExceeded)
