@@ -3,7 +3,7 @@ package proto
 
 import "embed"
 
-// Files holds coprocess/*.proto, plugin/v1/*.proto and PROTOCOL.md, under the paths by which they import each other.
+// Files holds coprocess/*.proto, plugin/v1/*.proto, PROTOCOL.md and CONFORMANCE.md, under the paths by which they import each other.
 //
-//go:embed coprocess/*.proto plugin/v1/*.proto PROTOCOL.md
+//go:embed coprocess/*.proto plugin/v1/*.proto PROTOCOL.md CONFORMANCE.md
 var Files embed.FS

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/conform"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/plugintest"
 )
 
@@ -12,19 +13,26 @@ import (
 func pluginCommand(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plugin",
-		Short: "For authors of plugins: run a script without a gateway",
+		Short: "For authors of plugins: run a script without a gateway, hold a server to the protocol",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	test := plugintest.Command(e.stdout, e.stderr)
-	run := test.RunE
-	test.RunE = func(cmd *cobra.Command, args []string) error {
+	cmd.AddCommand(
+		silently(plugintest.Command(e.stdout, e.stderr), plugintest.ErrFailed),
+		silently(conform.Command(e.stdout), conform.ErrFailed),
+	)
+	return cmd
+}
+
+// silently makes an error that the command has shown itself one that is not shown again.
+func silently(cmd *cobra.Command, shown error) *cobra.Command {
+	run := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		err := run(cmd, args)
-		if errors.Is(err, plugintest.ErrFailed) {
+		if errors.Is(err, shown) {
 			return errSilent
 		}
 		return err
 	}
-	cmd.AddCommand(test)
 	return cmd
 }

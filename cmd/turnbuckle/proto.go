@@ -20,8 +20,8 @@ func protoCommand(e *env) *cobra.Command {
 	}
 	cmd.AddCommand(&cobra.Command{
 		Use:   "export DIR",
-		Short: "Write the .proto files and PROTOCOL.md, for authors of plugins in other languages",
-		Long: `Export writes PROTOCOL.md, plugin/v1/*.proto (the native protocol, which import each other from DIR) and
+		Short: "Write the .proto files and their specification, for authors of plugins in other languages",
+		Long: `Export writes PROTOCOL.md, CONFORMANCE.md, plugin/v1/*.proto (the native protocol, which import each other from DIR) and
 coprocess/*.proto (Tyk's protocol, which import each other from their own folder, so that the generated modules have
 the names that servers written for Tyk use).`,
 		Example: `  turnbuckle proto export ./proto
