@@ -207,6 +207,7 @@ func (s *settings) answer(ctx context.Context, p *sdk.Plugin, getenv func(string
 	o.TLS, o.hosted = a.TLS, true
 	server, err := New(p, o)
 	if err == nil {
+		log.Info("serving", "plugin", p.Name, "version", p.Version, "address", listen.Address(a.Listener), "tls", o.TLS != nil)
 		err = a.Tell(stdout) // connections wait until the server takes them
 	}
 	if err != nil {

@@ -274,8 +274,8 @@ func TestKeeperKilled(t *testing.T) {
 	}
 	ended(t, "program", p.Exited())
 	ended(t, "keeper", p.Done())
-	if got := p.Exit().Breach; got != "its keeper was killed" {
-		t.Errorf("got %q", got)
+	if got := p.Exit(); !got.Lost {
+		t.Errorf("got %+v", got)
 	}
 }
 

@@ -133,7 +133,7 @@ func (p *Process) follow(in *json.Decoder) {
 			_ = os.RemoveAll(p.private)
 		}
 	}
-	p.end(Exit{Code: -1, Signal: "SIGKILL", Breach: "its keeper was killed"})
+	p.end(Exit{Code: -1, Signal: "SIGKILL", Lost: true})
 	p.mu.Unlock()
 	_ = p.control.Close()
 	close(p.done)

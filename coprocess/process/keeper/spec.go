@@ -57,6 +57,7 @@ type Exit struct {
 	MaxRSS  int64         `json:"max_rss"`          // bytes
 	CPU     time.Duration `json:"cpu"`
 	Breach  string        `json:"breach,omitempty"`  // the limit it was ended for
+	Lost    bool          `json:"lost,omitempty"`    // somebody killed the keeper, and it with that
 	Ordered bool          `json:"ordered,omitempty"` // the host wanted it to end
 }
 

@@ -1,0 +1,176 @@
+package process_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/process"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/process/handshake"
+	"github.com/turnbuckle-gateway/turnbuckle/internal/processtest"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk"
+)
+
+// deadline is within when a hostile plugin has its documented state, with the defaults of all options.
+const deadline = 12 * time.Second
+
+// hostile is a plugin server that means no good, or does no good.
+type hostile struct {
+	name, mode string
+	edit       func(*process.Options)
+	// turn is called when it is ready; nil: it never is.
+	turn func(*testing.T, *server)
+	// state is the documented one.
+	state func(*process.InstanceStatus) bool
+}
+
+// lost is the state of one that never gets ready: calls say why.
+func lost(reason process.Reason, err string) func(*process.InstanceStatus) bool {
+	return func(st *process.InstanceStatus) bool {
+		c := st.LastCrash
+		return st.State != process.StateReady && st.Starts == 0 && c != nil && c.Reason == reason && strings.Contains(c.Error, err)
+	}
+}
+
+// replaced is the state of one that was ready, ended for the reason, and is ready again.
+func replaced(reason process.Reason, err string) func(*process.InstanceStatus) bool {
+	return func(st *process.InstanceStatus) bool {
+		c := st.LastCrash
+		return st.State == process.StateReady && st.Restarts > 0 && c != nil && c.Reason == reason && strings.Contains(c.Error, err)
+	}
+}
+
+func unharmed(st *process.InstanceStatus) bool {
+	return st.State == process.StateReady && st.Restarts == 0 && st.LastCrash == nil
+}
+
+// calls returns what calls a hook, which fails or does not answer in time.
+func calls(hook string, want error) func(*testing.T, *server) {
+	return func(t *testing.T, s *server) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := s.call(ctx, t, hook); !errors.Is(err, want) {
+			t.Errorf("got %v, want %v", err, want)
+		}
+	}
+}
+
+func hostiles() []hostile {
+	goPlugin := func(o *process.Options) { o.Handshake.Mode = handshake.GoPlugin }
+	marked := func(more func(*process.Options)) func(*process.Options) {
+		return func(o *process.Options) {
+			o.Env = append(o.Env, "MARK="+mark())
+			more(o)
+		}
+	}
+	return []hostile{
+		{"exits at once", "exit", nil, nil, func(st *process.InstanceStatus) bool {
+			return st.State == process.StateQuarantined && lost(process.ReasonExited, "status 7")(st) &&
+				strings.Join(st.LastCrash.Lines, "") == "no licence found"
+		}},
+		{"prints garbage", "garbage", nil, nil, lost(process.ReasonTimeout, "not ready in time")},
+		{"prints garbage, go-plugin", "garbage", goPlugin, nil, lost(process.ReasonHandshake, "502 Bad Gateway")},
+		{"prints nothing", "nothing", nil, nil, lost(process.ReasonTimeout, "says not where it listens")},
+		{"prints 1 MiB before", "mebibyte", nil, nil, lost(process.ReasonTimeout, "not ready in time")},
+		{"prints 1 MiB before, go-plugin", "mebibyte", goPlugin, nil, lost(process.ReasonHandshake, "want core|version")},
+		{"announces an address outside", "outside", nil, nil, lost(process.ReasonHandshake, "not in the plugin's own folder")},
+		{"speaks something else", "noprotocol", nil, nil, lost(process.ReasonTimeout, "health check")},
+		{"hangs in health from the start", "hanghealth", nil, nil, lost(process.ReasonTimeout, "health check")},
+		{"hangs in health", "sickens", nil, func(*testing.T, *server) {}, replaced(process.ReasonUnhealthy, "3 times in a row")},
+		{"hangs in shutdown", "hangshutdown", nil, func(t *testing.T, s *server) {
+			begun := time.Now()
+			if err := s.Replace(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if took := time.Since(begun); took > 5*time.Second {
+				t.Errorf("the replacement waited for the old one: %v", took)
+			}
+		}, unharmed},
+		{"hangs in a call", "sdk", nil, calls("Hang", context.DeadlineExceeded), unharmed},
+		{"grandchild holds the pipes", "holdpipes", marked(func(*process.Options) {}), calls("Exit", sdk.ErrUnavailable),
+			replaced(process.ReasonExited, "status 3")},
+		{"floods the log", "sdk", nil, calls("Flood", nil), func(st *process.InstanceStatus) bool {
+			return unharmed(st) && st.Output != nil && st.Output.Dropped > 0
+		}},
+		{"forks", "sdk", marked(func(o *process.Options) { o.Limits.Processes = 64 }), calls("Fork", nil),
+			replaced(process.ReasonLimit, "processes: ")},
+		{"leaks memory", "sdk", func(o *process.Options) { o.Limits.Memory = 256 << 20 }, calls("Leak", nil),
+			func(st *process.InstanceStatus) bool {
+				return replaced(process.ReasonLimit, "memory: ")(st) || replaced(process.ReasonExited, "")(st) // whoever is first
+			}},
+		{"answers 2 GiB", "huge", nil, calls("Pid", sdk.ErrProtocol), unharmed},
+		{"stops", "sdk", nil, calls("Stop", context.DeadlineExceeded), replaced(process.ReasonUnhealthy, "not answered in time")},
+	}
+}
+
+// Each hostile plugin has its documented state within 12 s, and another plugin's calls go on meanwhile.
+func TestHostile(t *testing.T) {
+	ignore := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, ignore) })
+	other := beside(t, "sdk", nil)
+	other.ready(t)
+	quick, stop := other.load(t)
+	defer stop()
+	t.Run("all", func(t *testing.T) {
+		for _, h := range hostiles() {
+			t.Run(h.name, func(t *testing.T) {
+				t.Parallel()
+				h.run(t)
+				before := quick.Load()
+				if !processtest.Poll(func() bool { return quick.Load() > before+10 }) {
+					t.Error("another plugin's calls do not go on")
+				}
+			})
+		}
+	})
+	stop()
+	t.Logf("%d calls of another plugin meanwhile", quick.Load())
+}
+
+func (h *hostile) run(t *testing.T) {
+	var marked string
+	s := beside(t, h.mode, func(o *process.Options) {
+		if h.edit != nil {
+			h.edit(o)
+		}
+		for _, e := range o.Env {
+			if m, ok := strings.CutPrefix(e, "MARK="); ok {
+				marked = m
+			}
+		}
+	})
+	begun := time.Now()
+	if h.turn != nil {
+		s.ready(t)
+		begun = time.Now()
+		h.turn(t, s)
+	}
+	s.until(t, "as documented", h.state)
+	if took := time.Since(begun); took > deadline {
+		t.Errorf("took %v, want at most %v", took, deadline)
+	}
+	if h.turn == nil {
+		_, err := s.call(within(t, time.Second), t, "Pid")
+		if c := s.one().LastCrash; !errors.Is(err, sdk.ErrUnavailable) || !strings.Contains(err.Error(), c.Error) {
+			t.Errorf("got %v, want unavailable: %s", err, c.Error)
+		}
+	}
+	begun = time.Now()
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if took := time.Since(begun); took > deadline {
+		t.Errorf("Close took %v", took)
+	}
+	if marked != "" && alive(t, marked) > 0 {
+		t.Errorf("%d processes are left", alive(t, marked))
+	}
+	if left, err := os.ReadDir(s.runDir); err != nil || len(left) > 0 {
+		t.Errorf("left in the run directory: %v %v", left, err)
+	}
+}
