@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"maps"
 
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
@@ -83,7 +84,8 @@ func writeReport(x *sdk.Exchange, c *Config, s *Step, w *watch) error {
 		r.Peer = &text
 	}
 	if v := x.Session(); v != nil {
-		r.Session = &Session{v.KeyID, v.Alias, v.OrgID, v.Rate, v.QuotaMax, append([]string{}, v.Tags...), v.Metadata}
+		r.Session = &Session{v.KeyID, v.Alias, v.OrgID, v.Rate, v.QuotaMax, append([]string{}, v.Tags...), map[string]string{}}
+		maps.Copy(r.Session.Metadata, v.Metadata)
 	}
 	for _, name := range s.Values {
 		r.Values[name] = nil
