@@ -36,11 +36,6 @@ func serverChecks() []check {
 }
 
 func health(ctx context.Context, t *trial) error {
-	conn, err := t.connect()
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
 	ctx, cancel := context.WithTimeout(ctx, t.s.o.Patience)
 	defer cancel()
 	services := []string{""}
@@ -48,7 +43,7 @@ func health(ctx context.Context, t *trial) error {
 		services = append(services, pluginv1.Plugin_ServiceDesc.ServiceName)
 	}
 	for _, service := range services {
-		reply, err := healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{Service: service})
+		reply, err := healthpb.NewHealthClient(t.s.conn).Check(ctx, &healthpb.HealthCheckRequest{Service: service})
 		switch {
 		case status.Code(err) == codes.Unimplemented:
 			return t.withoutHealth()
@@ -73,14 +68,9 @@ func (t *trial) withoutHealth() error {
 }
 
 func watchHealth(ctx context.Context, t *trial) error {
-	conn, err := t.connect()
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
 	ctx, cancel := context.WithTimeout(ctx, t.s.o.Patience)
 	defer cancel()
-	watch, err := healthpb.NewHealthClient(conn).Watch(ctx, &healthpb.HealthCheckRequest{})
+	watch, err := healthpb.NewHealthClient(t.s.conn).Watch(ctx, &healthpb.HealthCheckRequest{})
 	if err != nil {
 		return err
 	}

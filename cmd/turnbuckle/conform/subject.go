@@ -32,6 +32,8 @@ type subject struct {
 	tyk      bool
 	tykHooks bool // it has the hooks there
 	program  *program
+	// conn is open to the end: servers of Node's gRPC die when a connection ends right after a call that they do not know.
+	conn *grpc.ClientConn
 }
 
 // place is where a server listens.
@@ -110,14 +112,12 @@ func (s *subject) ask(ctx context.Context, text string) (err error) {
 	if s.at, err = placeOf(text, s.o.TLS); err != nil {
 		return err
 	}
-	conn, err := s.at.client()
-	if err != nil {
+	if s.conn, err = s.at.client(); err != nil {
 		return err
 	}
-	defer conn.Close()
 	ctx, cancel := context.WithTimeout(ctx, s.o.Patience)
 	defer cancel()
-	about, err := pluginv1.NewPluginClient(conn).Describe(ctx, &pluginv1.DescribeRequest{Host: "conform"})
+	about, err := pluginv1.NewPluginClient(s.conn).Describe(ctx, &pluginv1.DescribeRequest{Host: "conform"})
 	switch status.Code(err) {
 	case codes.OK:
 		s.about = about
@@ -125,7 +125,7 @@ func (s *subject) ask(ctx context.Context, text string) (err error) {
 	default:
 		return fmt.Errorf("ask %s to describe itself: %w", s.name, err)
 	}
-	client := tykpb.NewDispatcherClient(conn)
+	client := tykpb.NewDispatcherClient(s.conn)
 	_, err = client.DispatchEvent(ctx, &tykpb.Event{Payload: eventPayload})
 	s.tyk = status.Code(err) != codes.Unimplemented
 	if s.tyk {
@@ -182,10 +182,14 @@ func (s *subject) ended() (string, bool) {
 }
 
 func (s *subject) close(ctx context.Context) error {
-	if s.program == nil {
-		return nil
+	var err error
+	if s.conn != nil {
+		err = s.conn.Close()
 	}
-	return s.program.stop(ctx)
+	if s.program == nil {
+		return err
+	}
+	return errors.Join(err, s.program.stop(ctx))
 }
 
 // runtime opens the server as the gateway does, and waits until it takes calls.

@@ -54,6 +54,8 @@ class Server {
   async listen(address) {
     const { tls, socketMode, takeover } = this.options;
     this._bound = await bind(this._grpc, address, tls ? tlsCredentials(tls) : grpc.ServerCredentials.createInsecure(), { mode: socketMode, takeover });
+    // grpc-js 1.14 listens for no errors on streams of methods that it does not know: one whose connection ends would end the process.
+    for (const http2 of this._grpc.http2Servers?.keys() ?? []) http2.on('stream', (stream) => stream.on('error', () => {}));
     return this._bound.address;
   }
 

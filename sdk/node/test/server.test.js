@@ -161,6 +161,15 @@ test('Tyk: what nobody here knows goes back', async (t) => {
   assert.deepEqual(got.request.unknown, [echo]);
 });
 
+test('a connection that ends with a call of an unknown method ends nothing else', async (t) => {
+  const { server } = await started(t, { name: 'p' });
+  // What grpc-js makes of a broken connection depends on when it comes; that somebody listens does not.
+  const [http2] = server._grpc.http2Servers.keys();
+  const stream = new (require('node:events'))();
+  for (const listener of http2.listeners('stream').slice(-1)) listener(stream);
+  stream.emit('error', new Error('ERR_HTTP2_ERROR'));
+});
+
 test('addresses', () => {
   assert.deepEqual(parse('unix:a'), { path: 'a' });
   assert.deepEqual(parse('unix:///a'), { path: '/a' });
