@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/conform"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/plugincmd"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/plugintest"
 )
 
@@ -13,13 +14,14 @@ import (
 func pluginCommand(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plugin",
-		Short: "For authors of plugins: run a script without a gateway, hold a server to the protocol",
+		Short: "For authors of plugins: begin one, run a script without a gateway, hold a server to the protocol",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(
 		silently(plugintest.Command(e.stdout, e.stderr), plugintest.ErrFailed),
 		silently(conform.Command(e.stdout), conform.ErrFailed),
+		plugincmd.Command(e.stdout, version),
 	)
 	return cmd
 }

@@ -26,6 +26,7 @@ func TestNode(t *testing.T) {
 	t.Run("example", f.tests("example"))
 	t.Run("packed", f.packed)
 	t.Run("conforms", f.conforms)
+	t.Run("template", f.template)
 	t.Run("hooks", f.hooks)
 	t.Run("takeover", f.takeover)
 }
@@ -147,6 +148,18 @@ func (f fixture) conforms(t *testing.T) {
 		if c.Result != "pass" {
 			t.Errorf("%s: %s %q", c.ID, c.Result, c.Details)
 		}
+	}
+}
+
+// template holds what turnbuckle plugin new writes to the specification.
+func (f fixture) template(t *testing.T) {
+	made := filepath.Join(f.dir, "made") // beside node_modules
+	if out, err := exec.CommandContext(t.Context(), f.gateway, "plugin", "new", "--lang", "node", "--dir", made, "made").CombinedOutput(); err != nil {
+		t.Fatalf("plugin new: %v\n%s", err, out)
+	}
+	out, err := exec.CommandContext(t.Context(), f.gateway, "plugin", "conform", "--quick", f.node, filepath.Join(made, "server.js")).CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte("made 0.1.0")) || !bytes.Contains(out, []byte("0 failed, 0 warned")) {
+		t.Errorf("plugin conform: %v\n%s", err, out)
 	}
 }
 

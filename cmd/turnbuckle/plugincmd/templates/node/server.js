@@ -1,0 +1,5 @@
+'use strict';
+
+const { serve } = require('turnbuckle');
+
+serve(require('./plugin'));
