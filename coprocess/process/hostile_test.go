@@ -5,6 +5,8 @@ import (
 	"errors"
 	"os"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -114,27 +116,63 @@ func TestHostile(t *testing.T) {
 	t.Cleanup(func() { goleak.VerifyNone(t, ignore) })
 	other := beside(t, "sdk", nil)
 	other.ready(t)
-	quick, stop := other.load(t)
+	quick, stop := other.ticks(t)
 	defer stop()
-	t.Run("all", func(t *testing.T) {
-		for _, h := range hostiles() {
+	var all sync.WaitGroup
+	for _, h := range hostiles() {
+		all.Go(func() { // all at once, which t.Parallel is not
 			t.Run(h.name, func(t *testing.T) {
-				t.Parallel()
-				h.run(t)
 				before := quick.Load()
+				h.run(t)
 				if !processtest.Poll(func() bool { return quick.Load() > before+10 }) {
 					t.Error("another plugin's calls do not go on")
 				}
 			})
-		}
-	})
+		})
+	}
+	all.Wait()
 	stop()
 	t.Logf("%d calls of another plugin meanwhile", quick.Load())
+}
+
+// ticks is a light load.
+func (s *server) ticks(t *testing.T) (calls *atomic.Int64, stop func()) {
+	calls = &atomic.Int64{}
+	quit := make(chan struct{})
+	var one sync.WaitGroup
+	one.Go(func() {
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-quit:
+				return
+			case <-tick.C:
+			}
+			if _, err := s.call(t.Context(), t, "Pid"); err != nil {
+				t.Errorf("after %d calls: %v", calls.Load(), err)
+			}
+			calls.Add(1)
+		}
+	})
+	return calls, sync.OnceFunc(func() { close(quit); one.Wait() })
+}
+
+// sooner shortens the waits that are the defaults', where there is no time for them.
+func (h *hostile) sooner(o *process.Options) {
+	if os.Getenv("TURNBUCKLE_SOAK") != "" {
+		return
+	}
+	if h.turn == nil {
+		o.StartTimeout = 3 * time.Second
+	}
+	o.HealthEvery, o.HealthTimeout, o.StopTimeout = time.Second, 500*time.Millisecond, 2*time.Second
 }
 
 func (h *hostile) run(t *testing.T) {
 	var marked string
 	s := beside(t, h.mode, func(o *process.Options) {
+		h.sooner(o)
 		if h.edit != nil {
 			h.edit(o)
 		}

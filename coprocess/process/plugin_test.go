@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -16,7 +17,6 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/go-plugin"
-	"golang.org/x/net/http2"
 	"google.golang.org/grpc"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
@@ -190,14 +190,9 @@ func huge() {
 		}
 		w.Header().Set("Grpc-Status", "0")
 	})
-	l := listenPlain()
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			return
-		}
-		go (&http2.Server{}).ServeConn(c, &http2.ServeConnOpts{Handler: handler})
-	}
+	server := &http.Server{Handler: handler, Protocols: &http.Protocols{}}
+	server.Protocols.SetUnencryptedHTTP2(true)
+	_ = server.Serve(listenPlain()) // until it is killed
 }
 
 type goPluginServer struct{ plugin.NetRPCUnsupportedPlugin }
@@ -275,5 +270,6 @@ func leak() {
 			b[i] = 1
 		}
 		all = append(all, b)
+		runtime.KeepAlive(all)
 	}
 }

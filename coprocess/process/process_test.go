@@ -17,7 +17,6 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/turnbuckle-gateway/turnbuckle/coprocess"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/coprocesstest"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/process"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/process/budget"
@@ -153,14 +152,6 @@ func within(t testing.TB, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), d)
 	t.Cleanup(cancel)
 	return ctx
-}
-
-func suite(mode string, edit func(*process.Options)) coprocesstest.Open {
-	return func(t *testing.T, _ *sdk.Plugin) coprocess.Server {
-		s := open(t, mode, edit)
-		s.ready(t)
-		return s.Server
-	}
 }
 
 // Every kind of plugin server that may come, with and without mutual TLS.

@@ -29,8 +29,17 @@ import (
 // A server is replaced without losing a call when the next one serves before the last is told to stop: on another
 // address of the same name; or on the same address with -takeover (a unix socket, or a TCP port if both have the flag)
 // or as fd:N, a socket that both inherited. When the last one stops first, calls fail until the next one serves.
+//
+// Hosts that start plugins themselves the way hashicorp/go-plugin does, Turnbuckle among them, need give no address: the
+// plugin tells them where it listens (see package handshake for the cookie). It then stops when its host says so, and
+// leaves SIGINT, which a terminal sends to both, to the host.
 func Main(p *sdk.Plugin) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if handshake.Wanted(os.Getenv) {
+		signal.Notify(make(chan os.Signal, 1), os.Interrupt)
+		signals = signals[1:]
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	defer stop()
 	context.AfterFunc(ctx, stop) // the next signal finds the default: it kills
 	return Run(ctx, p, os.Args[1:], os.Getenv, os.Stderr)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -141,9 +140,6 @@ passphrase; keep the secret key where bundles are released, and give the public 
 	}
 	return cmd
 }
-
-// platform is this machine's.
-func platform() string { return runtime.GOOS + "/" + runtime.GOARCH }
 
 // replaceFile writes a file that may be there already.
 func replaceFile(path string, data []byte) error {

@@ -90,6 +90,10 @@ func TestStockHost(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			// Somebody's Ctrl-C is the host's to hear.
+			if p, err := os.FindProcess(client.ReattachConfig().Pid); err != nil || p.Signal(os.Interrupt) != nil {
+				t.Errorf("interrupt: %v", err)
+			}
 			if err := protocol.Ping(); err != nil {
 				t.Errorf("ping: %v", err)
 			}

@@ -162,8 +162,7 @@ class Pool:
     def loaded(self, worker: Worker, description: bytes) -> None:
         """A worker is ready."""
         self.description = description
-        self.workers = [w for w in self.workers if w.ready]
-        if not self._up.done() and len(self.workers) == self.size:
+        if not self._up.done() and len(self.ready()) == self.size:
             self._up.set_result(None)
         for stream in list(self._streams.values()):
             stream.tell(worker)

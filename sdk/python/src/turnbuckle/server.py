@@ -182,7 +182,12 @@ async def run(command: List[str], workers: int, options: Options) -> None:
         loop.add_signal_handler(number, stop.set)
     pool = Pool(command, workers)
     try:
-        await pool.start()
+        starting, stopping = loop.create_task(pool.start()), loop.create_task(stop.wait())
+        await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            return
+        await starting
         server = Server(pool, options)
         print("listening on", await server.start(), flush=True)
         await stop.wait()
