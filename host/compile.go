@@ -248,7 +248,7 @@ func (c *compiler) placed(ref config.HookRef, phase sdk.Phase, server Server, fi
 }
 
 func (c *compiler) steps(run []placed) []step {
-	if len(run) > 1 {
+	if len(run) > 1 && c.o.Explain == nil { // of a group nobody could say which hook did what
 		hooks := make([]sdk.Hook, len(run))
 		for i := range run {
 			hooks[i] = run[i].hook
@@ -299,6 +299,10 @@ func (c *compiler) step(h sdk.Hook, run []placed) *hookStep {
 	}
 	if first.untold {
 		call.Timeout = s.defaultTimeout
+	}
+	if c.o.Explain != nil {
+		s.hook = explained(s.name, s.server, s.phase, call, h)
+		return s
 	}
 	s.hook = policy.Wrap(call, h)
 	return s

@@ -25,6 +25,7 @@ type Options struct {
 	Replies   *reply.Renderer    // for requests that no definition answers for
 	AccessLog *observe.AccessLog // nil: none
 	Tracer    *observe.Tracer    // nil: no spans
+	Explain   observe.Explainer  // told what each hook made of each exchange; nil: nobody is
 
 	Match         config.PathMatching // how listen paths match that do not say
 	MaxBody       config.Size         // of requests to APIs that do not say; 0: no bound

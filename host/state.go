@@ -38,7 +38,8 @@ type state struct {
 	timed      bool
 	span       *observe.Span
 	copyBuffer []byte
-	ids        string // made ahead, see nextID
+	ids        string             // made ahead, see nextID
+	explained  *observe.Explained // nil: nobody asks
 
 	caller     *identity.Caller // who that is to the gateway; nil when no method of its own said
 	named      bool             // a method has said who calls
@@ -58,6 +59,9 @@ func (st *state) begin(f *flow.Flow, g *Gateway) {
 	}
 	q := f.X.Request()
 	st.method, st.path, st.query = q.Method(), q.Path(), q.Query().Raw()
+	if g.options.Explain != nil {
+		st.explained = &observe.Explained{}
+	}
 	f.Sink = st
 }
 
@@ -67,6 +71,9 @@ func (st *state) HookLog(f *flow.Flow, index int, level slog.Level, message stri
 	if h == nil || index < 0 || index >= len(h.stats) {
 		return
 	}
+	if st.explained != nil {
+		st.explainLog(level, message)
+	}
 	st.gate.log.Log(f.Ctx, level, message,
 		"api", st.route.info.ID, "phase", h.phase.String(), "hook", h.stats[index].Key().Name, "server", h.server, "request_id", f.X.RequestID())
 }
@@ -75,6 +82,9 @@ func (st *state) HookLog(f *flow.Flow, index int, level slog.Level, message stri
 func (st *state) HookCount(_ *flow.Flow, index int, name string, delta int64) {
 	if h := st.hook; h != nil && index >= 0 && index < len(h.stats) {
 		h.stats[index].Count(name, delta)
+		if st.explained != nil {
+			st.explainCount(name, delta)
+		}
 	}
 }
 
@@ -125,6 +135,9 @@ func (st *state) end() {
 	}
 	if st.span != nil {
 		st.span.End(status, st.failure, took)
+	}
+	if st.explained != nil {
+		st.explain(status, took, upstream)
 	}
 }
 
