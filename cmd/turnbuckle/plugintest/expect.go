@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/display"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config/document"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
@@ -148,7 +149,7 @@ func (e *expectation) checkSession(c *checker, s *sdk.Session) {
 	if !e.Session.said {
 		return
 	}
-	is := sessionKeys(s)
+	is := display.SessionKeys(s)
 	var keys map[string]json.RawMessage
 	if err := json.Unmarshal(e.Session.RawMessage, &keys); err != nil || keys == nil {
 		if s != nil {
@@ -175,7 +176,7 @@ func within(want, got any) bool {
 	keys, ok := want.(map[string]any)
 	held, both := got.(map[string]any)
 	if !ok || !both {
-		return reflect.DeepEqual(want, got) || empty(want) && empty(got)
+		return reflect.DeepEqual(want, got) || display.Empty(want) && display.Empty(got)
 	}
 	for key, v := range keys {
 		if !within(v, held[key]) {

@@ -13,6 +13,7 @@ import (
 
 	"crypto/x509"
 
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/display"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/js/session"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/script"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
@@ -37,7 +38,7 @@ type hookResult struct {
 	Allocations uint64           `json:"allocations,omitempty"`
 	Log         []logLine        `json:"log,omitempty"`
 	Counters    map[string]int64 `json:"counters,omitempty"`
-	Changes     []change         `json:"changes,omitempty"`
+	Changes     []display.Change `json:"changes,omitempty"`
 	Refusal     *refusal         `json:"refusal,omitempty"`
 	Error       *failure         `json:"error,omitempty"`
 	Note        string           `json:"note,omitempty"`
@@ -228,7 +229,7 @@ func (r *runner) call(ctx context.Context, x *sdk.Exchange, s *sample, h hook, m
 		made.Note = "nobody is identified: unless another authenticator does, the gateway refuses the request"
 	}
 	after := x.Snapshot()
-	made.Changes = changes(&before, &after)
+	made.Changes = display.Changes(&before, &after)
 }
 
 // handle calls the hook within its time, and measures.

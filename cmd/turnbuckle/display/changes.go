@@ -1,7 +1,10 @@
-package plugintest
+// Package display is how commands for authors of plugins show what hooks do: what an exchange was before and after, and
+// text that others chose, on terminals and elsewhere.
+package display
 
 import (
 	"encoding/json"
+	"maps"
 	"net/textproto"
 	"slices"
 	"strconv"
@@ -11,8 +14,9 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
-// change is one thing that a hook changed. Before and After are empty where there was or is nothing.
-type change struct {
+// Change is one thing that a hook changed. Before and After are empty where there was or is nothing. Its JSON is what
+// commands print with --json.
+type Change struct {
 	// What is method, path, query, header, body, session, value, or reply status, reply header and reply body.
 	What string `json:"what"`
 	// Name is a header's, a value's, or a key of the session.
@@ -21,12 +25,12 @@ type change struct {
 	After  []string `json:"after"`
 }
 
-// changes lists what differs. Bytes that are no text are quoted as Go does.
-func changes(before, after *sdk.Snapshot) []change {
-	var all []change
+// Changes lists what differs. Bytes that are no text are quoted as Go does.
+func Changes(before, after *sdk.Snapshot) []Change {
+	var all []Change
 	add := func(what, name string, before, after []string) {
 		if !slices.Equal(before, after) {
-			all = append(all, change{what, name, shown(before), shown(after)})
+			all = append(all, Change{what, name, shown(before), shown(after)})
 		}
 	}
 	a, b := &before.Request, &after.Request
@@ -35,7 +39,7 @@ func changes(before, after *sdk.Snapshot) []change {
 	add("query", "", some(a.Query), some(b.Query))
 	headers(a.Header, b.Header, func(name string, before, after []string) { add("header", name, before, after) })
 	add("body", "", some(string(a.Body)), some(string(b.Body)))
-	who, is := sessionKeys(before.Session), sessionKeys(after.Session)
+	who, is := SessionKeys(before.Session), SessionKeys(after.Session)
 	for _, key := range union(who, is) {
 		add("session", key, some(who[key]), some(is[key]))
 	}
@@ -96,8 +100,8 @@ func headers(before, after []sdk.Field, each func(name string, before, after []s
 	}
 }
 
-// sessionKeys is a session by the keys of its JSON, without those that say nothing.
-func sessionKeys(s *sdk.Session) map[string]string {
+// SessionKeys is a session by the keys of its JSON, without those that say nothing.
+func SessionKeys(s *sdk.Session) map[string]string {
 	all := map[string]string{}
 	if s == nil {
 		return all
@@ -109,15 +113,15 @@ func sessionKeys(s *sdk.Session) map[string]string {
 	}
 	for key, raw := range keys {
 		var v any
-		if json.Unmarshal(raw, &v) == nil && !empty(v) {
+		if json.Unmarshal(raw, &v) == nil && !Empty(v) {
 			all[key] = string(raw)
 		}
 	}
 	return all
 }
 
-// empty reports whether a JSON value says nothing, whatever it is made of.
-func empty(v any) bool {
+// Empty reports whether a JSON value says nothing, whatever it is made of.
+func Empty(v any) bool {
 	switch v := v.(type) {
 	case nil:
 		return true
@@ -131,7 +135,7 @@ func empty(v any) bool {
 		return len(v) == 0
 	case map[string]any:
 		for _, inner := range v {
-			if !empty(inner) {
+			if !Empty(inner) {
 				return false
 			}
 		}
@@ -141,7 +145,7 @@ func empty(v any) bool {
 }
 
 func union(a, b map[string]string) []string {
-	all := append(sortedKeys(a), sortedKeys(b)...)
+	all := slices.AppendSeq(slices.Collect(maps.Keys(a)), maps.Keys(b))
 	slices.Sort(all)
 	return slices.Compact(all)
 }
