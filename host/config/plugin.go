@@ -26,6 +26,9 @@ type Plugin struct {
 	Runtime Language  `yaml:"runtime"`
 	Main    string    `yaml:"main"`
 	Isolate Isolation `yaml:"isolate"`
+	// Build is a command that makes what Server starts, in the plugin's folder. It is for who writes the plugin:
+	// `turnbuckle plugin run` runs it when files change, a gateway that serves never does.
+	Build []string `yaml:"build"`
 	// Server is where any other plugin runs.
 	Server    PluginServer     `yaml:"server"`
 	Hooks     []PluginHook     `yaml:"hooks"`

@@ -126,6 +126,9 @@ func (p *Plugin) Validate() Problems {
 	if p.Runtime == "" && (p.Main != "" || p.Isolate != IsolateDefault) {
 		v.errorf("$.runtime", "main and isolate are of plugins that run inside the gateway: say runtime: js or lua")
 	}
+	if len(p.Build) > 0 && p.Build[0] == "" {
+		v.errorf("$.build", "must be a list of a program and its arguments")
+	}
 	seen := map[string]bool{}
 	for i, h := range p.Hooks {
 		at := document.Index("$.hooks", i)

@@ -20,9 +20,10 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/settings"
 	"github.com/turnbuckle-gateway/turnbuckle/host/flow"
 	"github.com/turnbuckle-gateway/turnbuckle/host/front"
+	"github.com/turnbuckle-gateway/turnbuckle/host/observe"
 )
 
-// Options are what a gateway runs with. All are required.
+// Options are what a gateway runs with. All but Explain and Serving are required.
 type Options struct {
 	// Source is where settings are read again from, Loaded what it told.
 	Source *settings.Source
@@ -30,6 +31,10 @@ type Options struct {
 	// Stdout takes the access log, Stderr the gateway's own log.
 	Stdout, Stderr io.Writer
 	Version        string
+	// Explain is told what each hook made of each exchange (see [observe.Explainer]); nil: nobody is.
+	Explain observe.Explainer
+	// Serving is called once, when clients are served, and must return soon; nil: nobody is told.
+	Serving func(*Running)
 }
 
 // gateway is a running gateway: what stays when its settings change, and the generation that serves.
@@ -89,6 +94,9 @@ func Serve(ctx context.Context, o Options) (err error) {
 	g.stopped, g.group = serving.Done(), newGroup(stop)
 	if err = g.start(serving, hangups); err == nil && serving.Err() == nil {
 		log.Info("serving", "address", g.front.Load().Addr().String(), "took", time.Since(started).Round(time.Millisecond).String(), "version", o.Version)
+		if o.Serving != nil {
+			o.Serving(&Running{g})
+		}
 		<-serving.Done()
 		now := g.now.Load()
 		now.host.StartClosing()

@@ -65,7 +65,8 @@ func (g *gateway) newGeneration(ctx context.Context, l *settings.Loaded, before 
 	gen.room = scripts.NewRoom(&s.Scripts, gen.state)
 	gen.host = host.New(context.WithoutCancel(ctx), host.Options{
 		Log: g.sight.log, Metrics: g.sight.metrics, Replies: replies, AccessLog: access.AccessLog, Tracer: tracer,
-		Match: s.Routing.Match, MaxBody: s.Listen.MaxBody, Hooks: s.Hooks, Errors: s.Errors, HideGenerator: s.HideGenerator,
+		Explain: g.o.Explain,
+		Match:   s.Routing.Match, MaxBody: s.Listen.MaxBody, Hooks: s.Hooks, Errors: s.Errors, HideGenerator: s.HideGenerator,
 		Shared: gen.state, Away: gen.storeAway, LimitHeaders: s.Limits.Headers, PassUnlimited: s.Store.OnError == config.StoreContinue,
 		Lifetime:    lifetimeOf(s),
 		StrictReady: s.Ready == config.ReadyStrict, Dead: g.servers.Dead, Drain: s.DrainTimeout,
