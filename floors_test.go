@@ -32,8 +32,9 @@ func rooms() []room {
 
 		{dir: "coprocess/rpc/...", floor: 4},
 		{dir: "coprocess/process/...", floor: 4, peers: []string{"coprocess/rpc"}},
-		{dir: "coprocess/python/...", floor: 4, peers: []string{"coprocess/process", "coprocess/rpc"}},
+		{dir: "coprocess/python/...", floor: 4, peers: []string{"coprocess/process", "coprocess/process/...", "coprocess/rpc"}},
 		{dir: "coprocess/script/...", floor: 4},
+		{dir: "coprocess/storehttp", floor: 4, peers: []string{"coprocess/script"}},
 		{dir: "coprocess/lua/...", floor: 4, peers: []string{"coprocess/script", "coprocess/script/..."}},
 		{dir: "coprocess/js/...", floor: 4, peers: []string{"coprocess/script", "coprocess/script/..."}},
 		{dir: "coprocess/inproc/...", floor: 4},

@@ -61,6 +61,8 @@ type Options struct {
 	// RunDir is where folders for sockets are made, one for each process, for it alone; default: the system's for
 	// temporary files. Paths of sockets are short: this one may have 60 bytes.
 	RunDir string
+	// Remains are folders of the host's own, with sockets for its plugins, that keepers remove when the host crashes.
+	Remains []string
 	// Keeper is the command that makes this binary a keeper, without [keeper.Arg]; default: the binary that runs.
 	Keeper []string
 	// Log takes what happens to processes, and what they write. Default: dropped.
@@ -123,7 +125,7 @@ func (o *Options) spec() (*keeper.Spec, error) {
 	if err != nil {
 		return fail(err)
 	}
-	s := &keeper.Spec{Path: path, Args: o.Command, Dir: dir, Limits: o.Limits}
+	s := &keeper.Spec{Path: path, Args: o.Command, Dir: dir, Limits: o.Limits, Remains: o.Remains}
 	home := os.Getenv("HOME")
 	if o.User != "" {
 		if s.User, home, err = findUser(o.User); err != nil {

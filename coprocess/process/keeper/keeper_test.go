@@ -50,7 +50,9 @@ func TestMain(m *testing.M) {
 
 // host starts a program, says who it is, and waits to be killed.
 func host() {
-	p, err := keeper.Start(context.Background(), nil, script(os.Args[1], os.Args[2]), os.Stdout, os.Stderr)
+	spec := script(os.Args[1], os.Args[2])
+	spec.Remains = os.Args[3:]
+	p, err := keeper.Start(context.Background(), nil, spec, os.Stdout, os.Stderr)
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
@@ -325,6 +327,11 @@ func TestLimits(t *testing.T) {
 	})
 }
 
+func gone(path string) bool {
+	_, err := os.Lstat(path)
+	return err != nil
+}
+
 // kill -9 of the host, again and again: what it started is gone within a second.
 func TestHostKilled(t *testing.T) {
 	rounds := 5
@@ -336,7 +343,11 @@ func TestHostKilled(t *testing.T) {
 		m := mark()
 		private := filepath.Join(t.TempDir(), "p")
 		env := processtest.Environment("KEEPER_TEST=host")
-		h, err := processtest.Spawn("host", "/", env, os.Args[0], private, hidden(m, "sleep "+m))
+		remains := filepath.Join(t.TempDir(), "remains")
+		if err := os.MkdirAll(filepath.Join(remains, "sub"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		h, err := processtest.Spawn("host", "/", env, os.Args[0], private, hidden(m, "sleep "+m), remains)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -345,7 +356,7 @@ func TestHostKilled(t *testing.T) {
 		}
 		h.Kill()
 		begun := time.Now()
-		if !processtest.Poll(func() bool { _, err := os.Lstat(private); return alive(t, m) == 0 && err != nil }) {
+		if !processtest.Poll(func() bool { return alive(t, m) == 0 && gone(private) && gone(remains) }) {
 			t.Fatalf("%d processes are left", alive(t, m))
 		}
 		slowest = max(slowest, time.Since(begun))

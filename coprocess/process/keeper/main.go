@@ -62,6 +62,7 @@ type keeper struct {
 
 	exit    Exit
 	private bool // its folder is ours: we made it
+	alone   bool // the host has ended
 }
 
 // say tells the host, which may have ended: then the lost socket says all there is to know.
@@ -180,6 +181,7 @@ func (k *keeper) keep() {
 			k.kill()
 			return
 		case <-k.lost:
+			k.alone = true
 			k.kill()
 			return
 		case now := <-look.C:
@@ -233,16 +235,23 @@ func (k *keeper) kill() {
 			}
 			return
 		case <-k.lost:
-			k.lost = nil // nothing to hear any more
+			k.lost, k.alone = nil, true // nothing to hear any more
 		case <-k.orders: // it does end
 		case <-again.C:
 		}
 	}
 }
 
-// clean removes what the program leaves behind, and nothing that was there before it.
+// clean removes what the program leaves behind, and nothing that was there before it; and what the host leaves behind, if it
+// could not do so itself.
 func (k *keeper) clean() {
 	if k.private {
 		_ = os.RemoveAll(k.spec.Private)
+	}
+	if !k.alone || k.exit.Ordered {
+		return
+	}
+	for _, dir := range k.spec.Remains {
+		_ = os.RemoveAll(dir)
 	}
 }

@@ -20,6 +20,8 @@ type Spec struct {
 	Dir  string   `json:"dir"` // to work in
 	// Private is a folder that the keeper makes for the program alone, mode 0700, and removes at the end; "" for none.
 	Private string `json:"private,omitempty"`
+	// Remains are folders of the host's that are removed when it ends without taking leave, by a crash.
+	Remains []string `json:"remains,omitempty"`
 	// User is who runs the program; nil: whoever runs the host.
 	User   *User  `json:"user,omitempty"`
 	Limits Limits `json:"limits"`
