@@ -57,13 +57,10 @@ class Dispatch:
         began = self.begun = time.monotonic()
         error: Optional[BaseException] = None
         try:
-            if hook.dispatch is not None:
-                hook.dispatch(self.object)
-            else:
-                result = hook.run(self.x)
-                if result is not None and inspect.isawaitable(result):
-                    hook.is_async, self.waits = True, result
-                    return time.monotonic() - began
+            result = hook.run(self.x) if hook.dispatch is None else hook.dispatch(self.object, self.x)
+            if result is not None and inspect.isawaitable(result):
+                hook.is_async, self.waits = True, result
+                return time.monotonic() - began
         except BaseException as e:  # sys.exit in a hook is a failure of that hook, and no more
             error = e
         took = time.monotonic() - began
@@ -74,7 +71,9 @@ class Dispatch:
         """Starts a hook that waits, and returns what is to be awaited. May raise what the hook does."""
         self.begun = time.monotonic()
         waits, self.waits = self.waits, None
-        return hook.run(self.x) if waits is None else waits
+        if waits is not None:
+            return waits
+        return hook.run(self.x) if hook.dispatch is None else hook.dispatch(self.object, self.x)
 
     def ended(self, hook: Hook, took: float, error: Optional[BaseException]) -> None:
         """Takes what the hook has done and how it ended."""
@@ -85,8 +84,8 @@ class Dispatch:
             self._end(internal, "hook %s: %s" % (self.name, describe(error)))
             return
         try:
+            self._log()
             if hook.dispatch is None:
-                self._log()
                 answer(self.object, self.x, refusal)
             self.result = self.object.SerializeToString()
             self.done = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Iterable, List, Mapping, Tuple, Union
+from typing import Any, Iterable, List, Mapping, Tuple, Union
 
 from turnbuckle.syntax import Data, line
 
@@ -23,7 +23,12 @@ class NotAskedFor(Error):
 
 
 class LoadError(Error):
-    """A plugin could not be loaded. The message names what was loaded, what is wrong and the interpreter."""
+    """A plugin could not be loaded. The message names what was loaded, what is wrong and the interpreter; kind and details
+    are what SHIM.md says of errors that programs read."""
+
+    def __init__(self, message: str, kind: str = "load", **details: Any) -> None:
+        super().__init__(message)
+        self.kind, self.details = kind, details
 
 
 class StoreError(Error):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterable, Iterator, List, Optional, Tuple, TypeVar, Union, overload
+from typing import Any, Iterable, Iterator, List, NamedTuple, Optional, Tuple, TypeVar, Union, overload
 
 from turnbuckle._pb import plugin_pb2 as pb
 from turnbuckle.errors import ProtocolError
@@ -10,6 +10,13 @@ from turnbuckle.syntax import Data, line, text
 
 T = TypeVar("T")
 _SET, _ADD, _DEL = pb.HEADER_OP_KIND_SET, pb.HEADER_OP_KIND_ADD, pb.HEADER_OP_KIND_DEL
+
+
+class Line(NamedTuple):
+    """A header line."""
+
+    name: str
+    value: bytes
 
 
 class Headers:
@@ -30,6 +37,12 @@ class Headers:
             for kind, name, value in self._ops:
                 _apply(lines, kind, name, value)
         return lines
+
+    def lines(self) -> Iterable[Any]:
+        """The lines as they stand, each with a name and a value in bytes."""
+        if not self._ops:
+            return self._fields  # type: ignore[no-any-return]
+        return [Line(name, value) for _, name, value in self._read()]
 
     def _note(self, kind: int, name: str, value: bytes) -> None:
         self._ops.append((kind, name, value))

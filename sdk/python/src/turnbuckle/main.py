@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import ctypes
 import gc
+import json
 import logging
 import os
 import signal
@@ -17,7 +18,8 @@ from turnbuckle import link
 from turnbuckle.errors import Error, LoadError
 from turnbuckle.listen import ENVIRONMENT, default_address
 from turnbuckle.plugin import Plugin
-from turnbuckle.pool import WORKER_FD, own_command
+from turnbuckle.pool import own_command
+from turnbuckle.probe import WORKER_FD, report
 
 
 def serve(plugin: Plugin, address: str = "", workers: Optional[int] = None, threads: int = 64) -> None:
@@ -29,7 +31,7 @@ def serve(plugin: Plugin, address: str = "", workers: Optional[int] = None, thre
         _work(lambda: plugin, threads)
     address = address or default_address()
     if not address:
-        raise LoadError("no address to listen on: give one, or set %s" % ENVIRONMENT[0])
+        sys.exit("turnbuckle: no address to listen on: give one, or set %s" % ENVIRONMENT[0])
     sys.exit(_distribute(["--listen", address] + (["--workers", str(workers)] if workers else [])))
 
 
@@ -46,7 +48,7 @@ def _load(args: argparse.Namespace) -> Plugin:
     if args.command == "tyk":
         from turnbuckle.tyk.load import load
 
-        return load(args.paths)
+        return load(args.folder, args.path)
     from turnbuckle.load import plugin_from
 
     return plugin_from(args.file)
@@ -62,7 +64,8 @@ def _parser(bare: bool = False) -> argparse.ArgumentParser:
     modern.add_argument("file", help="a Python file, or a folder with a plugin.py")
     _flags(modern)
     tyk = commands.add_parser("tyk", help="serve Python plugins written for Tyk, unchanged")
-    tyk.add_argument("paths", nargs="+", help="a folder (with middleware.py, a manifest.json, or .py files) or .py files")
+    tyk.add_argument("--folder", required=True, help="the plugin's folder")
+    tyk.add_argument("--path", action="append", default=[], help="a file or folder in it, instead of what its manifest lists or middleware.py or all .py files")
     tyk.add_argument("--native", action="store_true", help="offer the native protocol too: batches, and the native replies to failures")
     _flags(tyk)
     return parser
@@ -102,8 +105,15 @@ def _distribute(arguments: Optional[List[str]], args: Optional[argparse.Namespac
     )
     try:
         asyncio.run(run(own_command(), args.workers, options))
+    except LoadError as e:
+        details = dict(e.details)
+        sys.stderr.write(details.pop("traceback", ""))
+        print("turnbuckle: %s" % e, file=sys.stderr)
+        report(e.kind, str(e), **details)
+        return 3
     except (Error, OSError) as e:
         print("turnbuckle: %s" % e, file=sys.stderr)
+        report("address", str(e))
         return 1
     return 0
 
@@ -120,7 +130,7 @@ def _work(load: Callable[[], Plugin], threads: int) -> None:
     try:
         plugin = load()
     except LoadError as e:
-        sock.sendall(link.pack(link.BROKEN, str(e).encode("utf-8", "replace")))
+        sock.sendall(link.pack(link.BROKEN, json.dumps({"message": str(e), "kind": e.kind, **e.details}).encode()))
         end_process(1)
     gc.collect()
     gc.freeze()  # what was loaded stays

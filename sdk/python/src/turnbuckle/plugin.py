@@ -41,7 +41,7 @@ class Hook:
     fields: int = 0
     header_names: Tuple[str, ...] = ()
     body_limit: int = 0
-    dispatch: Optional[Callable[[Any], Any]] = None  # runs on a coprocess Object instead, for Tyk's plugins
+    dispatch: Optional[Callable[[Any, Exchange], Any]] = None  # for Tyk's plugins: runs on a coprocess Object instead
     is_async: bool = False
     threaded: bool = False  # calls of it run in threads, because one took long
     suspect: int = 0  # how many more calls are watched closely

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import signal
@@ -15,10 +16,10 @@ from typing import Any, Callable, Dict, List, Optional, Sequence
 
 from turnbuckle import link
 from turnbuckle.errors import LoadError
+from turnbuckle.probe import WORKER_FD
 
 log = logging.getLogger("turnbuckle")
 
-WORKER_FD = "TURNBUCKLE_WORKER_FD"
 _LOAD = 60.0  # seconds in which a plugin has to be loaded
 _PING = 1.0
 _HANG = 8.0  # seconds without an answer after which a worker is replaced: its interpreter is blocked
@@ -107,7 +108,7 @@ class Worker(asyncio.Protocol):
                 self.ready = True
                 self._pool.loaded(self, bytes(body))
             elif kind == link.BROKEN:
-                self._pool.broken(bytes(body).decode("utf-8", "replace"))
+                self._pool.broken(**json.loads(bytes(body)))
 
     def send(self, kind: int, *parts: bytes) -> None:
         """Sends a message; to one that is gone, nothing."""
@@ -168,12 +169,12 @@ class Pool:
             stream.tell(worker)
         self.on_change()
 
-    def broken(self, why: str) -> None:
+    def broken(self, message: str, **details: Any) -> None:
         """A worker could not load the plugin."""
         if not self._up.done():
-            self._up.set_exception(LoadError(why))
-        else:
-            log.error("a worker cannot load the plugin: %s", why)
+            self._up.set_exception(LoadError(message, **details))
+        elif self._up.exception() is None:
+            log.error("a worker cannot load the plugin: %s", message)
 
     def replied(self, worker: Worker, stream: int, taken: int, inline: float, ids: Sequence[int], raw: bytes) -> None:
         """Replies of a worker have come."""

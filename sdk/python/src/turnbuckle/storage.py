@@ -136,3 +136,7 @@ def _seconds(ttl: float) -> int:
     if ttl < 0:
         raise StoreError("a ttl is not negative: %r" % (ttl,))
     return -int(-ttl // 1)
+
+
+store = Store()
+"""The gateway's store."""

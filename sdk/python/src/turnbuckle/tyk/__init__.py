@@ -1,0 +1,1 @@
+"""Plugins written for Tyk, unchanged: the modules they import, how they are loaded, and how their hooks are called."""
