@@ -7,6 +7,7 @@ import (
 
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/conform"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/plugincmd"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/pluginrun"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/plugintest"
 )
 
@@ -22,6 +23,7 @@ func pluginCommand(e *env) *cobra.Command {
 		silently(plugintest.Command(e.stdout, e.stderr), plugintest.ErrFailed),
 		silently(conform.Command(e.stdout), conform.ErrFailed),
 		plugincmd.Command(e.stdout, version),
+		silently(pluginrun.Command(pluginrun.Env{Environ: e.environ, Stdout: e.stdout, Stderr: e.stderr, Version: version}), pluginrun.ErrFailed),
 	)
 	return cmd
 }
