@@ -39,14 +39,35 @@ func checkOpenName(name string) error {
 		switch {
 		case strings.ContainsRune(`\:*?"<>|`, r):
 			return fmt.Errorf("%q has a character that some systems do not allow", name)
-		case unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || unicode.Is(unicode.Zl, r) || unicode.Is(unicode.Zp, r):
+		case unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || unicode.Is(unicode.Z, r) && r != ' ' || unicode.Is(blank, r):
 			return fmt.Errorf("%q has a character that cannot be seen", name)
-		case unicode.IsMark(r) || r >= 0x1100 && r <= 0x11ff || r == utf8.RuneError:
-			// So no name has a second spelling in another normal form of Unicode.
-			return fmt.Errorf("%q has a combining character", name)
+		case unicode.IsMark(r) || unicode.Is(respelled, r) || r == utf8.RuneError:
+			return fmt.Errorf("%q has a character that some systems spell otherwise", name)
+		}
+	}
+	for segment := range strings.SplitSeq(name, "/") {
+		if i := strings.LastIndexByte(segment, ';'); i >= 0 && strings.Trim(segment[i+1:], "0123456789") == "" {
+			return fmt.Errorf("%q ends like a version of VMS, which unzip cuts off", name)
 		}
 	}
 	return checkSegments(name)
+}
+
+// blank are letters and signs without ink.
+var blank = &unicode.RangeTable{R16: []unicode.Range16{{0x2800, 0x2800, 1}, {0x3164, 0x3164, 1}, {0xffa0, 0xffa0, 1}}}
+
+// respelled are, besides marks, the characters that a normal form of Unicode (UAX #15) writes otherwise, or that are
+// several when case is folded in full: file systems that do either would take two names for one. Blocks in which most
+// do are refused whole.
+var respelled = &unicode.RangeTable{
+	R16: []unicode.Range16{
+		{0x0130, 0x0130, 1}, {0x0149, 0x0149, 1}, {0x01f0, 0x01f0, 1}, {0x0374, 0x0374, 1}, {0x037e, 0x037e, 1}, {0x0387, 0x0387, 1},
+		{0x0390, 0x0390, 1}, {0x03b0, 0x03b0, 1}, {0x0587, 0x0587, 1}, {0x0958, 0x095f, 1}, {0x09dc, 0x09df, 1}, {0x0a33, 0x0a36, 1},
+		{0x0a59, 0x0a5e, 1}, {0x0b5c, 0x0b5d, 1}, {0x0f43, 0x0f69, 1}, {0x1100, 0x11ff, 1}, {0x1e96, 0x1e9a, 1}, {0x1f00, 0x1fff, 1},
+		{0x2126, 0x2126, 1}, {0x212a, 0x212b, 1}, {0x2329, 0x232a, 1}, {0x2adc, 0x2adc, 1}, {0xa960, 0xa97f, 1}, {0xd7b0, 0xd7ff, 1},
+		{0xf900, 0xfaff, 1}, {0xfb00, 0xfb4f, 1},
+	},
+	R32: []unicode.Range32{{0x1d15e, 0x1d164, 1}, {0x1d1bb, 0x1d1c0, 1}, {0x2f800, 0x2fa1f, 1}},
 }
 
 func checkSegments(name string) error {

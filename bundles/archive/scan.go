@@ -12,6 +12,7 @@ const (
 	modeType      = 0xf000
 	modeRegular   = 0x8000
 	modeDirectory = 0x4000
+	dosLabel      = 0x08
 	dosDirectory  = 0x10
 )
 
@@ -127,6 +128,8 @@ func checkRecord(h header) error {
 		return refusal.New(refusal.ZipHeader, "entry %q: needs version %d.%d of the format", h.name, h.needed/10, h.needed%10)
 	case mode != 0 && mode != modeRegular && (!folder || mode != modeDirectory), folder && mode == modeRegular:
 		return refusal.New(refusal.ZipSymlink, "entry %q: neither a file nor a folder", h.name)
+	case h.external&dosLabel != 0:
+		return refusal.New(refusal.ZipHeader, "entry %q: the label of a volume, which some readers leave out", h.name)
 	case !folder && h.external&dosDirectory != 0, folder && (h.size != 0 || h.packed != 0 || h.crc != 0):
 		return refusal.New(refusal.ZipHeader, "entry %q: a file and a folder at once", h.name)
 	case h.flags&flagDesc != 0 && h.method == Stored:

@@ -71,6 +71,8 @@ func Raw() []Case {
 		{"pipe", central(func(h *Header) { h.MadeBy = 3 << 8; h.External = 0o010666 << 16 }), dir, refusal.ZipSymlink},
 		{"file with a folder's mode", central(func(h *Header) { h.External = 0o040755 << 16 }), dir, refusal.ZipSymlink},
 		{"file with a folder's attribute", central(func(h *Header) { h.External = 0x10 }), dir, header},
+		{"volume label", central(func(h *Header) { h.External = 0x08 }), dir, header},
+		{"volume label and archive", central(func(h *Header) { h.External = 0x28 }), dir, header},
 		{"mode of a file", central(func(h *Header) { h.MadeBy = 3 << 8; h.External = 0o100644 << 16 }), dir, ""},
 		{"local signature", local(func(h *Header) { h.Signature++ }), gap, loc},
 		{"central signature", central(func(h *Header) { h.Signature++ }), dir, dir},
@@ -180,7 +182,11 @@ func Names() map[string]string {
 		"console": "CONIN$", "long": strings.Repeat("a", 241), "deep": strings.Repeat("a/", 16) + "b",
 		"right to left": "a\u202eb", "zero width": "a\u200bb", "line separator": "a\u2028b", "combining": "e\u0301",
 		"jamo": "\u1100\u1161", "replacement": "a\ufffdb", "C1": "a\u0085b",
-		"open blank": "a b", "open letters": "émile.js", "open brackets": "a(1).js",
+		"version of VMS": "a.js;1", "folder of VMS": "a;12/b.js", "empty version of VMS": "a.js;",
+		"Hangul filler": "a\u3164b", "halfwidth filler": "a\uffa0b", "Braille blank": "a\u2800b", "no-break space": "a\u00a0b",
+		"wide space": "a\u3000b", "compatibility ideograph": "\uf900.js", "angstrom sign": "\u212b.js", "ligature": "\ufb01le.js",
+		"Greek question mark": "a\u037e.js", "Jamo extended": "\ua960.js",
+		"open blank": "a b", "open letters": "émile.js", "open brackets": "a(1).js", "open semicolon": "a;b.js",
 	}
 }
 
