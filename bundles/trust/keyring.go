@@ -175,8 +175,12 @@ func (r *KeyRing) signedBy(role Role, envelope sign.Envelope) error {
 	if err != nil {
 		return err
 	}
-	held = slices.DeleteFunc(held, func(k sign.PublicKey) bool { return r.Revoked.key(k.ID(), manifest.Time{}) })
+	signed := len(held)
+	held = slices.DeleteFunc(held, func(k sign.PublicKey) bool { return r.Revoked.undated(k.ID()) })
 	if len(held) < role.Threshold {
+		if len(held) < signed {
+			return refusal.New(refusal.KeyRevoked, "of the %d keys that signed, %d count no more, and %d are needed", signed, signed-len(held), role.Threshold)
+		}
 		return refusal.New(refusal.Threshold, "signed by %d of the keys, %d are needed", len(held), role.Threshold)
 	}
 	return nil
@@ -200,7 +204,14 @@ func (r *KeyRing) epoch(name string) uint64 {
 	return 1
 }
 
-// key reports whether a key counts no more for what was created then; zero asks for any time.
+// undated reports whether a key counts no more for what does not say when it was created, as indexes and rings do not: who
+// stole the key could have made it since.
+func (r Revoked) undated(id string) bool {
+	return slices.ContainsFunc(r.Keys, func(k RevokedKey) bool { return k.ID == id })
+}
+
+// key reports whether a key counts no more for what was created then. At the zero time only keys that count for nothing
+// do not.
 func (r Revoked) key(id string, created manifest.Time) bool {
 	return slices.ContainsFunc(r.Keys, func(k RevokedKey) bool {
 		return k.ID == id && (k.CreatedAfter.IsZero() || created.After(k.CreatedAfter.Time))

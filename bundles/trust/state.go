@@ -3,6 +3,7 @@ package trust
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/bundles/manifest"
@@ -109,7 +110,7 @@ func (s State) Now(clock time.Time) (now time.Time, back bool) {
 func (s State) Allows(c Candidate, now time.Time) (overridden bool, err error) {
 	r, seen := s.Names[c.Name]
 	if !seen {
-		return false, nil
+		return false, s.otherCase(c.Name)
 	}
 	override := slices.ContainsFunc(s.Overrides, func(o Override) bool {
 		return o.Name == c.Name && o.Digest == c.Digest && now.Before(o.Until.Time)
@@ -125,6 +126,17 @@ func (s State) Allows(c Candidate, now time.Time) (overridden bool, err error) {
 		return false, refusal.New(refusal.Republished, "serial %d of %q was %s, now it is %s", c.Serial, c.Name, r.Digest, c.Digest)
 	}
 	return false, nil
+}
+
+// otherCase refuses a name that is another one's but for case: in the file the two would be one member, and as files or
+// repositories one as well.
+func (s State) otherCase(name string) error {
+	for known := range s.Names {
+		if strings.EqualFold(known, name) {
+			return refusal.New(refusal.NameMismatch, "%q differs only in case from %q, which was loaded here", name, known)
+		}
+	}
+	return nil
 }
 
 // AllowsTyk refuses a bundle of Tyk without a countersignature for a name that once had a signed release in our form,

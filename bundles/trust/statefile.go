@@ -151,6 +151,10 @@ func (f *StateFile) write(s State) error {
 	if err != nil {
 		return err
 	}
+	// What cannot be read again would stop every bundle from loading.
+	if _, err := ParseState(append(data, '\n')); err != nil {
+		return fmt.Errorf("not written: %w", err)
+	}
 	dir := filepath.Dir(f.path)
 	temporary, err := os.CreateTemp(dir, ".trust-*") // 0600
 	if err != nil {

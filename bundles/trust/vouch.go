@@ -87,6 +87,17 @@ func (j *Judge) Vouch(held []sign.PublicKey, created manifest.Time) ([]sign.Publ
 	return nil, why
 }
 
+// VouchUndated is Vouch for what has no date and will not have one, such as a bundle of Tyk: keys that are revoked since a
+// time do not count for it either.
+func (j *Judge) VouchUndated(held []sign.PublicKey) ([]sign.PublicKey, error) {
+	for _, k := range held {
+		if j.ring.Revoked.undated(k.ID()) || j.revoked.undated(k.ID()) {
+			return nil, refusal.New(refusal.KeyRevoked, "key %.16s… was revoked, and when this was signed nobody can say", k.ID())
+		}
+	}
+	return j.Vouch(held, manifest.Time{})
+}
+
 func (j *Judge) usable(id string, created manifest.Time) error {
 	i := slices.IndexFunc(j.ring.Keys, func(k Key) bool { return k.ID == id })
 	if i < 0 {
