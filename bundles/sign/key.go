@@ -137,7 +137,8 @@ func onlyBlock(data []byte) (*pem.Block, error) {
 	if block == nil || !bytes.HasPrefix(bytes.TrimSpace(data), []byte("-----BEGIN ")) {
 		return nil, refusal.New(refusal.KeyFile, "no key in PEM form")
 	}
-	if len(bytes.TrimSpace(rest)) > 0 {
+	// pem.Decode passes over a block that is broken and takes the next.
+	if len(bytes.TrimSpace(rest)) > 0 || bytes.Count(data, []byte("-----BEGIN ")) != 1 {
 		return nil, refusal.New(refusal.KeyFile, "something follows the key: one file is one key")
 	}
 	if len(block.Headers) > 0 {

@@ -247,6 +247,8 @@ func TestKeyFilesRefuse(t *testing.T) {
 	for name, data := range map[string][]byte{
 		"secret":       secret,
 		"two":          append(bytes.Clone(public), public...),
+		"broken first": bytes.Join([][]byte{bytes.Replace(public, []byte("M"), []byte("!"), 1), public}, nil),
+		"text between": bytes.Replace(public, []byte("-----\n"), []byte("-----\n!\n"), 1),
 		"text before":  append([]byte("hello\n"), public...),
 		"text behind":  append(bytes.Clone(public), "hello"...),
 		"empty":        nil,

@@ -128,24 +128,27 @@ func (h *HTTP) Fetch(ctx context.Context, name, sha256 string) (Fetched, error) 
 func (h *HTTP) archive(ctx context.Context, name, sha256 string) (Fetched, error) {
 	u := h.base.JoinPath(name)
 	out := Fetched{Origin: u.Redacted(), PlainHTTP: u.Scheme == "http"}
+	var zip, beside answer
 	var err error
 	var cached bool
 	if sha256 != "" {
-		out.Archive, cached = h.options.Cache.get(sha256, h.options.Limits.Archive)
+		zip.data, cached = h.options.Cache.get(sha256, h.options.Limits.Archive)
 	}
 	if !cached {
-		if out.Archive, out.Stale, err = h.get(ctx, u, h.options.Limits.Archive); err != nil {
+		if zip, err = h.get(ctx, u, h.options.Limits.Archive); err != nil {
 			return Fetched{}, err
 		}
 	}
-	if err := checkDigest(out.Archive, sha256); err != nil {
+	if err := checkDigest(zip.data, sha256); err != nil {
 		return Fetched{}, err
 	}
+	out.Archive, out.Stale = zip.data, zip.stale
+	out.keep = func() error { return errors.Join(h.keep(zip), h.keep(beside)) }
 	if archive.IsCanonical(out.Archive) {
 		return out, nil // has its signatures inside
 	}
-	var stale error
-	out.Adoption, stale, err = h.get(ctx, h.base.JoinPath(name+adoptionSuffix), h.options.Limits.Adoption)
+	beside, err = h.get(ctx, h.base.JoinPath(name+adoptionSuffix), h.options.Limits.Adoption)
+	stale := beside.stale
 	switch code := refusal.CodeOf(err); {
 	case code == refusal.SourceMissing:
 		err = nil
@@ -153,23 +156,46 @@ func (h *HTTP) archive(ctx context.Context, name, sha256 string) (Fetched, error
 		// Whether it had one, nobody can say now. Where one is needed, its absence is refused later.
 		stale, err = err, nil
 	}
-	out.Stale = errors.Join(out.Stale, stale)
+	out.Adoption, out.Stale = beside.data, errors.Join(out.Stale, stale)
 	return out, err
 }
 
 // Document fetches a file that is no bundle, such as an index, with no suffix but its own and of at most limit bytes.
-// stale is why it comes from the cache.
-func (h *HTTP) Document(ctx context.Context, name string, limit int64) (data []byte, stale, err error) {
-	return h.get(ctx, h.base.JoinPath(name), limit)
+// Its content is Archive.
+func (h *HTTP) Document(ctx context.Context, name string, limit int64) (Fetched, error) {
+	u := h.base.JoinPath(name)
+	got, err := h.get(ctx, u, limit)
+	if err != nil {
+		return Fetched{}, err
+	}
+	return Fetched{
+		Archive: got.data, Origin: u.Redacted(), PlainHTTP: u.Scheme == "http", Stale: got.stale, keep: func() error { return h.keep(got) },
+	}, nil
 }
 
-// get returns what a URL gives, or gave last when stale says why it gives nothing now.
-func (h *HTTP) get(ctx context.Context, u *url.URL, limit int64) (data []byte, stale, err error) {
-	last, old, known := h.options.Cache.recall(u.String(), limit)
+// An answer is what a URL gives, or gave last when stale says why it gives nothing now. fresh is what is to be remembered
+// of it; nil when that is known.
+type answer struct {
+	data  []byte
+	stale error
+	fresh *remembered
+}
+
+func (h *HTTP) keep(a answer) error {
+	if a.fresh == nil {
+		return nil
+	}
+	return h.options.Cache.put(*a.fresh, a.data)
+}
+
+func (h *HTTP) get(ctx context.Context, u *url.URL, limit int64) (answer, error) {
+	last, old, known := h.options.Cache.recall(u.Redacted(), limit)
+	var out answer
+	var err error
 	pause := firstWait
 	for attempt := 1; ; attempt++ {
 		var again bool
-		data, again, err = h.try(ctx, u, limit, last, old, known)
+		out, again, err = h.try(ctx, u, limit, last, old, known)
 		if err == nil || !again || attempt == h.options.Attempts || ctx.Err() != nil {
 			break
 		}
@@ -180,18 +206,18 @@ func (h *HTTP) get(ctx context.Context, u *url.URL, limit int64) (data []byte, s
 	}
 	code := refusal.CodeOf(err)
 	if known && (code == refusal.SourceFailed || code == refusal.SourceStatus) && ctx.Err() == nil {
-		return old, err, nil
+		return answer{data: old, stale: err}, nil
 	}
-	return data, nil, err
+	return out, err
 }
 
 // try asks once; again is whether another attempt may help.
-func (h *HTTP) try(ctx context.Context, u *url.URL, limit int64, last remembered, old []byte, known bool) (data []byte, again bool, err error) {
+func (h *HTTP) try(ctx context.Context, u *url.URL, limit int64, last remembered, old []byte, known bool) (out answer, again bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, h.options.Timeout)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
-		return nil, false, err
+		return out, false, err
 	}
 	if known && last.ETag != "" {
 		request.Header.Set("If-None-Match", last.ETag)
@@ -200,36 +226,34 @@ func (h *HTTP) try(ctx context.Context, u *url.URL, limit int64, last remembered
 	}
 	response, err := h.client.Do(request)
 	if r, ok := errors.AsType[*refusal.Error](err); ok {
-		return nil, false, r
+		return out, false, r
 	}
 	if err != nil {
-		return nil, true, refusal.New(refusal.SourceFailed, "%s: %w", u.Redacted(), unwrapURL(err))
+		return out, true, refusal.New(refusal.SourceFailed, "%s: %w", u.Redacted(), unwrapURL(err))
 	}
 	defer response.Body.Close()
 	switch code := response.StatusCode; {
 	case code == http.StatusNotModified && known:
-		return old, false, nil
+		return answer{data: old}, false, nil
 	case code == http.StatusNotFound || code == http.StatusGone || code == http.StatusForbidden: // as S3 says it
-		return nil, false, refusal.New(refusal.SourceMissing, "%s answers %d", u.Redacted(), code)
+		return out, false, refusal.New(refusal.SourceMissing, "%s answers %d", u.Redacted(), code)
 	case code != http.StatusOK:
 		again = code >= 500 || code == http.StatusTooManyRequests || code == http.StatusRequestTimeout
-		return nil, again, refusal.New(refusal.SourceStatus, "%s answers %d", u.Redacted(), code)
+		return out, again, refusal.New(refusal.SourceStatus, "%s answers %d", u.Redacted(), code)
 	}
 	if encoding := response.Header.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
-		return nil, false, refusal.New(refusal.SourceStatus, "%s answers in the encoding %.20q, which was not asked for", u.Redacted(), encoding)
+		return out, false, refusal.New(refusal.SourceStatus, "%s answers in the encoding %.20q, which was not asked for", u.Redacted(), encoding)
 	}
-	data, err = readAll(response.Body, u.Redacted(), response.ContentLength, limit)
+	out.data, err = readAll(response.Body, u.Redacted(), response.ContentLength, limit)
 	if err != nil {
 		if refusal.CodeOf(err) != refusal.Internal {
-			return nil, false, err
+			return answer{}, false, err
 		}
-		return nil, true, refusal.New(refusal.SourceFailed, "%s: %w", u.Redacted(), err)
+		return answer{}, true, refusal.New(refusal.SourceFailed, "%s: %w", u.Redacted(), err)
 	}
-	fresh := remembered{URL: u.String(), ETag: header(response, "ETag"), LastModified: header(response, "Last-Modified")}
-	if err := h.options.Cache.put(fresh, data); err != nil {
-		return nil, false, err
-	}
-	return data, false, nil
+	// Without the password: what is remembered is on disk.
+	out.fresh = &remembered{URL: u.Redacted(), ETag: header(response, "ETag"), LastModified: header(response, "Last-Modified")}
+	return out, false, nil
 }
 
 // header is a header's value, unless it is too long to be kept.

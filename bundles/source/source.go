@@ -38,6 +38,23 @@ type Fetched struct {
 	PlainHTTP bool
 	// Stale is why the source was of no use and the archive comes from the cache; nil when it was.
 	Stale error
+
+	keep func() error
+}
+
+// Keep puts what was fetched into the source's cache. It is for whoever has verified it: else servers could fill the
+// disk with what nobody vouches for, and push out of the cache what somebody did.
+func (f Fetched) Keep() error {
+	if f.keep == nil {
+		return nil
+	}
+	return f.keep()
+}
+
+// Keeping returns f with what Keep is to do, for sources of other packages.
+func (f Fetched) Keeping(keep func() error) Fetched {
+	f.keep = keep
+	return f
 }
 
 // adoptionSuffix is that of package bundles.

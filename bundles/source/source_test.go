@@ -312,6 +312,9 @@ func TestCache(t *testing.T) {
 	check := func(what, want string, wantFull int32, stale bool) {
 		t.Helper()
 		got, err := fetch("")
+		if err == nil {
+			err = got.Keep()
+		}
 		if err != nil || string(got.Archive) != want || full.Load() != wantFull || (got.Stale != nil) != stale {
 			t.Errorf("%s: %q, sent in full %d times, stale %v, %v", what, got.Archive, full.Load(), got.Stale, err)
 		}
@@ -348,4 +351,62 @@ func TestCache(t *testing.T) {
 	down.Store(1)
 	_, err = fetch("")
 	wantCode(t, "down and not cached", err, refusal.SourceStatus)
+}
+
+// A server that sends something else each time fills no disk, and pushes nothing out that was verified; and no password
+// is written to the disk.
+func TestCacheKeepsWhatWasVerified(t *testing.T) {
+	dir := t.TempDir()
+	cache, err := source.NewCache(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var count atomic.Int32
+	var down atomic.Bool
+	server := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case down.Load():
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case strings.HasSuffix(r.URL.Path, ".json"):
+			w.WriteHeader(http.StatusNotFound)
+		default:
+			fmt.Fprint(w, "content ", count.Add(1))
+		}
+	})
+	o := options(t, nil)
+	o.Cache = cache
+	s := open(t, strings.Replace(server.URL, "://", "://me:s3cret@", 1), o)
+	fetch := func() source.Fetched {
+		t.Helper()
+		got, err := s.Fetch(t.Context(), "x", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	if err := fetch().Keep(); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		fetch() // and refuse it
+	}
+	kept := 0
+	err = filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		kept++
+		text, err := os.ReadFile(path)
+		if strings.Contains(string(text), "s3cret") {
+			t.Errorf("%s holds %s", path, text)
+		}
+		return err
+	})
+	if err != nil || kept != 2 {
+		t.Errorf("%d files are kept, one is the content and one says whose it is (%v)", kept, err)
+	}
+	down.Store(true)
+	if got := fetch(); string(got.Archive) != "content 1" || got.Stale == nil {
+		t.Errorf("%q (%v)", got.Archive, got.Stale)
+	}
 }

@@ -82,6 +82,7 @@ type holding struct {
 	request bundles.Request
 	bundle  *bundles.Bundle
 	origin  string
+	keep    func() error // in the cache, once it is accepted
 }
 
 // Open reads whom to trust, and opens the state. It asks no source for bundles yet.
@@ -135,6 +136,9 @@ func (l *Loader) Reload(ctx context.Context) error {
 	fresh, err := l.read(ctx, l.settings.Trust)
 	if err == nil {
 		err = fresh.Record(l.state, l.settings.Now())
+	}
+	if err == nil && (fresh.ringDigest != "" || fresh.Index != nil) {
+		err = l.mark()
 	}
 	if err != nil {
 		if l.current() != nil {
@@ -210,11 +214,7 @@ func (l *Loader) LoadAll(ctx context.Context, names ...string) ([]*bundles.Bundl
 	if err := l.mark(); err != nil {
 		return nil, err
 	}
-	l.mu.Lock()
-	for i, name := range names {
-		l.held[name] = found[i]
-	}
-	l.mu.Unlock()
+	l.hold(ctx, names, found)
 	for i, name := range names {
 		d := Decide(name, found[i].origin, out[i], nil)
 		if stale[i] != nil {
@@ -223,6 +223,22 @@ func (l *Loader) LoadAll(ctx context.Context, names ...string) ([]*bundles.Bundl
 		l.decided(ctx, d)
 	}
 	return out, nil
+}
+
+// hold keeps what was accepted, here and in the cache. A cache that keeps nothing is missed only when the source is of no
+// use one day.
+func (l *Loader) hold(ctx context.Context, names []string, found []holding) {
+	for i, h := range found {
+		if err := h.keep(); err != nil {
+			l.settings.Log.LogAttrs(ctx, slog.LevelWarn, "bundle not kept in the cache", slog.String("bundle", names[i]), slog.Any("error", err))
+		}
+		found[i].keep = nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i, name := range names {
+		l.held[name] = found[i]
+	}
 }
 
 // verify fetches and verifies; h.origin is set once it is known.
@@ -235,7 +251,7 @@ func (l *Loader) verify(ctx context.Context, t *Trusted, name string) (h holding
 	if err != nil {
 		return h, nil, err
 	}
-	h.origin = got.Origin
+	h.origin, h.keep = got.Origin, got.Keep
 	h.request = bundles.Request{Name: name, Archive: got.Archive, Adoption: got.Adoption, PlainHTTP: got.PlainHTTP}
 	h.bundle, err = l.verifier(t).Verify(h.request)
 	return h, got.Stale, err

@@ -194,10 +194,28 @@ func TestStateGone(t *testing.T) {
 	must[*bundles.Bundle](t)(w.open(s).Load(t.Context(), "guard"))
 }
 
+// A key ring or an index that was believed is something to remember too, though no bundle was loaded yet.
+func TestStateGoneAfterKeyRing(t *testing.T) {
+	w := newWorld(t)
+	_, pin := w.ring(1, w.key, nil)
+	s := w.settings()
+	s.Trust = bundled.Trust{KeyRing: w.path("ring"), KeyRingSHA256: pin}
+	w.open(s)
+	if err := os.Remove(w.path("data/trust.json")); err != nil {
+		t.Fatal(err)
+	}
+	_, err := bundled.Open(t.Context(), s)
+	wantCode(t, "gone", err, refusal.StateMissing)
+}
+
 // ring is a key ring whose root is w's key, with a publisher's key.
 func (w *world) ring(version uint64, publisher sign.SecretKey, change func(r *trust.KeyRing)) (sign.Envelope, string) {
 	r := &trust.KeyRing{Schema: 1, Version: version, Expires: manifest.At(now().Add(time.Hour))}
-	for _, k := range []sign.SecretKey{w.key, publisher} {
+	keys := []sign.SecretKey{w.key}
+	if publisher.Public().ID() != w.key.Public().ID() {
+		keys = append(keys, publisher)
+	}
+	for _, k := range keys {
 		r.Keys = append(r.Keys, trust.Key{ID: k.Public().ID(), SPKI: k.Public().SPKI()})
 	}
 	r.Root = trust.Role{Keys: []string{w.key.Public().ID()}, Threshold: 1}

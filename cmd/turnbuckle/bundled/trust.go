@@ -231,22 +231,25 @@ func pinned(dir, pin string) (sign.Envelope, error) {
 
 // readIndex reads and verifies the index.
 func (t *Trusted) readIndex(ctx context.Context, at string, now time.Time, cache *source.Cache) error {
-	var data []byte
+	var got source.Fetched
 	u, err := url.Parse(at)
 	if err == nil && (u.Scheme == "https" || u.Scheme == "http") {
-		data, t.stale, err = fetchIndex(ctx, *u, cache)
+		got, err = fetchIndex(ctx, *u, cache)
 	} else {
-		data, err = source.ReadDocument(at, trust.MaxDocument)
+		got.Archive, err = source.ReadDocument(at, trust.MaxDocument)
 	}
 	if err != nil {
 		return fmt.Errorf("the index: %w", err)
 	}
-	e, err := sign.DecodeEnvelope(data, trust.IndexType, trust.MaxDocument)
+	e, err := sign.DecodeEnvelope(got.Archive, trust.IndexType, trust.MaxDocument)
 	if err != nil {
 		return fmt.Errorf("%s: %w", at, err)
 	}
-	t.indexSHA256 = digest(data)
+	t.stale, t.indexSHA256 = got.Stale, digest(got.Archive)
 	t.Index, err = t.Ring.OpenIndex(e, now)
+	if err == nil {
+		return got.Keep()
+	}
 	if refusal.CodeOf(err) == refusal.IndexExpired {
 		err = nil // names that need no index load all the same; the others are refused when they are asked for
 	}
@@ -259,15 +262,15 @@ func digest(data []byte) string {
 }
 
 // fetchIndex asks a server. That the way there is open to others does not matter: it is signed, and does not go back.
-func fetchIndex(ctx context.Context, u url.URL, cache *source.Cache) (data []byte, stale, err error) {
+func fetchIndex(ctx context.Context, u url.URL, cache *source.Cache) (source.Fetched, error) {
 	name := path.Base(u.Path)
 	u.Path, u.RawPath = path.Dir(u.Path), ""
 	server, err := source.NewHTTP(u.String(), source.HTTPOptions{AllowPlainHTTP: true, Limits: source.DefaultLimits(), Cache: cache})
 	if err != nil {
-		return nil, nil, err
+		return source.Fetched{}, err
 	}
-	data, stale, err = server.Document(ctx, name, trust.MaxDocument)
-	return data, stale, errors.Join(err, server.Close())
+	got, err := server.Document(ctx, name, trust.MaxDocument)
+	return got, errors.Join(err, server.Close())
 }
 
 func asRefusal(err error) (*refusal.Error, bool) { return errors.AsType[*refusal.Error](err) }

@@ -86,9 +86,12 @@ func (c *client) ask(ctx context.Context, p place, sha256 string) (Pulled, error
 		}
 	}
 	if p.host != "" {
-		err = errors.Join(c.options.Cache.Keep(p.String(), out.Archive), c.options.Cache.Keep(adoptionAddress(p), out.Adoption))
+		archive, adoption := out.Archive, out.Adoption
+		out.Fetched = out.Keeping(func() error {
+			return errors.Join(c.options.Cache.Keep(p.String(), archive), c.options.Cache.Keep(adoptionAddress(p), adoption))
+		})
 	}
-	return out, err
+	return out, nil
 }
 
 // layers are those of a bundle.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -232,6 +233,32 @@ func TestPasswords(t *testing.T) {
 	}
 }
 
+// A registry that is asked over https cannot have its password sent over http.
+func TestTokenServerOverHTTP(t *testing.T) {
+	var leaked atomic.Bool
+	tokens := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, _, ok := r.BasicAuth(); ok {
+			leaked.Store(true)
+		}
+		_, _ = w.Write([]byte(`{"token":"x"}`))
+	}))
+	defer tokens.Close()
+	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="`+tokens.URL+`/token",service="x"`)
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	defer server.Close()
+	o := options()
+	o.PlainHTTP = false
+	o.TLS = server.Client().Transport.(*http.Transport).TLSClientConfig
+	o.Login = func(context.Context, string) (string, string, error) { return "me", "secret", nil }
+	_, err := open(t, "oci://"+strings.TrimPrefix(server.URL, "https://"), o).Fetch(t.Context(), "guard", "")
+	wantCode(t, "token server over http", err, refusal.SourceFailed)
+	if leaked.Load() {
+		t.Error("the password went over http")
+	}
+}
+
 func TestSameSite(t *testing.T) {
 	for _, test := range []struct {
 		a, b string
@@ -262,6 +289,9 @@ func TestCache(t *testing.T) {
 		got, err := r.Fetch(t.Context(), "old", "")
 		if err != nil || string(got.Archive) != "PK tyk" || string(got.Adoption) != "{}" || got.Stale != nil {
 			t.Fatalf("%+v %v", got, err)
+		}
+		if err := got.Keep(); err != nil {
+			t.Fatal(err)
 		}
 	}
 	fetched := 0
