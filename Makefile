@@ -74,6 +74,10 @@ bench: build ## Measure the gateway against the targets of the performance page 
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/bench ./cmd/bench
 	bin/bench run --install --gateway bin/turnbuckle $(BENCH)
 
+.PHONY: microbench
+microbench: ## Run the Go benchmarks of PKG with their allocations (make microbench PKG=./bundles)
+	$(GO) test -run '^$$' -bench . -benchmem $(PKG)
+
 .PHONY: generate
 generate: ## Generate the Go code of proto/ again, with the pinned tools
 	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \

@@ -124,6 +124,9 @@ func readFolder(folder string, limits archive.Limits) ([]archive.File, []manifes
 		if err != nil {
 			return err
 		}
+		if err := fitting(filepath.Join(folder, name), content); err != nil {
+			return err
+		}
 		if total += int64(len(content)); total > limits.Total {
 			return refusal.New(refusal.LimitTotal, "%s has more than %d bytes", folder, limits.Total)
 		}
@@ -138,6 +141,17 @@ func readFolder(folder string, limits archive.Limits) ([]archive.File, []manifes
 	slices.SortFunc(files, func(a, b archive.File) int { return strings.Compare(a.Name, b.Name) })
 	slices.SortFunc(listed, func(a, b manifest.File) int { return strings.Compare(a.Path, b.Path) })
 	return files, listed, nil
+}
+
+// fitting refuses what is in a plugin's folder by mistake, and would go to everybody who gets the bundle.
+func fitting(name string, content []byte) error {
+	switch {
+	case sign.IsSecretKey(content):
+		return refusal.New(refusal.BuildFolder, "%s is a secret key, which everybody would get; keep it elsewhere", name)
+	case archive.IsCanonical(content):
+		return refusal.New(refusal.BuildFolder, "%s is a bundle itself; keep bundles elsewhere", name)
+	}
+	return nil
 }
 
 func readFile(root *os.Root, name string, limit int64) ([]byte, fs.FileMode, error) {

@@ -28,7 +28,8 @@ type Verdict struct {
 	Name string `json:"name"`
 	// Release is zero for bundles of Tyk without a countersignature, which have no version.
 	Release manifest.Release `json:"release,omitzero"`
-	// Digest is that of what was signed: the manifest of ours, the countersignature, or else the archive.
+	// Digest is that of what was signed: the manifest of ours, the countersignature, or the files that Tyk's signature
+	// covers, one after the other; of a bundle of Tyk without files it is that of the archive.
 	Digest        string `json:"digest"`
 	ArchiveSHA256 string `json:"archive_sha256"`
 	// Keys are the ids of the keys that vouched for it; none for an unsigned one.

@@ -14,7 +14,8 @@ type Inspection struct {
 	Format        string `json:"format"`
 	ArchiveSHA256 string `json:"archive_sha256"`
 	Size          int64  `json:"size"`
-	// Digest is that of the manifest that is, or could be, signed; "" for bundles of Tyk.
+	// Digest is that of the manifest that is, or could be, signed; of bundles of Tyk that of their files, one after the
+	// other, and "" when those are empty.
 	Digest string `json:"digest,omitempty"`
 	// Signers are the ids of the keys that are said to have signed.
 	Signers []string `json:"signers,omitempty"`
@@ -34,7 +35,7 @@ func Inspect(data []byte, limits archive.Limits) (Inspection, error) {
 		if err != nil {
 			return out, err
 		}
-		out.Tyk, out.ManifestSHA256 = &old.Manifest, old.ManifestSHA256
+		out.Tyk, out.ManifestSHA256, out.Digest = &old.Manifest, old.ManifestSHA256, old.Digest()
 		for _, e := range old.Extra {
 			out.Unlisted = append(out.Unlisted, e.Name)
 		}

@@ -154,9 +154,9 @@ func FuzzVerify(f *testing.F) {
 	key := newKey(f, sign.Ed25519)
 	good := buildGuard(f, guardOptions(), key)
 	f.Add(good)
-	for _, c := range corpus(f, key, newKey(f, sign.Ed25519)) {
-		if len(c.data) < 4096 {
-			f.Add(c.data)
+	for _, c := range bundlestest.Corpus(f, key, newKey(f, sign.Ed25519), now()) {
+		if len(c.Data) < 4096 {
+			f.Add(c.Data)
 		}
 	}
 	v := newVerifier(f, key)

@@ -1,6 +1,7 @@
 package bundles
 
 import (
+	"cmp"
 	"io"
 	"path"
 	"slices"
@@ -278,6 +279,10 @@ func (c *check) fromTyk() error {
 	if err != nil {
 		return err
 	}
+	// What Tyk signs stays the same however it is packed, and so does its revocation.
+	if err := c.judge.Revoked(old.Digest()); err != nil {
+		return err
+	}
 	switch {
 	case rule.Tyk.ManifestSHA256 != "" && old.ManifestSHA256 != rule.Tyk.ManifestSHA256:
 		return refusal.New(refusal.PinMismatch, "the manifest of %q is %s, pinned is %s", c.Name, old.ManifestSHA256, rule.Tyk.ManifestSHA256)
@@ -321,7 +326,7 @@ func (c *check) adoption() (*manifest.Adoption, error) {
 // tykAlone judges a bundle that has nothing but what Tyk gave it.
 func (c *check) tykAlone(old *tyk.Bundle) error {
 	rule := c.judge.Rule
-	c.out.verdict.Digest = c.out.verdict.ArchiveSHA256
+	c.out.verdict.Digest = cmp.Or(old.Digest(), c.out.verdict.ArchiveSHA256)
 	if err := c.state.AllowsTyk(c.Name); err != nil {
 		return err
 	}

@@ -83,19 +83,26 @@ func Seal(prefix, envelope []byte, limits Limits) ([]byte, error) {
 }
 
 func seal(prefix, envelope []byte, entries []Entry) ([]byte, error) {
+	rest, err := behind(prefix, envelope, entries)
+	return append(bytes.Clone(prefix), rest...), err
+}
+
+// behind returns what follows prefix.
+func behind(prefix, envelope []byte, entries []Entry) ([]byte, error) {
 	last := Entry{Name: EnvelopeName, Method: Stored, CRC32: crc32.ChecksumIEEE(envelope), Size: int64(len(envelope)), packed: envelope}
-	b := append(canonicalHeader(last).appendLocal(bytes.Clone(prefix)), envelope...)
-	start, offset := len(b), 0
+	b := append(canonicalHeader(last).appendLocal(nil), envelope...)
+	start, offset := len(prefix)+len(b), 0
 	for _, e := range append(entries, last) {
 		h := canonicalHeader(e)
 		h.offset = uint32(offset)
 		b = h.appendCentral(b)
 		offset += localSize + len(e.Name) + len(e.packed)
 	}
-	if len(entries)+1 >= math.MaxUint16 || !fits(int64(len(b))) {
+	end := len(prefix) + len(b)
+	if len(entries)+1 >= math.MaxUint16 || !fits(int64(end)) {
 		return nil, refusal.New(refusal.LimitArchive, "an archive must be smaller than 4 GiB and have fewer than 65535 files")
 	}
-	return appendEnd(b, len(entries)+1, len(b)-start, start), nil
+	return appendEnd(b, len(entries)+1, end-start, start), nil
 }
 
 // IsCanonical reports whether the archive ends as one of ours does: with an envelope as its last entry. It tells forms
@@ -153,11 +160,11 @@ func Canonical(archive, prefix, envelope []byte, limits Limits) ([]Entry, error)
 	if err := CheckTree(names); err != nil {
 		return nil, err
 	}
-	again, err := seal(prefix, envelope, entries)
+	rest, err := behind(prefix, envelope, entries)
 	if err != nil {
 		return nil, err
 	}
-	if !bytes.Equal(again, archive) {
+	if !bytes.HasPrefix(archive, prefix) || !bytes.Equal(rest, archive[len(prefix):]) {
 		return nil, refusal.New(refusal.ZipDirectory, "the directory is not the one that the entries give")
 	}
 	return entries, nil

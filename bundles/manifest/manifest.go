@@ -23,6 +23,9 @@ const (
 // PluginFile is the file of a bundle that wires it. Being listed like every other, it is under the signature.
 const PluginFile = "plugin.yaml"
 
+// MaxPluginFile bounds that file, in bytes: it is read whole, and parsed.
+const MaxPluginFile = 1 << 20
+
 // Bounds of a manifest.
 const (
 	Schema       = 2
@@ -149,6 +152,9 @@ func (b Bundle) checkFiles() error {
 		}
 		if f.Size < 0 || !IsSHA256(f.SHA256) {
 			return refusal.New(refusal.Payload, "files: %q has no size or sha256", f.Path)
+		}
+		if f.Path == PluginFile && f.Size > MaxPluginFile {
+			return refusal.New(refusal.PluginFile, "a %s of %d bytes, at most %d", PluginFile, f.Size, MaxPluginFile)
 		}
 		if i > 0 && b.Files[i-1].Path >= f.Path {
 			return refusal.New(refusal.Payload, "files: %q is not in the order of names, each once", f.Path)

@@ -1,6 +1,7 @@
 package sign
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/rand"
 	"crypto/x509"
@@ -11,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"runtime"
+	"strings"
 
 	"golang.org/x/crypto/nacl/secretbox"
 	"golang.org/x/crypto/scrypt"
@@ -99,6 +101,16 @@ func ParseSecretKey(data []byte, passphrase func() ([]byte, error)) (SecretKey, 
 		return SecretKey{}, refusal.New(refusal.KeyFile, "a key of type %T, which cannot sign", parsed)
 	}
 	return NewSecretKey(signer)
+}
+
+// IsSecretKey reports whether data is a file with a secret key and nothing else, ours or another program's.
+func IsSecretKey(data []byte) bool {
+	if len(data) > MaxKeyFile {
+		return false
+	}
+	block, _ := pem.Decode(data)
+	return block != nil && bytes.HasPrefix(bytes.TrimSpace(data), []byte("-----BEGIN ")) &&
+		(block.Type == encryptedType || strings.HasSuffix(block.Type, "PRIVATE KEY"))
 }
 
 func decrypt(data []byte, passphrase func() ([]byte, error)) ([]byte, error) {

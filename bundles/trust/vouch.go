@@ -144,8 +144,13 @@ func (j *Judge) Archive(sha256 string) error {
 	if j.Rule.SHA256 != "" && sha256 != j.Rule.SHA256 {
 		return refusal.New(refusal.PinMismatch, "the archive of %q is %s, pinned is %s", j.name, sha256, j.Rule.SHA256)
 	}
-	if j.ring.Revoked.release(j.name, 0, sha256) || j.revoked.release(j.name, 0, sha256) {
-		return refusal.New(refusal.BundleRevoked, "the archive %s of %q was revoked", sha256, j.name)
+	return j.Revoked(sha256)
+}
+
+// Revoked judges by a digest of the archive, or of what is signed in it, whether it was revoked.
+func (j *Judge) Revoked(digest string) error {
+	if j.ring.Revoked.release(j.name, 0, digest) || j.revoked.release(j.name, 0, digest) {
+		return refusal.New(refusal.BundleRevoked, "%s, which is %q, was revoked", digest, j.name)
 	}
 	return nil
 }

@@ -183,6 +183,15 @@ func (b *Bundle) digest() error {
 	return nil
 }
 
+// Digest is the SHA-256 of what Tyk signs, in hex: the listed contents one after the other, however they are packed. "" when
+// they are empty, which those of many bundles are.
+func (b *Bundle) Digest() string {
+	if b.signed == sha256.Sum256(nil) {
+		return ""
+	}
+	return hex.EncodeToString(b.signed[:])
+}
+
 // Verify returns the keys that verify the signature. Those that are not RSA, and too short unless weak, are passed
 // over; a signature that none verifies is an error, and so is its absence.
 func (b *Bundle) Verify(keys []sign.PublicKey, weak bool) ([]sign.PublicKey, error) {
