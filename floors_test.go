@@ -64,6 +64,7 @@ func rooms() []room {
 
 		{dir: "sdk", floor: 1, own: none, outside: none},
 		{dir: "sdk/node", floor: 1, own: none, outside: none},
+		{dir: "sdk/python", floor: 1, own: none, outside: none},
 		{dir: "bundles/...", floor: 1, own: none, outside: []string{"golang.org/x/crypto"}},
 		{dir: "host/config/...", floor: 1, own: none},
 		{dir: "host/store/...", floor: 1, own: none},

@@ -102,7 +102,7 @@ class Call:
         try:
             result = hook.run(self.x)
             if result is not None and inspect.isawaitable(result):
-                hook.is_async, self.waits = True, result
+                self.waits = result
                 return time.monotonic() - began
         except BaseException as e:  # sys.exit in a hook is a failure of that hook, and no more
             error = e

@@ -59,7 +59,7 @@ class Dispatch:
         try:
             result = hook.run(self.x) if hook.dispatch is None else hook.dispatch(self.object, self.x)
             if result is not None and inspect.isawaitable(result):
-                hook.is_async, self.waits = True, result
+                self.waits = result
                 return time.monotonic() - began
         except BaseException as e:  # sys.exit in a hook is a failure of that hook, and no more
             error = e
@@ -87,7 +87,8 @@ class Dispatch:
             self._log()
             if hook.dispatch is None:
                 answer(self.object, self.x, refusal)
-            self.result = self.object.SerializeToString()
+            # Clients see the order of an answer's headers: it is not to be another one every time.
+            self.result = self.object.SerializeToString(deterministic=len(self.object.request.return_overrides.headers) > 1)
             self.done = True
         except Exception as e:
             self._end(internal, "hook %s: %s" % (self.name, describe(e)))

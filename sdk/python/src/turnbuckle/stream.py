@@ -9,6 +9,7 @@ from collections import deque
 from typing import Any, Deque, Dict, List, Sequence, Tuple
 
 import grpc
+from google.protobuf.internal import api_implementation
 from google.protobuf.message import DecodeError
 
 from turnbuckle import link
@@ -22,6 +23,7 @@ log = logging.getLogger("turnbuckle")
 _PART = 100e-6  # seconds of work that are worth another worker's while
 _HOLD = 0.001  # seconds that an acknowledgement waits for the replies of its frame
 _MOST_BINDINGS = 65_536
+_STRICT = api_implementation.Type() == "upb"  # before protobuf 4.21 a message may end in the middle, with a zero
 
 
 class Stream:
@@ -73,6 +75,8 @@ class Stream:
     def _take(self, data: bytes) -> None:
         arrived = time.monotonic()
         frame = frames.RawFrame.FromString(data)
+        if not _STRICT:
+            walk(data)
         self._seq = max(self._seq, frame.seq)
         ids = frames.Ids.FromString(data)
         if frame.bindings:
@@ -214,3 +218,30 @@ class Stream:
             size += len(self._replies[0])
             parts.append(self._replies.popleft())
         return b"".join(parts)
+
+
+def walk(data: bytes) -> None:
+    """Goes from field to field of a message. Raises DecodeError where that cannot be done."""
+    at, size = 0, len(data)
+
+    def varint(at: int) -> Tuple[int, int]:
+        value = shift = 0
+        while at < size and shift < 64:
+            byte = data[at]
+            value, at, shift = value | (byte & 0x7F) << shift, at + 1, shift + 7
+            if byte < 0x80:
+                return value, at
+        raise DecodeError("a number has no end")
+
+    while at < size:
+        key, at = varint(at)
+        length = {1: 8, 5: 4}.get(key & 7, 0)
+        if key & 7 == 0:
+            _, at = varint(at)
+        elif key & 7 == 2:
+            length, at = varint(at)
+        elif not length and key & 7 not in (3, 4):
+            raise DecodeError("a field of no known kind")
+        at += length
+        if key < 8 or at > size:
+            raise DecodeError("a field has no number or no end")
