@@ -24,9 +24,10 @@ type limits struct {
 	owner   string // of what the API as a whole is counted by
 	api     limit.Rate
 	paths   *rules.Rates
-	rates   bool // those of keys hold
-	quotas  bool // the same
-	pass    bool // when the limiter's store is away
+	tags    map[string]limit.Rate // by what hooks left; nil when none is bounded
+	rates   bool                  // those of keys hold
+	quotas  bool                  // the same
+	pass    bool                  // when the limiter's store is away
 }
 
 // newLimits compiles the limits of a version; nil when nothing is ever to be asked.
@@ -40,7 +41,15 @@ func (c *compiler) newLimits(r *config.Rules) (*limits, error) {
 		route: d.ID, owner: "api:" + d.ID, api: limit.Rate{Requests: d.Limits.Rate.Requests, Per: d.Limits.Rate.Per}, paths: paths,
 		rates: !d.Keyless && !d.Limits.IgnoreKeyRate, quotas: !d.Keyless && !d.Limits.IgnoreKeyQuota, pass: c.o.PassUnlimited,
 	}
-	if !l.rates && !l.quotas && l.paths == nil && l.api.None() {
+	for tag, r := range d.Limits.Tags {
+		if l.tags == nil {
+			l.tags = make(map[string]limit.Rate, len(d.Limits.Tags))
+		}
+		if rate := (limit.Rate{Requests: r.Requests, Per: r.Per}); !rate.None() {
+			l.tags[tag] = rate
+		}
+	}
+	if !l.rates && !l.quotas && l.paths == nil && l.tags == nil && l.api.None() {
 		return nil, nil
 	}
 	l.limiter, err = c.o.Shared.Limiter()
@@ -61,6 +70,9 @@ func (l *limits) run(st *state) error {
 	}
 	if l.paths != nil {
 		l.ofPath(st)
+	}
+	if l.tags != nil {
+		l.ofTags(st)
 	}
 	if len(a.Rates)+len(a.Quotas) == 0 {
 		return nil
@@ -94,6 +106,15 @@ func (l *limits) ofPath(st *state) {
 			Rate: limit.Rate{Requests: rate.Requests, Per: rate.Per},
 		})
 	})
+}
+
+// ofTags adds what bounds requests with the tags that hooks have left.
+func (l *limits) ofTags(st *state) {
+	for _, tag := range st.f.X.Tags() {
+		if rate, ok := l.tags[tag]; ok {
+			st.ask.Rates = withRate(st.ask.Rates, limit.RateBucket{Key: limit.Key{Owner: "tag:" + l.route, Scope: tag}, Rate: rate})
+		}
+	}
 }
 
 // withRate adds a bucket that is not among the others.

@@ -2,6 +2,7 @@ package host
 
 import (
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/flow"
@@ -182,10 +183,13 @@ func (st *state) record(status int, took, upstream time.Duration) *sdk.Record {
 		Tags:  st.route.definition.Tags,
 		Hooks: append([]sdk.HookRecord(nil), st.records...),
 	}
+	if tags := x.Tags(); len(tags) > 0 {
+		rec.Tags = append(slices.Clip(rec.Tags), tags...)
+	}
 	if s := x.Session(); s != nil {
 		rec.Alias, rec.KeyHash = s.Alias, keyHash(s.KeyID)
 		if len(s.Tags) > 0 {
-			rec.Tags = append(append([]string(nil), rec.Tags...), s.Tags...)
+			rec.Tags = append(slices.Clip(rec.Tags), s.Tags...)
 		}
 	}
 	return rec

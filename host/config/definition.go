@@ -159,6 +159,8 @@ type Limits struct {
 
 	// Rate bounds the API as a whole, whoever calls. What keys may do is in their sessions and policies.
 	Rate Rate `yaml:"rate"`
+	// Tags bounds the requests that hooks have given a tag (see sdk.Exchange.Tag), by tag, whoever calls.
+	Tags map[string]Rate `yaml:"tags"`
 	// IgnoreKeyRate and IgnoreKeyQuota leave what sessions say of rates and quotas unheeded.
 	IgnoreKeyRate  bool `yaml:"ignore_key_rate"`
 	IgnoreKeyQuota bool `yaml:"ignore_key_quota"`

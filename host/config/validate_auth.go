@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding/base64"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -43,6 +44,9 @@ func (v *validator) auth(d *Definition) {
 		v.errorf("$.auth.identity", "no method is named %q", a.Identity)
 	}
 	v.rate("$.limits.rate", d.Limits.Rate)
+	for _, tag := range slices.Sorted(maps.Keys(d.Limits.Tags)) {
+		v.rate("$.limits.tags."+tag, d.Limits.Tags[tag])
+	}
 }
 
 func (v *validator) rate(at string, r Rate) {
