@@ -17,14 +17,14 @@ const (
 	MaxSegments = 16
 )
 
-// CheckName says why name cannot be the name of a file in a bundle of ours: segments of [A-Za-z0-9._-] with slashes
-// between them, none that a system gives a meaning of its own.
+// CheckName says why name cannot be the name of a file in a bundle of ours: segments of [A-Za-z0-9._@+-] with slashes
+// between them, none that a system gives a meaning of its own. The @ is npm's.
 func CheckName(name string) error {
 	for i := range len(name) {
 		c := name[i]
 		plain := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
-		if !plain && !strings.ContainsRune("._-/", rune(c)) {
-			return fmt.Errorf("%q has a character other than letters, digits, . _ and -", name)
+		if !plain && !strings.ContainsRune("._@+-/", rune(c)) {
+			return fmt.Errorf("%q has a character other than letters, digits, . _ @ + and -", name)
 		}
 	}
 	return checkSegments(name)

@@ -85,6 +85,8 @@ func payloadCases(now time.Time) []named {
 		p("other case", refusal.NameMismatch, func(m *manifest.Bundle) { m.Name = "Guard" }),
 		p("name of a file", refusal.Payload, func(m *manifest.Bundle) { m.Name = "guard.zip" }),
 		p("name and version", refusal.Payload, func(m *manifest.Bundle) { m.Name = "guard-1.2.3" }),
+		p("name with a version behind it", refusal.Payload, func(m *manifest.Bundle) { m.Name = "guard@1.2.3" }),
+		p("name with a plus", refusal.Payload, func(m *manifest.Bundle) { m.Name = "guard+1" }),
 		p("name with parent", refusal.Payload, func(m *manifest.Bundle) { m.Name = "../guard" }),
 		p("no version", refusal.Payload, func(m *manifest.Bundle) { m.Version = "" }),
 		p("version with a path", refusal.Payload, func(m *manifest.Bundle) { m.Version = "1.2.3/../../x" }),

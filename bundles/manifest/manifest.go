@@ -224,8 +224,14 @@ func IsSHA256(text string) bool {
 	return err == nil && len(raw) == 32 && hex.EncodeToString(raw) == text
 }
 
-// CheckName says why name cannot be what a definition calls a bundle: like a file's name, so that it can be one.
-func CheckName(name string) error { return archive.CheckName(name) }
+// CheckName says why name cannot be what a definition calls a bundle: like a file's name, so that it can be one, but
+// without the signs that stand between a name and a version or a digest.
+func CheckName(name string) error {
+	if strings.ContainsAny(name, "@+") {
+		return fmt.Errorf("%.80q has a character other than letters, digits, . _ and -", name)
+	}
+	return archive.CheckName(name)
+}
 
 // word is lower-case letters, digits, - and _, at most 32.
 func word(s string) bool {

@@ -193,7 +193,7 @@ var advice = map[Code]string{
 	SourceName:     "name the bundle by a relative path without .. in it",
 	SourceMissing:  "check the name and where bundles are looked for",
 	SourceKind:     "give the bundle's .zip file",
-	SourceScheme:   "use an https or file address",
+	SourceScheme:   "use an https, oci or file address",
 	SourceInsecure: "use https, or allow plain http for this base address",
 	SourceStatus:   "check the server of the bundles",
 	SourceRedirect: "give the address it redirects to",

@@ -101,6 +101,12 @@ func (f *buildFlags) run(e console.Env, folder string) error {
 	if err != nil {
 		return err
 	}
+	if f.output == "" {
+		f.output = strings.ReplaceAll(name, "/", "-") + "-" + version + ".zip"
+	}
+	if within(folder, f.output) {
+		return hint.New(refusal.New(refusal.BuildFolder, "%s would be in the folder that is packed, and the next build would pack it", f.output), "-o names another place")
+	}
 	release, err := f.release(e, name, version)
 	if err != nil {
 		return err
@@ -117,9 +123,6 @@ func (f *buildFlags) run(e console.Env, folder string) error {
 		if data, err = bundles.Sign(data, key, limits()); err != nil {
 			return err
 		}
-	}
-	if f.output == "" {
-		f.output = strings.ReplaceAll(name, "/", "-") + "-" + version + ".zip"
 	}
 	built, err := bundles.Inspect(data, limits())
 	if err != nil {
@@ -138,6 +141,21 @@ func (f *buildFlags) run(e console.Env, folder string) error {
 	return nil
 }
 
+// within reports whether a file is below a folder, links followed where they can be.
+func within(folder, file string) bool {
+	real := func(path string) string {
+		if followed, err := filepath.EvalSymlinks(path); err == nil {
+			path = followed
+		}
+		if absolute, err := filepath.Abs(path); err == nil {
+			path = absolute
+		}
+		return path
+	}
+	to, err := filepath.Rel(real(folder), filepath.Join(real(filepath.Dir(file)), filepath.Base(file)))
+	return err == nil && filepath.IsLocal(to)
+}
+
 func signers(ids []string) string {
 	if len(ids) == 0 {
 		return "not signed"
@@ -147,9 +165,13 @@ func signers(ids []string) string {
 
 // describe reads what the bundle will be called, and checks the plugin as the gateway would.
 func (f *buildFlags) describe(e console.Env, folder string) (name, version string, err error) {
-	text, err := source.ReadDocument(filepath.Join(folder, manifest.PluginFile), 1<<20)
+	text, err := source.ReadDocument(filepath.Join(folder, manifest.PluginFile), manifest.MaxPluginFile)
+	if refusal.CodeOf(err) == refusal.SourceMissing {
+		return "", "", hint.New(refusal.New(refusal.PluginFile, "there is no %s", filepath.Join(folder, manifest.PluginFile)),
+			"give a plugin's folder; turnbuckle plugin new makes one")
+	}
 	if err != nil {
-		return "", "", refusal.New(refusal.PluginFile, "%w", err)
+		return "", "", err
 	}
 	plugin, version, err := bundled.Describe(text)
 	if err != nil {

@@ -55,10 +55,13 @@ func advise(cmd *cobra.Command) {
 	if run := cmd.RunE; run != nil {
 		cmd.RunE = func(cmd *cobra.Command, args []string) error {
 			err := run(cmd, args)
-			if err == nil || hint.Of(err) != "" {
-				return err
+			if err == nil {
+				return nil
 			}
 			text, advice := console.Advised(err)
+			if better := hint.Of(err); better != "" {
+				advice = better
+			}
 			if advice == "" {
 				return err
 			}
@@ -120,10 +123,10 @@ passphrase; keep the secret key where bundles are released, and give the public 
 		}
 		key, err := sign.Generate(sign.Algorithm(*algorithm))
 		if err != nil {
-			return err
+			return hint.New(err, "ed25519 is what most want; the others are for devices that know no better")
 		}
 		if err := sign.WriteKeyPair(args[0], key, phrase); err != nil {
-			return err
+			return hint.New(err, "give another NAME in a folder that is there; a secret key that is overwritten is lost")
 		}
 		if *asJSON {
 			return e.JSON(map[string]any{
