@@ -18,6 +18,7 @@ func TestMain(m *testing.M) {
 		"tykplugin":  func() { exit(runTykPlugin(os.Args[1:])) },
 		"plugin":     runNativePlugin,
 		"hostile":    program(runHostile),
+		"tykbundle":  func() { exit(runTykBundle(os.Args[1:])) },
 	})
 }
 
