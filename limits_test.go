@@ -34,7 +34,6 @@ func allowances() []allowance {
 		{"package", "host/front", "all that handles a client's connection before there is an exchange: guard, listener, body and hijacking share its state"},
 		{"package", "host/identity", "sessions, policies, callers and the service over them are one vocabulary for authenticators and the control API; a cut between types and service would export how sessions are written and policies applied"},
 		{"package", "host/upstream/h1", "one HTTP/1.1 client: its connection, framing, bodies and pool read each other's state"},
-		{"package", "cmd/turnbuckle/conform", "a suite that others run, as coprocesstest is: most of it is cases, which share the inside of what drives the server"},
 		{"package", "sdk/wire", "both protocols, both directions, encoded and decoded by hand: the field numbers of a message are to be read side by side"},
 		{"file", "sdk/wire/apply.go", "one effect after the other, in the order of their numbers; a few lines over"},
 		{"func", "host/observe/accesslog.go:AccessLog.value", "one switch over the fields of a log line, a few lines each; split it would have to be read in two places"},

@@ -1,21 +1,20 @@
 package conform
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"slices"
-	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/conform/report"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/process/handshake"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc/address"
 )
 
@@ -25,6 +24,8 @@ var ErrFailed = errors.New("the server does not conform")
 // flags are those of the command.
 type flags struct {
 	o                   Options
+	handshake           string
+	junit               string
 	ca, cert, key, name string
 	secure, hooks, json bool
 	all                 bool
@@ -38,17 +39,21 @@ func Command(stdout io.Writer) *cobra.Command {
 		Long: `Conform runs the cases of the specification, PROTOCOL.md, against a plugin server and prints how each ended. It speaks the
 protocols that the server speaks, Turnbuckle's own and Tyk's.
 
-The server runs at an ADDRESS (unix:PATH, tcp://HOST:PORT or HOST:PORT), or conform starts it: COMMAND finds in the environment
-where to listen, TURNBUCKLE_LISTEN=unix:PATH, and is ended with SIGTERM. Cases of how a server stops need a COMMAND.
+The server runs at an ADDRESS (unix:PATH, tcp://HOST:PORT or HOST:PORT), or conform starts COMMAND as the gateway does: with
+hashicorp/go-plugin's handshake and mutual TLS where the server knows them, else at the socket that its environment names,
+TURNBUCKLE_LISTEN=unix:PATH. It is ended with SIGTERM. Cases of how a server stops need a COMMAND.
 
 Many cases need nothing of the server. Others call the hooks that CONFORMANCE.md describes, which an SDK has in its tests;
 without them these are skipped. Both files are among what "turnbuckle proto export" writes.
 
-The exit code is 1 when something that must hold does not ("fail"); what only should hold is a warning.`,
+The exit code is 0 when the server conforms, 1 when something that must hold does not ("fail") or there was no server, and 2
+when the command was not understood. What only should hold is a warning.`,
 		Example: `  turnbuckle plugin conform ./my-plugin
   turnbuckle plugin conform python3 plugin.py --verbose
-  turnbuckle plugin conform unix:/run/turnbuckle/plugin.sock --run frames/
-  turnbuckle plugin conform 127.0.0.1:5555 --protocol tyk --json`,
+  turnbuckle plugin conform --run frames/ unix:/run/turnbuckle/plugin.sock
+  turnbuckle plugin conform --protocol tyk --json 127.0.0.1:5555
+  turnbuckle plugin conform --hooks --junit report.xml node test/server.js
+  turnbuckle plugin conform --handshake plain ./my-plugin`,
 		Args: cobra.MinimumNArgs(1),
 	}
 	f := &flags{}
@@ -62,19 +67,34 @@ The exit code is 1 when something that must hold does not ("fail"); what only sh
 			return err
 		}
 		if f.hooks && !r.Hooks {
-			r.add(Finding{ID: "hooks", Protocol: both, Section: "CONFORMANCE.md", Title: "the server has the hooks of the kit", Result: Fail})
+			r.Add(report.Finding{ID: "hooks", Protocol: report.Both, Section: "CONFORMANCE.md", Title: "the server has the hooks of the kit", Result: report.Fail})
 		}
-		if f.json {
-			err = r.writeJSON(stdout)
-		} else {
-			err = r.writeText(stdout, f.all)
+		if err := f.write(stdout, r); err != nil {
+			return err
 		}
-		if err == nil && r.Failed > 0 {
+		if r.Failed > 0 {
 			return ErrFailed
 		}
-		return err
+		return nil
 	}
 	return cmd
+}
+
+// write writes the report where the flags say.
+func (f *flags) write(stdout io.Writer, r *report.Report) error {
+	if f.junit != "" {
+		var out bytes.Buffer
+		if err := r.WriteJUnit(&out); err != nil {
+			return err
+		}
+		if err := os.WriteFile(f.junit, out.Bytes(), 0o644); err != nil {
+			return fmt.Errorf("--junit: %w", err)
+		}
+	}
+	if f.json {
+		return r.WriteJSON(stdout)
+	}
+	return r.WriteText(stdout, f.all)
 }
 
 func (f *flags) add(cmd *cobra.Command) {
@@ -87,6 +107,8 @@ func (f *flags) add(cmd *cobra.Command) {
 	flags.BoolVar(&f.hooks, "hooks", false, "fail when the server has not the hooks of CONFORMANCE.md")
 	flags.BoolVar(&f.all, "all", false, "list the cases that passed or were skipped too")
 	flags.BoolVar(&f.json, "json", false, "write JSON")
+	flags.StringVar(&f.junit, "junit", "", "write JUnit's XML to this `FILE` too")
+	flags.StringVar(&f.handshake, "handshake", "auto", "how COMMAND says where it listens: `auto`, goplugin, or plain for the socket alone")
 	flags.BoolVar(&f.secure, "tls", false, "speak TLS")
 	flags.StringVar(&f.ca, "tls-ca", "", "PEM `FILE` with the authorities of the server's certificate (default the system's)")
 	flags.StringVar(&f.cert, "tls-cert", "", "PEM `FILE` with a certificate to present")
@@ -95,11 +117,20 @@ func (f *flags) add(cmd *cobra.Command) {
 }
 
 func (f *flags) complete(args []string) error {
-	if !slices.Contains([]string{"", native, tyk}, f.o.Protocol) {
+	if !slices.Contains([]string{"", report.Native, report.Tyk}, f.o.Protocol) {
 		return fmt.Errorf("--protocol: %q: want native or tyk", f.o.Protocol)
 	}
 	if f.o.Patience <= 0 {
 		return errors.New("--timeout must be positive")
+	}
+	switch f.handshake {
+	case "auto":
+	case "goplugin":
+		f.o.Handshake.Mode = handshake.GoPlugin
+	case "plain":
+		f.o.Handshake.Mode = handshake.Plain
+	default:
+		return fmt.Errorf("--handshake: %q: want auto, goplugin or plain", f.handshake)
 	}
 	f.o.Command = args
 	if _, err := address.Parse(args[0]); err == nil && len(args) == 1 {
@@ -107,6 +138,9 @@ func (f *flags) complete(args []string) error {
 	}
 	if !f.secure && f.ca == "" && f.cert == "" && f.key == "" && f.name == "" {
 		return nil
+	}
+	if f.o.Command != nil {
+		return errors.New("--tls and the like are towards an ADDRESS: a COMMAND agrees on TLS when it is started")
 	}
 	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: f.name}
 	if f.ca != "" {
@@ -128,47 +162,4 @@ func (f *flags) complete(args []string) error {
 	}
 	f.o.TLS = c
 	return nil
-}
-
-func (r *Report) writeJSON(w io.Writer) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(r)
-}
-
-// writeText writes a table. all says whether cases that passed or were skipped are in it.
-func (r *Report) writeText(w io.Writer, all bool) error {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	rows := 0
-	skipped := map[string]int{} // by reason
-	for _, c := range r.Cases {
-		if c.Result == Skip {
-			skipped[c.Details[0]]++
-		}
-		if !all && (c.Result == Pass || c.Result == Skip) {
-			continue
-		}
-		if rows++; rows == 1 {
-			fmt.Fprintln(table, "RESULT\tCASE\tSECTION\tWHAT")
-		}
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", c.Result, c.ID, c.Section, c.Title)
-		for _, d := range c.Details {
-			fmt.Fprintf(table, "\t\t\t  %s\n", strings.ReplaceAll(d, "\n", " "))
-		}
-	}
-	if rows > 0 {
-		fmt.Fprintln(table)
-	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	for _, why := range slices.Sorted(maps.Keys(skipped)) {
-		fmt.Fprintf(w, "%d cases skipped: %s\n", skipped[why], why)
-	}
-	who := r.Target
-	if r.Name != "" {
-		who = fmt.Sprintf("%s %s (%s)", r.Name, r.Version, r.Target)
-	}
-	_, err := fmt.Fprintf(w, "%s speaks %s: %d passed, %d failed, %d warned, %d skipped\n", who, strings.Join(r.Protocols, " and "), r.Passed, r.Failed, r.Warned, r.Skipped)
-	return err
 }

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/conform/report"
 	"github.com/turnbuckle-gateway/turnbuckle/proto"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk/sdktest/conformance"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk/serve"
@@ -51,17 +53,35 @@ func TestGoServer(t *testing.T) {
 	if err != nil {
 		t.Errorf("%v", err)
 	}
-	var r Report
+	var r report.Report
 	if err := json.Unmarshal([]byte(out), &r); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range r.Cases {
-		if c.Result != Pass {
+		if c.Result != report.Pass {
 			t.Errorf("%s: %s %q", c.ID, c.Result, c.Details)
 		}
 	}
-	if r.Passed < 150 || r.Name != "conformance" || !slices.Equal(r.Protocols, []string{native, tyk}) {
+	if !r.Handshake || !r.MutualTLS {
+		t.Error("it was started without go-plugin's handshake, or without mutual TLS")
+	}
+	if r.Passed < 150 || r.Name != "conformance" || !slices.Equal(r.Protocols, []string{report.Native, report.Tyk}) {
 		t.Errorf("got %d passed of %q, which speaks %q", r.Passed, r.Name, r.Protocols)
+	}
+}
+
+// A server is started in either way, or in the one that is asked for; the report goes where JUnit's readers look too.
+func TestHandshakes(t *testing.T) {
+	t.Setenv(serverEnv, "go")
+	for mode, handshake := range map[string]bool{"plain": false, "goplugin": true} {
+		file := filepath.Join(t.TempDir(), "report.xml")
+		out, err := command(t, "--handshake", mode, "--run", "server/stop", "--junit", file, "--all", os.Args[0])
+		if err != nil || strings.Contains(out, "with go-plugin's handshake and mutual TLS") != handshake {
+			t.Errorf("%s: %v\n%s", mode, err, out)
+		}
+		if xml, err := os.ReadFile(file); err != nil || strings.Count(string(xml), "<testcase ") != 3 {
+			t.Errorf("%s: %v in\n%s", mode, err, xml)
+		}
 	}
 }
 
@@ -73,7 +93,7 @@ func TestNoServer(t *testing.T) {
 	if _, err := command(t, "--timeout", "300ms", "unix:/nowhere/at/all"); err == nil || errors.Is(err, ErrFailed) {
 		t.Errorf("nobody at the address: got %v", err)
 	}
-	for _, bad := range [][]string{{"--protocol", "http", "x"}, {"--timeout", "0s", "x"}, {"--tls-ca", "/nowhere", "x"}, {"--tls-cert", "/nowhere", "x"}, {}} {
+	for _, bad := range [][]string{{"--protocol", "http", "x"}, {"--timeout", "0s", "x"}, {"--tls-ca", "/nowhere", "unix:/x"}, {"--tls-cert", "/nowhere", "unix:/x"}, {"--tls", "x"}, {"--handshake", "shy", "x"}, {}} {
 		if _, err := command(t, bad...); err == nil {
 			t.Errorf("%q was taken", bad)
 		}
@@ -87,38 +107,17 @@ func TestCasesCite(t *testing.T) {
 		t.Fatal(err)
 	}
 	seen := map[string]bool{}
-	for _, c := range checks() {
-		if seen[c.id] {
-			t.Errorf("%s is there twice", c.id)
+	for _, c := range cases() {
+		if seen[c.ID] {
+			t.Errorf("%s is there twice", c.ID)
 		}
-		seen[c.id] = true
-		heading := `(?m)^(### ` + regexp.QuoteMeta(c.section) + ` |## Part ` + regexp.QuoteMeta(c.section) + `:)`
+		seen[c.ID] = true
+		heading := `(?m)^(### ` + regexp.QuoteMeta(c.Section) + ` |## Part ` + regexp.QuoteMeta(c.Section) + `:)`
 		if !regexp.MustCompile(heading).Match(spec) {
-			t.Errorf("%s: there is no section %q", c.id, c.section)
+			t.Errorf("%s: there is no section %q", c.ID, c.Section)
 		}
-		if c.title == "" || !slices.Contains([]string{native, tyk, both}, c.protocol) {
-			t.Errorf("%s has no title or protocol", c.id)
-		}
-	}
-}
-
-func TestText(t *testing.T) {
-	r := &Report{Target: "x", Protocols: []string{native}}
-	r.add(Finding{ID: "a/fails", Section: "1.2", Title: "t", Result: Fail, Details: []string{"got\nlines"}})
-	r.add(Finding{ID: "a/passes", Section: "1.2", Title: "t", Result: Pass})
-	r.add(Finding{ID: "a/skipped", Section: "1.2", Title: "t", Result: Skip, Details: []string{"the server has no hook H"}})
-	for _, all := range []bool{false, true} {
-		var out bytes.Buffer
-		if err := r.writeText(&out, all); err != nil {
-			t.Fatal(err)
-		}
-		for text, want := range map[string]bool{
-			"a/fails": true, "got lines": true, "a/passes": all, "a/skipped": all, "1 cases skipped: the server has no hook H": true,
-			"x speaks native: 1 passed, 1 failed, 0 warned, 1 skipped": true,
-		} {
-			if strings.Contains(out.String(), text) != want {
-				t.Errorf("all=%v: %q in the table is %v:\n%s", all, text, !want, out.String())
-			}
+		if c.Title == "" || !slices.Contains([]string{report.Native, report.Tyk, report.Both}, c.Protocol) {
+			t.Errorf("%s has no title or protocol", c.ID)
 		}
 	}
 }

@@ -16,6 +16,8 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/conform/kit"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/conform/report"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc/rawcodec"
 	tykpb "github.com/turnbuckle-gateway/turnbuckle/proto/coprocess"
 	pluginv1 "github.com/turnbuckle-gateway/turnbuckle/proto/plugin/v1"
@@ -28,7 +30,7 @@ type fault struct {
 	name  string
 	run   string // which cases are looked at
 	want  string // one that must find it
-	res   Result
+	res   report.Result
 	frame func(f *pluginv1.PluginFrame) bool // false: it is not sent
 	hears func(f *pluginv1.HostFrame)        // what it makes of the host's frames
 	tyk   func(o *tykpb.Object) error
@@ -70,8 +72,8 @@ func faults() []fault {
 			}
 		})},
 		{name: "has no outcomes", run: "calls/outcomes", want: "calls/outcomes", frame: each(func(r *pluginv1.Reply) { r.Outcomes = nil })},
-		{name: "knows no cancel", run: "calls/cancel", want: "calls/cancel", res: Warn, hears: func(f *pluginv1.HostFrame) { f.Cancels = nil }},
-		{name: "knows no deadline", run: "calls/timeout", want: "calls/timeout", res: Warn, hears: func(f *pluginv1.HostFrame) {
+		{name: "knows no cancel", run: "calls/cancel", want: "calls/cancel", res: report.Warn, hears: func(f *pluginv1.HostFrame) { f.Cancels = nil }},
+		{name: "knows no deadline", run: "calls/timeout", want: "calls/timeout", res: report.Warn, hears: func(f *pluginv1.HostFrame) {
 			for _, c := range f.Calls {
 				c.TimeoutUs = 0
 			}
@@ -125,17 +127,17 @@ func TestFaultyServers(t *testing.T) {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
 			if f.res == "" {
-				f.res = Fail
+				f.res = report.Fail
 			}
 			f.patience = time.Second
-			if f.res == Warn {
+			if f.res == report.Warn {
 				f.patience = 8 * time.Second // the hook sleeps to its end
 			}
-			r, err := Run(t.Context(), Options{Address: spoil(t, good, f), Run: f.run, Patience: f.patience, Quick: true})
+			r, err := Run(t.Context(), Options{Options: kit.Options{Address: spoil(t, good, f), Patience: f.patience}, Run: f.run, Quick: true})
 			if err != nil {
 				t.Fatal(err)
 			}
-			i := slices.IndexFunc(r.Cases, func(c Finding) bool { return c.ID == f.want })
+			i := slices.IndexFunc(r.Cases, func(c report.Finding) bool { return c.ID == f.want })
 			if i < 0 || r.Cases[i].Result != f.res || len(r.Cases[i].Details) == 0 {
 				t.Errorf("got %+v, want %s to find %s", r.Cases, f.want, f.res)
 			}
@@ -161,11 +163,11 @@ func goodServer(t *testing.T) *grpc.ClientConn {
 	}
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(context.WithoutCancel(t.Context()), l) }()
-	at, err := placeOf("unix:"+l.Addr().String(), nil)
+	at, err := kit.PlaceOf("unix:"+l.Addr().String(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := at.client()
+	conn, err := at.Client()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,7 +183,7 @@ func goodServer(t *testing.T) *grpc.ClientConn {
 func spoil(t *testing.T, good *grpc.ClientConn, f fault) string {
 	t.Helper()
 	l := listen(t)
-	s := grpc.NewServer(grpc.ForceServerCodecV2(rawcodec.New()), grpc.MaxRecvMsgSize(2*messageBytes), grpc.UnknownServiceHandler(func(_ any, down grpc.ServerStream) error {
+	s := grpc.NewServer(grpc.ForceServerCodecV2(rawcodec.New()), grpc.MaxRecvMsgSize(2*kit.MessageBytes), grpc.UnknownServiceHandler(func(_ any, down grpc.ServerStream) error {
 		method, _ := grpc.MethodFromServerStream(down)
 		ctx, cancel := context.WithCancel(down.Context())
 		defer cancel()

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/conform"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/conform/kit"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk/node"
 )
@@ -95,7 +96,9 @@ func TestGo(t *testing.T) {
 			t.Fatalf("go %q: %v\n%s", args, err, out)
 		}
 	}
-	r, err := conform.Run(t.Context(), conform.Options{Command: []string{filepath.Join(dir, "greeter-2")}, Patience: 20 * time.Second, Quick: true})
+	r, err := conform.Run(t.Context(), conform.Options{
+		Options: kit.Options{Command: []string{filepath.Join(dir, "greeter-2")}, Patience: 20 * time.Second}, Quick: true,
+	})
 	if err != nil || r.Failed+r.Warned > 0 || r.Name != "greeter-2" {
 		t.Errorf("got %+v, %v", r, err)
 	}

@@ -1,91 +1,99 @@
-package conform
+package frames
 
 import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/conform/kit"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/conform/report"
 	pluginv1 "github.com/turnbuckle-gateway/turnbuckle/proto/plugin/v1"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk/sdktest/conformance"
 )
 
-func describeChecks() []check {
-	return []check{
-		{id: "describe/reply", protocol: native, section: "1.2", title: "Describe names the plugin and hooks that can be called", run: describeReply},
-		{id: "describe/grease", protocol: native, section: "1.10", title: "Describe takes fields it does not know and a minor version of the future", run: describeGrease},
+// Cases are those of the native protocol and of the server as a whole.
+func Cases() []kit.Case {
+	return slices.Concat(describeChecks(), frameChecks(), streamChecks(), boundChecks(), callChecks(), serverChecks())
+}
+
+func describeChecks() []kit.Case {
+	return []kit.Case{
+		{ID: "describe/reply", Protocol: report.Native, Section: "1.2", Title: "Describe names the plugin and hooks that can be called", Run: describeReply},
+		{ID: "describe/grease", Protocol: report.Native, Section: "1.10", Title: "Describe takes fields it does not know and a minor version of the future", Run: describeGrease},
 		{
-			id: "describe/needs", protocol: native, section: "1.2", title: "hooks say what they need",
-			hooks: []string{conformance.Hook, conformance.Narrow}, run: describeNeeds,
+			ID: "describe/needs", Protocol: report.Native, Section: "1.2", Title: "hooks say what they need",
+			Hooks: []string{conformance.Hook, conformance.Narrow}, Run: describeNeeds,
 		},
 	}
 }
 
-func describeReply(_ context.Context, t *trial) error {
-	d := t.s.about
+func describeReply(_ context.Context, t *kit.Trial) error {
+	d := t.Subject.About
 	if d.Name == "" {
-		t.fail("the plugin has no name")
+		t.Fail("the plugin has no name")
 	}
 	if d.Version == "" {
-		t.warn("the plugin has no version")
+		t.Warn("the plugin has no version")
 	}
 	if len(d.ConfigSchema) > 0 && !json.Valid(d.ConfigSchema) {
-		t.fail("config_schema is not JSON: %.60q", d.ConfigSchema)
+		t.Fail("config_schema is not JSON: %.60q", d.ConfigSchema)
 	}
 	seen := map[string]bool{}
 	for _, h := range d.Hooks {
 		key := fmt.Sprintf("%s in %v", h.Name, h.Phase)
 		if h.Name == "" || h.Phase < 0 || h.Phase > pluginv1.Phase_PHASE_RESPONSE {
-			t.fail("hook %q, which cannot be called", key)
+			t.Fail("hook %q, which cannot be called", key)
 		}
 		if seen[key] {
-			t.fail("hook %s is there twice", key)
+			t.Fail("hook %s is there twice", key)
 		}
 		seen[key] = true
 	}
 	return nil
 }
 
-func describeGrease(ctx context.Context, t *trial) error {
-	conn, err := t.connect()
+func describeGrease(ctx context.Context, t *kit.Trial) error {
+	conn, err := t.Subject.At.Client()
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
-	again, err := pluginv1.NewPluginClient(conn).Describe(ctx, greased(&pluginv1.DescribeRequest{Host: "conform/99", Minor: 1 << 30}))
+	again, err := pluginv1.NewPluginClient(conn).Describe(ctx, kit.Greased(&pluginv1.DescribeRequest{Host: "conform/99", Minor: 1 << 30}))
 	if err != nil {
 		return err
 	}
-	if again.Name != t.s.about.Name {
-		t.fail("the plugin is called %q now, before it was %q", again.Name, t.s.about.Name)
+	if again.Name != t.Subject.About.Name {
+		t.Fail("the plugin is called %q now, before it was %q", again.Name, t.Subject.About.Name)
 	}
 	return nil
 }
 
-func describeNeeds(_ context.Context, t *trial) error {
-	for _, h := range t.s.about.Hooks {
+func describeNeeds(_ context.Context, t *kit.Trial) error {
+	for _, h := range t.Subject.About.Hooks {
 		switch h.Name {
 		case conformance.Hook:
 			if want := uint32(conformance.Everyhow); h.Needs.GetFields() != want || h.Phase != 0 {
-				t.fail("%s is for phase %v and needs %b, want any phase and %b", h.Name, h.Phase, h.Needs.GetFields(), want)
+				t.Fail("%s is for phase %v and needs %b, want any phase and %b", h.Name, h.Phase, h.Needs.GetFields(), want)
 			}
 		case conformance.Narrow:
 			n := h.Needs
 			if n.GetFields() != 1 || len(n.GetHeaderNames()) != 1 || n.GetHeaderNames()[0] != "X-One" || n.GetBodyLimit() != 1024 || h.Phase != pluginv1.Phase_PHASE_PRE {
-				t.fail("%s is for phase %v and needs %v, want pre, headers X-One alone, and 1024 bytes of body", h.Name, h.Phase, n)
+				t.Fail("%s is for phase %v and needs %v, want pre, headers X-One alone, and 1024 bytes of body", h.Name, h.Phase, n)
 			}
 		}
 	}
 	return nil
 }
 
-func frameChecks() []check {
-	hookless := func(id, section, title string, run func(ctx context.Context, s *stream) error) check {
-		return check{id: "frames/" + id, protocol: native, section: section, title: title, run: onSession(run)}
+func frameChecks() []kit.Case {
+	hookless := func(id, section, title string, run func(ctx context.Context, s *stream) error) kit.Case {
+		return kit.Case{ID: "frames/" + id, Protocol: report.Native, Section: section, Title: title, Run: onSession(run)}
 	}
-	return []check{
+	return []kit.Case{
 		hookless("credit", "1.3", "the first frame grants credit and acknowledges nothing", func(context.Context, *stream) error { return nil }),
 		hookless("unknown-hook", "1.4", "a call of a hook that is not there fails with UNIMPLEMENTED", unknownHook),
 		hookless("unknown-binding", "1.4", "a call with a binding that is not known fails with PROTOCOL", unknownBinding),
@@ -105,9 +113,9 @@ func frameChecks() []check {
 }
 
 // onSession runs a case on a stream of its own.
-func onSession(run func(ctx context.Context, s *stream) error) func(context.Context, *trial) error {
-	return func(ctx context.Context, t *trial) error {
-		s, err := t.session(ctx)
+func onSession(run func(ctx context.Context, s *stream) error) func(context.Context, *kit.Trial) error {
+	return func(ctx context.Context, t *kit.Trial) error {
+		s, err := session(ctx, t)
 		if err != nil {
 			return err
 		}
@@ -117,7 +125,7 @@ func onSession(run func(ctx context.Context, s *stream) error) func(context.Cont
 }
 
 func unknownHook(ctx context.Context, s *stream) error {
-	f := &pluginv1.HostFrame{Bindings: []*pluginv1.Binding{binding(1, absent)}, Calls: calls(1, 1, 1)}
+	f := &pluginv1.HostFrame{Bindings: []*pluginv1.Binding{binding(1, kit.Absent)}, Calls: calls(1, 1, 1)}
 	if err := s.send(f); err != nil {
 		return err
 	}
@@ -127,10 +135,10 @@ func unknownHook(ctx context.Context, s *stream) error {
 	s.want(1, pluginv1.FailureCode_FAILURE_CODE_UNIMPLEMENTED)
 	r := s.replies[1]
 	if n := len(r.Outcomes); n != 1 || r.Outcomes[0].Hook != 0 || r.Outcomes[0].Changed != 0 {
-		s.t.fail("outcomes %v, want one of hook 0 with nothing changed (1.6)", r.Outcomes)
+		s.t.Fail("outcomes %v, want one of hook 0 with nothing changed (1.6)", r.Outcomes)
 	}
 	if r.Effects != nil && len(r.Effects.ProtoReflect().GetUnknown()) == 0 && r.Effects.String() != "" {
-		s.t.fail("effects of a call that no hook ran in: %v", r.Effects)
+		s.t.Fail("effects of a call that no hook ran in: %v", r.Effects)
 	}
 	return nil
 }
@@ -145,14 +153,14 @@ func unknownBinding(ctx context.Context, s *stream) error {
 	s.want(1, pluginv1.FailureCode_FAILURE_CODE_PROTOCOL)
 	s.want(2, pluginv1.FailureCode_FAILURE_CODE_PROTOCOL)
 	if n := len(s.replies[1].GetOutcomes()); n != 0 {
-		s.t.fail("%d outcomes of a call that ended before any hook (1.6)", n)
+		s.t.Fail("%d outcomes of a call that ended before any hook (1.6)", n)
 	}
 	return nil
 }
 
 func batch(ctx context.Context, s *stream) error {
 	n := int(min(s.credit, 256))
-	f := &pluginv1.HostFrame{Bindings: []*pluginv1.Binding{binding(1, absent)}, Calls: calls(1, n, 1)}
+	f := &pluginv1.HostFrame{Bindings: []*pluginv1.Binding{binding(1, kit.Absent)}, Calls: calls(1, n, 1)}
 	if err := s.send(f); err != nil {
 		return err
 	}
@@ -162,13 +170,13 @@ func batch(ctx context.Context, s *stream) error {
 	for id := range n {
 		s.want(uint64(id+1), pluginv1.FailureCode_FAILURE_CODE_UNIMPLEMENTED)
 	}
-	s.t.note("%d calls in 1 frame were answered in %d", n, s.frames-1)
+	s.t.Note("%d calls in 1 frame were answered in %d", n, s.frames-1)
 	return nil
 }
 
 func creditReturns(ctx context.Context, s *stream) error {
 	total := min(2*int(s.credit)+1, 5000)
-	if err := s.send(&pluginv1.HostFrame{Bindings: []*pluginv1.Binding{binding(1, absent)}}); err != nil {
+	if err := s.send(&pluginv1.HostFrame{Bindings: []*pluginv1.Binding{binding(1, kit.Absent)}}); err != nil {
 		return err
 	}
 	for sent := 0; sent < total; {
@@ -193,12 +201,12 @@ func key(b []byte, number protowire.Number, t protowire.Type) []byte {
 }
 
 // sessions opens two streams on one connection.
-func (t *trial) sessions(ctx context.Context) (conn *grpc.ClientConn, a, b *stream, err error) {
-	if conn, err = t.connect(); err != nil {
+func sessions(ctx context.Context, t *kit.Trial) (conn *grpc.ClientConn, a, b *stream, err error) {
+	if conn, err = t.Subject.At.Client(); err != nil {
 		return nil, nil, nil, err
 	}
-	if a, err = t.sessionOn(ctx, conn); err == nil {
-		if b, err = t.sessionOn(ctx, conn); err == nil {
+	if a, err = sessionOn(ctx, t, conn); err == nil {
+		if b, err = sessionOn(ctx, t, conn); err == nil {
 			return conn, a, b, nil
 		}
 		a.close()

@@ -1,25 +1,26 @@
-package conform
+package frames
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 
 	"google.golang.org/grpc/codes"
 
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/conform/kit"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/conform/report"
 	pluginv1 "github.com/turnbuckle-gateway/turnbuckle/proto/plugin/v1"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk/sdktest/conformance"
 )
 
 type step = conformance.Step
 
-func hooked(id, section, title string, run func(ctx context.Context, s *stream) error) check {
-	return check{id: "calls/" + id, protocol: native, section: section, title: title, hooks: []string{conformance.Hook}, run: onSession(run)}
+func hooked(id, section, title string, run func(ctx context.Context, s *stream) error) kit.Case {
+	return kit.Case{ID: "calls/" + id, Protocol: report.Native, Section: section, Title: title, Hooks: []string{conformance.Hook}, Run: onSession(run)}
 }
 
-func callChecks() []check {
-	return []check{
+func callChecks() []kit.Case {
+	return []kit.Case{
 		hooked("slow", "1.3", "a slow call delays neither acknowledgements nor other calls", slowCall),
 		hooked("timeout", "1.5", "a call whose time is over is answered with TIMEOUT", timeoutCall),
 		hooked("cancel", "1.5", "a call that runs is answered when it is cancelled", cancelRunning),
@@ -31,8 +32,8 @@ func callChecks() []check {
 	}
 }
 
-func boundChecks() []check {
-	return []check{
+func boundChecks() []kit.Case {
+	return []kit.Case{
 		hooked("overload", "1.3", "calls beyond the credit are answered, or end the stream", overload),
 		hooked("large-replies", "1.1", "replies that fill more than a frame are spread over several", largeReplies),
 		hooked("too-large-reply", "1.1", "a reply that is too large for a frame becomes a failure", tooLargeReply),
@@ -40,19 +41,10 @@ func boundChecks() []check {
 	}
 }
 
-// steps is a configuration.
-func steps(list ...step) []byte {
-	b, err := json.Marshal(conformance.Config{Steps: list})
-	if err != nil {
-		panic(err) // there is nothing in it that JSON cannot say
-	}
-	return b
-}
-
 // doing binds the hook with steps.
-func doing(id uint32, list ...step) *pluginv1.Binding {
+func doing(id uint32, list ...conformance.Step) *pluginv1.Binding {
 	b := binding(id, conformance.Hook)
-	b.Hooks[0].Config = steps(list...)
+	b.Hooks[0].Config = kit.Steps(list...)
 	return b
 }
 
@@ -62,18 +54,15 @@ func frame(bindings []*pluginv1.Binding, calls ...*pluginv1.Call) *pluginv1.Host
 
 func some(b ...*pluginv1.Binding) []*pluginv1.Binding { return b }
 
-// mark leaves a trace of a hook that ran.
-var mark = step{Do: "set_header", Name: "X-Mark", Value: "done"}
-
 func slowCall(ctx context.Context, s *stream) error {
-	if err := s.send(frame(some(doing(1, step{Do: "sleep", MS: 1500}), doing(2, mark)), call(1, 1))); err != nil {
+	if err := s.send(frame(some(doing(1, step{Do: "sleep", MS: 1500}), doing(2, kit.Mark())), call(1, 1))); err != nil {
 		return err
 	}
 	if err := s.await(ctx, "acknowledgement while a call is slow", func() bool { return s.acked == 1 }); err != nil {
 		return err
 	}
 	if len(s.replies) > 0 {
-		s.t.fail("the frame was acknowledged only with the slow call's reply")
+		s.t.Fail("the frame was acknowledged only with the slow call's reply")
 	}
 	const quick = 40
 	for id := 2; id < 2+quick; id += 8 {
@@ -85,7 +74,7 @@ func slowCall(ctx context.Context, s *stream) error {
 		}
 	}
 	if at := slices.Index(s.order, 1); at >= 0 {
-		s.t.fail("%d of %d quick calls were answered after the slow one, which sleeps for 1.5 s", len(s.order)-1-at, quick)
+		s.t.Fail("%d of %d quick calls were answered after the slow one, which sleeps for 1.5 s", len(s.order)-1-at, quick)
 	}
 	if err := s.settle(ctx); err != nil {
 		return err
@@ -106,13 +95,13 @@ func timeoutCall(ctx context.Context, s *stream) error {
 		return err
 	}
 	if code := s.replies[1].Failure.GetCode(); code != pluginv1.FailureCode_FAILURE_CODE_TIMEOUT {
-		s.t.warn("a call with 100 ms that sleeps for 3 s was answered with %v, want TIMEOUT", code)
+		s.t.Warn("a call with 100 ms that sleeps for 3 s was answered with %v, want TIMEOUT", code)
 	}
 	return nil
 }
 
 func cancelRunning(ctx context.Context, s *stream) error {
-	if err := s.send(frame(some(doing(1, mark, step{Do: "sleep", MS: 3000})), call(1, 1))); err != nil {
+	if err := s.send(frame(some(doing(1, kit.Mark(), step{Do: "sleep", MS: 3000})), call(1, 1))); err != nil {
 		return err
 	}
 	if err := s.await(ctx, "acknowledgement", func() bool { return s.acked == 1 }); err != nil {
@@ -127,19 +116,19 @@ func cancelRunning(ctx context.Context, s *stream) error {
 	switch r := s.replies[1]; r.Failure.GetCode() {
 	case pluginv1.FailureCode_FAILURE_CODE_CANCELED:
 		if len(r.Effects.GetHeaders()) > 0 {
-			s.t.fail("the cancelled hook has effects (1.6): %v", r.Effects)
+			s.t.Fail("the cancelled hook has effects (1.6): %v", r.Effects)
 		}
 	case 0:
-		s.t.warn("the hook was not told that its call was cancelled: it slept for 3 s")
+		s.t.Warn("the hook was not told that its call was cancelled: it slept for 3 s")
 	default:
-		s.t.fail("got %v, want CANCELED or the result", r.Failure)
+		s.t.Fail("got %v, want CANCELED or the result", r.Failure)
 	}
 	return nil
 }
 
 func cancelledCredit(ctx context.Context, s *stream) error {
 	n := int(min(s.credit, 200))
-	f := frame(some(doing(1, step{Do: "sleep", MS: 2000}), doing(2, mark)), calls(1, n, 1)...)
+	f := frame(some(doing(1, step{Do: "sleep", MS: 2000}), doing(2, kit.Mark())), calls(1, n, 1)...)
 	if err := s.send(f); err != nil {
 		return err
 	}
@@ -194,14 +183,14 @@ func rebound(ctx context.Context, s *stream) error {
 	for id, want := range map[uint64]string{1: "first", 2: "second"} {
 		s.want(id, 0)
 		if h := s.replies[id].Effects.GetHeaders(); len(h) != 1 || string(h[0].Value) != want {
-			s.t.fail("call %d: header changes %v, want X-Mark: %s", id, h, want)
+			s.t.Fail("call %d: header changes %v, want X-Mark: %s", id, h, want)
 		}
 	}
 	return nil
 }
 
 func drainRunning(ctx context.Context, s *stream) error {
-	f := frame(some(doing(1, step{Do: "sleep", MS: 300}, mark)), calls(1, 2, 1)...)
+	f := frame(some(doing(1, step{Do: "sleep", MS: 300}, kit.Mark())), calls(1, 2, 1)...)
 	f.Drain = true
 	if err := s.send(f); err != nil {
 		return err
@@ -215,8 +204,8 @@ func drainRunning(ctx context.Context, s *stream) error {
 }
 
 func outcomes(ctx context.Context, s *stream) error {
-	b := binding(1, conformance.Hook, absent, conformance.Hook)
-	b.Hooks[0].Config = steps(mark)
+	b := binding(1, conformance.Hook, kit.Absent, conformance.Hook)
+	b.Hooks[0].Config = kit.Steps(kit.Mark())
 	if err := s.send(frame(some(b), call(1, 1))); err != nil {
 		return err
 	}
@@ -226,17 +215,17 @@ func outcomes(ctx context.Context, s *stream) error {
 	s.want(1, unimplemented)
 	r := s.replies[1]
 	if len(r.Outcomes) != 2 || r.Outcomes[0].Hook != 0 || r.Outcomes[1].Hook != 1 || r.Outcomes[0].Changed != 1<<3 || r.Outcomes[1].Changed != 0 {
-		s.t.fail("outcomes %v, want of hook 0 with its header changed and of hook 1 with nothing", r.Outcomes)
+		s.t.Fail("outcomes %v, want of hook 0 with its header changed and of hook 1 with nothing", r.Outcomes)
 	}
-	if h := r.Effects.GetHeaders(); len(h) != 1 || h[0].Name != mark.Name {
-		s.t.fail("the effects of the hook before are lost: %v", r.Effects)
+	if h := r.Effects.GetHeaders(); len(h) != 1 || h[0].Name != kit.Mark().Name {
+		s.t.Fail("the effects of the hook before are lost: %v", r.Effects)
 	}
 	return nil
 }
 
 func overload(ctx context.Context, s *stream) error {
 	if s.credit > 4000 {
-		return s.t.skip("the credit of %d calls is more than this case sends", s.credit)
+		return s.t.Skip("the credit of %d calls is more than this case sends", s.credit)
 	}
 	n := int(s.credit) + 8
 	if err := s.send(frame(some(doing(1, step{Do: "sleep", MS: 500})), calls(1, n, 1)...)); err != nil {
@@ -256,7 +245,7 @@ func overload(ctx context.Context, s *stream) error {
 		}
 	}
 	if overloaded == 0 {
-		s.t.warn("none of %d calls was answered OVERLOADED, %d beyond the credit of %d", n, n-int(s.credit), s.credit)
+		s.t.Warn("none of %d calls was answered OVERLOADED, %d beyond the credit of %d", n, n-int(s.credit), s.credit)
 	}
 	return nil
 }
@@ -272,14 +261,14 @@ func largeReplies(ctx context.Context, s *stream) error {
 	for id := range n {
 		s.want(uint64(id+1), 0)
 		if got := len(s.replies[uint64(id+1)].Effects.GetBody()); got != 1<<20 {
-			s.t.fail("call %d: a body of %d bytes, want %d", id+1, got, 1<<20)
+			s.t.Fail("call %d: a body of %d bytes, want %d", id+1, got, 1<<20)
 		}
 	}
 	return nil
 }
 
 func tooLargeReply(ctx context.Context, s *stream) error {
-	if err := s.send(frame(some(doing(1, step{Do: "set_body", Value: "0123456789abcdef", Repeat: 5 << 16}), doing(2, mark)), call(1, 1), call(2, 2))); err != nil {
+	if err := s.send(frame(some(doing(1, step{Do: "set_body", Value: "0123456789abcdef", Repeat: 5 << 16}), doing(2, kit.Mark())), call(1, 1), call(2, 2))); err != nil {
 		return err
 	}
 	if err := s.settle(ctx); err != nil {
@@ -289,9 +278,9 @@ func tooLargeReply(ctx context.Context, s *stream) error {
 	switch code := s.replies[1].Failure.GetCode(); code {
 	case pluginv1.FailureCode_FAILURE_CODE_FAILED:
 	case 0:
-		s.t.fail("a reply of 5 MiB was sent")
+		s.t.Fail("a reply of 5 MiB was sent")
 	default:
-		s.t.warn("got %v, want FAILED", code)
+		s.t.Warn("got %v, want FAILED", code)
 	}
 	return nil
 }
@@ -301,7 +290,7 @@ func manyHeaders(ctx context.Context, s *stream) error {
 	for range 16385 {
 		c.Headers = append(c.Headers, &pluginv1.Field{Name: "X", Value: []byte("y")})
 	}
-	if err := s.send(frame(some(doing(1, mark)), c, call(2, 1))); err != nil {
+	if err := s.send(frame(some(doing(1, kit.Mark())), c, call(2, 1))); err != nil {
 		return err
 	}
 	if err := s.settle(ctx); err != nil {
@@ -309,7 +298,7 @@ func manyHeaders(ctx context.Context, s *stream) error {
 	}
 	s.want(2, 0)
 	if code := s.replies[1].Failure.GetCode(); code != pluginv1.FailureCode_FAILURE_CODE_PROTOCOL {
-		s.t.warn("got %v, want PROTOCOL", code)
+		s.t.Warn("got %v, want PROTOCOL", code)
 	}
 	return nil
 }

@@ -1,4 +1,5 @@
-package conform
+// Package effects compares what the hooks of CONFORMANCE.md do on a plugin server with what they do in Go.
+package effects
 
 import (
 	"context"
@@ -11,6 +12,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/conform/kit"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/conform/report"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk/sdktest/conformance"
@@ -23,34 +26,40 @@ type scene struct {
 	phase              sdk.Phase
 	setup              func(x *sdk.Exchange) // beyond newExchange
 	hooks              []use
-	onRoute            bool                   // the configuration is the route's
-	unsendable         bool                   // the hook does what no message can carry
-	noTyk              bool                   // Tyk's protocol does not carry it
-	tyk                func(*sdk.Snapshot)    // what Tyk's protocol makes of it
-	also               func(t *trial, r *run) // more to look at
+	onRoute            bool                       // the configuration is the route's
+	unsendable         bool                       // the hook does what no message can carry
+	noTyk              bool                       // Tyk's protocol does not carry it
+	tyk                func(*sdk.Snapshot)        // what Tyk's protocol makes of it
+	also               func(t *kit.Trial, r *run) // more to look at
 }
 
 // use is one hook of a scene.
 type use struct {
 	name  string
-	steps []step
+	steps []conformance.Step
 	note  any
 }
 
-func conforms(steps ...step) []use { return []use{{name: conformance.Hook, steps: steps}} }
+func conforms(steps ...conformance.Step) []use { return []use{{name: conformance.Hook, steps: steps}} }
 
-func effectChecks() []check {
-	var all []check
+// Cases are the scenes, in each protocol, and what observers are given.
+func Cases() []kit.Case {
+	all := []kit.Case{
+		{
+			ID: "server/observer", Protocol: report.Native, Section: "1.8", Title: "observers are given records and events",
+			Hooks: []string{conformance.Hook, conformance.Watch}, Run: observer,
+		},
+	}
 	for _, s := range scenes() {
 		names := []string{}
 		for _, u := range s.hooks {
-			if u.name != absent && !slices.Contains(names, u.name) {
+			if u.name != kit.Absent && !slices.Contains(names, u.name) {
 				names = append(names, u.name)
 			}
 		}
-		all = append(all, check{id: "effects/" + s.id, protocol: native, section: s.section, title: s.title, hooks: names, run: s.run})
+		all = append(all, kit.Case{ID: "effects/" + s.id, Protocol: report.Native, Section: s.section, Title: s.title, Hooks: names, Run: s.run})
 		if !s.noTyk {
-			all = append(all, check{id: "tyk-effects/" + s.id, protocol: tyk, section: "2.7", title: s.title, hooks: names, run: s.run})
+			all = append(all, kit.Case{ID: "tyk-effects/" + s.id, Protocol: report.Tyk, Section: "2.7", Title: s.title, Hooks: names, Run: s.run})
 		}
 	}
 	return all
@@ -210,8 +219,8 @@ func (c *scene) through(ctx context.Context, server coprocess.Server) (*run, err
 	return &run{after: x.Snapshot(), err: err, backing: b}, nil
 }
 
-func (c scene) run(ctx context.Context, t *trial) error {
-	server, err := t.runtime(ctx)
+func (c scene) run(ctx context.Context, t *kit.Trial) error {
+	server, err := t.Runtime(ctx)
 	if err != nil {
 		return err
 	}
@@ -222,19 +231,19 @@ func (c scene) run(ctx context.Context, t *trial) error {
 		return err
 	}
 	if got.err != nil && strings.Contains(got.err.Error(), conformance.Unknown) && !strings.Contains(fmt.Sprint(want.err), conformance.Unknown) {
-		return t.skip("the hook does not know a step: %v", got.err)
+		return t.Skip("the hook does not know a conformance.Step: %v", got.err)
 	}
 	c.compareErrors(t, want.err, got.err)
-	if t.protocol == tyk && c.tyk != nil && want.err == nil {
+	if t.Protocol == report.Tyk && c.tyk != nil && want.err == nil {
 		c.tyk(&want.after)
 	}
-	if _, refused := errors.AsType[*sdk.Error](got.err); refused && t.protocol == tyk {
+	if _, refused := errors.AsType[*sdk.Error](got.err); refused && t.Protocol == report.Tyk {
 		got.after = want.after // the request goes nowhere: what the hook did to it before shows to nobody
 	}
-	for _, d := range differences(view(&want.after, t.protocol, c.phase), view(&got.after, t.protocol, c.phase)) {
-		t.fail("%s", d)
+	for _, d := range differences(view(&want.after, t.Protocol, c.phase), view(&got.after, t.Protocol, c.phase)) {
+		t.Fail("%s", d)
 	}
-	if t.protocol == native {
+	if t.Protocol == report.Native {
 		c.compareNotes(t, want.backing, got.backing)
 	}
 	if c.also != nil {
@@ -243,47 +252,47 @@ func (c scene) run(ctx context.Context, t *trial) error {
 	return nil
 }
 
-func (c *scene) compareErrors(t *trial, want, got error) {
+func (c *scene) compareErrors(t *kit.Trial, want, got error) {
 	wanted, isRefusal := errors.AsType[*sdk.Error](want)
 	refused, gotRefusal := errors.AsType[*sdk.Error](got)
 	switch {
 	case want == nil && got != nil:
-		t.fail("the call failed: %v", got)
+		t.Fail("the call failed: %v", got)
 	case want != nil && got == nil:
-		t.fail("the call did not fail; want %v", want)
+		t.Fail("the call did not fail; want %v", want)
 	case isRefusal != gotRefusal:
-		t.fail("got %v, want %v", got, want)
+		t.Fail("got %v, want %v", got, want)
 	case isRefusal && (refused.Status != wanted.Status || refused.Message != wanted.Message || !slices.Equal(refused.Header, wanted.Header)):
-		t.fail("refused with %d %q %v, want %d %q %v", refused.Status, refused.Message, refused.Header, wanted.Status, wanted.Message, wanted.Header)
+		t.Fail("refused with %d %q %v, want %d %q %v", refused.Status, refused.Message, refused.Header, wanted.Status, wanted.Message, wanted.Header)
 	case errors.Is(want, sdk.ErrUnimplemented) && !errors.Is(got, sdk.ErrUnimplemented):
-		t.fail("got %v, want UNIMPLEMENTED", got)
-	case c.unsendable && t.protocol == native && !errors.Is(got, sdk.ErrProtocol):
-		t.warn("got %v, want PROTOCOL", got)
+		t.Fail("got %v, want UNIMPLEMENTED", got)
+	case c.unsendable && t.Protocol == report.Native && !errors.Is(got, sdk.ErrProtocol):
+		t.Warn("got %v, want PROTOCOL", got)
 	}
 	for _, other := range []error{sdk.ErrUnavailable, sdk.ErrOverloaded, context.Canceled, context.DeadlineExceeded} {
 		if got != nil && errors.Is(got, other) {
-			t.fail("got %v", got)
+			t.Fail("got %v", got)
 		}
 	}
 }
 
-func (c *scene) compareNotes(t *trial, want, got *backing) {
+func (c *scene) compareNotes(t *kit.Trial, want, got *backing) {
 	slices.Sort(want.lines) // logs and counters are separate lists on the wire
 	slices.Sort(got.lines)
 	if !slices.Equal(want.lines, got.lines) {
-		t.fail("log lines and counters: got %q, want %q", got.lines, want.lines)
+		t.Fail("log lines and counters: got %q, want %q", got.lines, want.lines)
 	}
 	if len(c.hooks) == 1 {
 		return
 	}
 	if len(got.records) != len(want.records) {
-		t.fail("%d hooks ran, want %d", len(got.records), len(want.records))
+		t.Fail("%d hooks ran, want %d", len(got.records), len(want.records))
 		return
 	}
 	for i, w := range want.records {
 		g := got.records[i]
 		if g.Outcome != w.Outcome || w.Outcome == sdk.OutcomeOK && g.Changed != w.Changed {
-			t.fail("hook %d: %v with %v changed, want %v with %v", i, g.Outcome, g.Changed.Names(), w.Outcome, w.Changed.Names())
+			t.Fail("hook %d: %v with %v changed, want %v with %v", i, g.Outcome, g.Changed.Names(), w.Outcome, w.Changed.Names())
 		}
 	}
 }

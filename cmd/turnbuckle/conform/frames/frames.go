@@ -1,4 +1,4 @@
-package conform
+package frames
 
 import (
 	"bytes"
@@ -9,6 +9,8 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/conform/kit"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/conform/report"
 	pluginv1 "github.com/turnbuckle-gateway/turnbuckle/proto/plugin/v1"
 )
 
@@ -32,7 +34,7 @@ func fieldOrder(ctx context.Context, s *stream) error {
 	if err != nil {
 		return err
 	}
-	bound, err := proto.Marshal(binding(1, absent))
+	bound, err := proto.Marshal(binding(1, kit.Absent))
 	if err != nil {
 		return err
 	}
@@ -52,18 +54,18 @@ func fieldOrder(ctx context.Context, s *stream) error {
 }
 
 func greaseFrame(ctx context.Context, s *stream) error {
-	b, c := greased(binding(1, absent)), greased(call(1, 1))
-	greased(b.Hooks[0])
-	greased(b.Route)
-	greased(c.Headers[0])
-	c.Session = greased(&pluginv1.Session{KeyId: "k"})
-	c.Response = greased(&pluginv1.Response{Status: 200})
-	c.Values = []*pluginv1.Value{greased(&pluginv1.Value{Name: "v", Data: []byte{1}})}
-	f := greased(&pluginv1.HostFrame{Bindings: []*pluginv1.Binding{b}, Calls: []*pluginv1.Call{c}})
-	f.Records = []*pluginv1.Record{greased(&pluginv1.Record{RequestId: "r", Hooks: []*pluginv1.HookRecord{greased(&pluginv1.HookRecord{Name: "h", Outcome: 999})}})}
-	f.Events = []*pluginv1.Event{greased(&pluginv1.Event{Type: "NobodyKnows"})}
+	b, c := kit.Greased(binding(1, kit.Absent)), kit.Greased(call(1, 1))
+	kit.Greased(b.Hooks[0])
+	kit.Greased(b.Route)
+	kit.Greased(c.Headers[0])
+	c.Session = kit.Greased(&pluginv1.Session{KeyId: "k"})
+	c.Response = kit.Greased(&pluginv1.Response{Status: 200})
+	c.Values = []*pluginv1.Value{kit.Greased(&pluginv1.Value{Name: "v", Data: []byte{1}})}
+	f := kit.Greased(&pluginv1.HostFrame{Bindings: []*pluginv1.Binding{b}, Calls: []*pluginv1.Call{c}})
+	f.Records = []*pluginv1.Record{kit.Greased(&pluginv1.Record{RequestId: "r", Hooks: []*pluginv1.HookRecord{kit.Greased(&pluginv1.HookRecord{Name: "h", Outcome: 999})}})}
+	f.Events = []*pluginv1.Event{kit.Greased(&pluginv1.Event{Type: "NobodyKnows"})}
 	f.Observers = []string{"nobody"}
-	unknownPhase := binding(2, absent)
+	unknownPhase := binding(2, kit.Absent)
 	unknownPhase.Phase = 99
 	f.Bindings = append(f.Bindings, unknownPhase)
 	f.Calls = append(f.Calls, call(2, 2))
@@ -85,7 +87,7 @@ func wrongTypes(ctx context.Context, s *stream) error {
 	}
 	c = protowire.AppendFixed32(key(c, 4, protowire.Fixed32Type), 7) // method
 	c = protowire.AppendBytes(key(c, 3, bytesType), []byte("soon"))  // timeout_us
-	bound, err := proto.Marshal(binding(1, absent))
+	bound, err := proto.Marshal(binding(1, kit.Absent))
 	if err != nil {
 		return err
 	}
@@ -109,7 +111,7 @@ func strangers(ctx context.Context, s *stream) error {
 	for _, f := range []*pluginv1.HostFrame{
 		{Cancels: []uint64{1, 2, 1 << 60}},
 		{},
-		{Bindings: []*pluginv1.Binding{binding(5, absent)}},
+		{Bindings: []*pluginv1.Binding{binding(5, kit.Absent)}},
 		{Records: []*pluginv1.Record{{RequestId: "r"}}, Events: []*pluginv1.Event{{Type: "Reload"}}, Dropped: 3, Observers: []string{"nobody"}},
 	} {
 		if err := s.send(f); err != nil {
@@ -123,9 +125,9 @@ func strangers(ctx context.Context, s *stream) error {
 }
 
 func rebinding(ctx context.Context, s *stream) error {
-	second := binding(1, absent+" 2")
+	second := binding(1, kit.Absent+" 2")
 	second.Phase = pluginv1.Phase_PHASE_POST
-	for i, b := range []*pluginv1.Binding{binding(1, absent), second} {
+	for i, b := range []*pluginv1.Binding{binding(1, kit.Absent), second} {
 		if err := s.send(&pluginv1.HostFrame{Bindings: []*pluginv1.Binding{b}, Calls: calls(i+1, 1, 1)}); err != nil {
 			return err
 		}
@@ -139,7 +141,7 @@ func rebinding(ctx context.Context, s *stream) error {
 
 func cancelKnown(ctx context.Context, s *stream) error {
 	n := int(min(s.credit, 32))
-	f := &pluginv1.HostFrame{Bindings: []*pluginv1.Binding{binding(1, absent)}, Calls: calls(1, n, 1)}
+	f := &pluginv1.HostFrame{Bindings: []*pluginv1.Binding{binding(1, kit.Absent)}, Calls: calls(1, n, 1)}
 	for id := range n {
 		f.Cancels = append(f.Cancels, uint64(id+1))
 	}
@@ -151,19 +153,19 @@ func cancelKnown(ctx context.Context, s *stream) error {
 	}
 	for id, r := range s.replies {
 		if c := r.Failure.GetCode(); c != unimplemented && c != pluginv1.FailureCode_FAILURE_CODE_CANCELED {
-			s.t.fail("call %d: got %v, want CANCELED or UNIMPLEMENTED", id, c)
+			s.t.Fail("call %d: got %v, want CANCELED or UNIMPLEMENTED", id, c)
 		}
 	}
 	return nil
 }
 
 func largeFrame(ctx context.Context, s *stream) error {
-	bound := uint32(messageBytes)
-	if limit := s.t.s.about.Limits.GetFrameBytes(); limit > 0 && limit < bound {
-		s.t.note("the server asks for frames of at most %d bytes", limit)
+	bound := uint32(kit.MessageBytes)
+	if limit := s.t.Subject.About.Limits.GetFrameBytes(); limit > 0 && limit < bound {
+		s.t.Note("the server asks for frames of at most %d bytes", limit)
 		bound = limit
 	}
-	f := &pluginv1.HostFrame{Seq: 1, Bindings: []*pluginv1.Binding{binding(1, absent)}, Calls: calls(1, 1, 1)}
+	f := &pluginv1.HostFrame{Seq: 1, Bindings: []*pluginv1.Binding{binding(1, kit.Absent)}, Calls: calls(1, 1, 1)}
 	f.Calls[0].Body = bytes.Repeat([]byte("x"), int(bound)-proto.Size(f)-16)
 	f.Calls[0].Length = int64(len(f.Calls[0].Body))
 	if err := s.send(f); err != nil {
@@ -181,7 +183,7 @@ func manyBindings(ctx context.Context, s *stream) error {
 	for from := 0; from < all; from += each {
 		f := &pluginv1.HostFrame{}
 		for i := range each {
-			f.Bindings = append(f.Bindings, binding(uint32(from+i+1), absent))
+			f.Bindings = append(f.Bindings, binding(uint32(from+i+1), kit.Absent))
 		}
 		if err := s.send(f); err != nil {
 			return err
@@ -202,7 +204,7 @@ func manyBindings(ctx context.Context, s *stream) error {
 }
 
 func hostDrain(ctx context.Context, s *stream) error {
-	f := &pluginv1.HostFrame{Bindings: []*pluginv1.Binding{binding(1, absent)}, Calls: calls(1, 3, 1), Drain: true}
+	f := &pluginv1.HostFrame{Bindings: []*pluginv1.Binding{binding(1, kit.Absent)}, Calls: calls(1, 3, 1), Drain: true}
 	if err := s.send(f); err != nil {
 		return err
 	}
@@ -210,7 +212,7 @@ func hostDrain(ctx context.Context, s *stream) error {
 }
 
 func halfClose(ctx context.Context, s *stream) error {
-	f := &pluginv1.HostFrame{Bindings: []*pluginv1.Binding{binding(1, absent)}, Calls: calls(1, 3, 1)}
+	f := &pluginv1.HostFrame{Bindings: []*pluginv1.Binding{binding(1, kit.Absent)}, Calls: calls(1, 3, 1)}
 	if err := s.send(f); err != nil {
 		return err
 	}
@@ -227,24 +229,24 @@ func (s *stream) wellOver(ctx context.Context, replies int) error {
 		return err
 	}
 	if code != codes.OK {
-		s.t.fail("the stream ended with %v, want OK", code)
+		s.t.Fail("the stream ended with %v, want OK", code)
 	}
 	if len(s.replies) != replies {
-		s.t.fail("%d of %d calls were answered before the end", len(s.replies), replies)
+		s.t.Fail("%d of %d calls were answered before the end", len(s.replies), replies)
 	}
 	return nil
 }
 
-func streamChecks() []check {
-	return []check{
-		{id: "streams/apart", protocol: native, section: "1.3", title: "streams of one connection share neither ids nor bindings", run: streamsApart},
-		{id: "streams/broken", protocol: native, section: "1.9", title: "a frame that cannot be walked ends its stream, and no other", run: brokenFrame},
-		{id: "streams/abandoned", protocol: native, section: "1.10", title: "streams that end at any moment do no harm", run: abandoned},
+func streamChecks() []kit.Case {
+	return []kit.Case{
+		{ID: "streams/apart", Protocol: report.Native, Section: "1.3", Title: "streams of one connection share neither ids nor bindings", Run: streamsApart},
+		{ID: "streams/broken", Protocol: report.Native, Section: "1.9", Title: "a frame that cannot be walked ends its stream, and no other", Run: brokenFrame},
+		{ID: "streams/abandoned", Protocol: report.Native, Section: "1.10", Title: "streams that end at any moment do no harm", Run: abandoned},
 	}
 }
 
-func streamsApart(ctx context.Context, t *trial) error {
-	conn, a, b, err := t.sessions(ctx)
+func streamsApart(ctx context.Context, t *kit.Trial) error {
+	conn, a, b, err := sessions(ctx, t)
 	if err != nil {
 		return err
 	}
@@ -253,7 +255,7 @@ func streamsApart(ctx context.Context, t *trial) error {
 		b.close()
 		_ = conn.Close() // there is nothing left on it
 	}()
-	if err := a.send(&pluginv1.HostFrame{Bindings: []*pluginv1.Binding{binding(1, absent)}, Calls: calls(1, 1, 1)}); err != nil {
+	if err := a.send(&pluginv1.HostFrame{Bindings: []*pluginv1.Binding{binding(1, kit.Absent)}, Calls: calls(1, 1, 1)}); err != nil {
 		return err
 	}
 	if err := b.send(&pluginv1.HostFrame{Calls: calls(1, 1, 1)}); err != nil {
@@ -269,9 +271,9 @@ func streamsApart(ctx context.Context, t *trial) error {
 	return nil
 }
 
-func brokenFrame(ctx context.Context, t *trial) error {
+func brokenFrame(ctx context.Context, t *kit.Trial) error {
 	for _, bad := range [][]byte{{0x0a, 0xff, 0xff, 0x03}, {0x08}, {0x1a, 0x05, 0x08}, {0x00, 0x00}} {
-		conn, a, b, err := t.sessions(ctx)
+		conn, a, b, err := sessions(ctx, t)
 		if err != nil {
 			return err
 		}
@@ -283,9 +285,9 @@ func brokenFrame(ctx context.Context, t *trial) error {
 			return fmt.Errorf("frame % x: %w", bad, err)
 		}
 		if code == codes.OK {
-			t.fail("frame % x: the stream ended with OK", bad)
+			t.Fail("frame % x: the stream ended with OK", bad)
 		} else if code != codes.InvalidArgument {
-			t.warn("frame % x: the stream ended with %v, want InvalidArgument", bad, code)
+			t.Warn("frame % x: the stream ended with %v, want InvalidArgument", bad, code)
 		}
 	}
 	return nil
@@ -308,13 +310,13 @@ func breakOne(ctx context.Context, a, b *stream, bad []byte) (codes.Code, error)
 	return code, nil
 }
 
-func abandoned(ctx context.Context, t *trial) error {
+func abandoned(ctx context.Context, t *kit.Trial) error {
 	for i := range 20 {
-		s, err := t.session(ctx)
+		s, err := session(ctx, t)
 		if err != nil {
 			return fmt.Errorf("stream %d: %w", i+1, err)
 		}
-		err = s.send(&pluginv1.HostFrame{Bindings: []*pluginv1.Binding{binding(1, absent)}, Calls: calls(1, 5, 1)})
+		err = s.send(&pluginv1.HostFrame{Bindings: []*pluginv1.Binding{binding(1, kit.Absent)}, Calls: calls(1, 5, 1)})
 		s.close()
 		if err != nil {
 			return err

@@ -1,4 +1,4 @@
-package conform
+package effects
 
 import (
 	"encoding/base64"
@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/conform/report"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
@@ -45,28 +46,28 @@ func lines(fields []sdk.Field) []string {
 }
 
 // seen is what of a report counts: all of it, but with Tyk's protocol only what that carries.
-func seen(report map[string]any, protocol string, phase sdk.Phase) map[string]any {
-	delete(report, "observed")
-	for name, value := range report {
+func seen(told map[string]any, protocol string, phase sdk.Phase) map[string]any {
+	delete(told, "observed")
+	for name, value := range told {
 		if isEmpty(value) {
-			delete(report, name)
+			delete(told, name)
 		}
 	}
-	if protocol == native {
-		return report
+	if protocol == report.Native {
+		return told
 	}
 	kept := map[string]any{}
 	for _, name := range []string{"phase", "method", "path", "query", "uri", "scheme", "body", "param_q", "note"} {
-		if value, ok := report[name]; ok {
+		if value, ok := told[name]; ok {
 			kept[name] = value
 		}
 	}
-	kept["headers"] = firstValues(report["headers"])
-	if session, ok := report["session"].(map[string]any); ok && (phase == sdk.PostKeyAuth || phase == sdk.Post) {
+	kept["headers"] = firstValues(told["headers"])
+	if session, ok := told["session"].(map[string]any); ok && (phase == sdk.PostKeyAuth || phase == sdk.Post) {
 		delete(session, "key_id") // Tyk's gateway does not send it
 		kept["session"] = session
 	}
-	if reply, ok := report["response"].(map[string]any); ok && phase == sdk.ResponsePhase {
+	if reply, ok := told["response"].(map[string]any); ok && phase == sdk.ResponsePhase {
 		kept["response"] = reply
 	}
 	return kept

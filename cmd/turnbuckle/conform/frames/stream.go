@@ -1,4 +1,6 @@
-package conform
+// Package frames holds plugin servers to the native part of PROTOCOL.md, frame by frame, and to what both protocols ask of a
+// server: health, pings, and how it ends.
+package frames
 
 import (
 	"context"
@@ -10,16 +12,16 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/conform/kit"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc/rawcodec"
 	pluginv1 "github.com/turnbuckle-gateway/turnbuckle/proto/plugin/v1"
 )
 
 // stream is a session that is driven frame by frame. What every server must keep to is checked on each frame.
 type stream struct {
-	t      *trial
+	t      *kit.Trial
 	raw    grpc.ClientStream
 	cancel context.CancelFunc
 	came   chan []byte // frames; closed when the stream has ended
@@ -34,16 +36,13 @@ type stream struct {
 	drained     bool
 }
 
-// connect makes a connection for the case; the caller ends it.
-func (t *trial) connect() (*grpc.ClientConn, error) { return t.s.at.client() }
-
 // session opens a stream on a connection of its own and waits for credit. The caller calls close.
-func (t *trial) session(ctx context.Context) (*stream, error) {
-	conn, err := t.connect()
+func session(ctx context.Context, t *kit.Trial) (*stream, error) {
+	conn, err := t.Subject.At.Client()
 	if err != nil {
 		return nil, err
 	}
-	s, err := t.sessionOn(ctx, conn)
+	s, err := sessionOn(ctx, t, conn)
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
@@ -55,7 +54,7 @@ func (t *trial) session(ctx context.Context) (*stream, error) {
 	return s, nil
 }
 
-func (t *trial) sessionOn(ctx context.Context, conn *grpc.ClientConn) (*stream, error) {
+func sessionOn(ctx context.Context, t *kit.Trial, conn *grpc.ClientConn) (*stream, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	raw, err := conn.NewStream(ctx, &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, pluginv1.Plugin_Session_FullMethodName)
 	if err != nil {
@@ -123,7 +122,7 @@ func (s *stream) send(f *pluginv1.HostFrame) error {
 
 // await takes frames until the condition holds.
 func (s *stream) await(ctx context.Context, what string, until func() bool) error {
-	ctx, cancel := context.WithTimeout(ctx, s.t.s.o.Patience)
+	ctx, cancel := context.WithTimeout(ctx, s.t.Subject.Options.Patience)
 	defer cancel()
 	for !until() {
 		select {
@@ -154,14 +153,14 @@ func (s *stream) take(b []byte) error {
 	if err := proto.Unmarshal(b, &f); err != nil {
 		return fmt.Errorf("a frame of the server cannot be decoded: %w", err)
 	}
-	if len(b) > messageBytes {
-		s.t.fail("a frame of %d bytes: a host takes %d (1.1)", len(b), messageBytes)
+	if len(b) > kit.MessageBytes {
+		s.t.Fail("a frame of %d bytes: a host takes %d (1.1)", len(b), kit.MessageBytes)
 	}
 	if s.frames++; s.frames == 1 && f.Ack != 0 {
-		s.t.fail("the first frame acknowledges %d (1.3)", f.Ack)
+		s.t.Fail("the first frame acknowledges %d (1.3)", f.Ack)
 	}
 	if f.Ack > s.seq {
-		s.t.fail("frame %d is acknowledged, %d were sent (1.3)", f.Ack, s.seq)
+		s.t.Fail("frame %d is acknowledged, %d were sent (1.3)", f.Ack, s.seq)
 	}
 	s.acked = max(s.acked, f.Ack)
 	if f.Credit > 0 {
@@ -170,11 +169,11 @@ func (s *stream) take(b []byte) error {
 	s.drained = s.drained || f.Drain
 	for _, r := range f.Replies {
 		if !s.outstanding[r.Id] {
-			s.t.fail("a reply to %d, which is not outstanding (1.5)", r.Id)
+			s.t.Fail("a reply to %d, which is not outstanding (1.5)", r.Id)
 			continue
 		}
 		if r.Error != nil && r.Failure != nil {
-			s.t.fail("reply %d has an error and a failure (1.6)", r.Id)
+			s.t.Fail("reply %d has an error and a failure (1.6)", r.Id)
 		}
 		delete(s.outstanding, r.Id)
 		s.replies[r.Id] = r
@@ -190,7 +189,7 @@ func (s *stream) settle(ctx context.Context) error {
 
 // over waits for the end of the stream and returns its status.
 func (s *stream) over(ctx context.Context) (codes.Code, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.t.s.o.Patience)
+	ctx, cancel := context.WithTimeout(ctx, s.t.Subject.Options.Patience)
 	defer cancel()
 	for {
 		select {
@@ -215,16 +214,13 @@ func (s *stream) want(id uint64, code pluginv1.FailureCode) {
 	r := s.replies[id]
 	switch {
 	case r == nil:
-		s.t.fail("call %d: no reply", id)
+		s.t.Fail("call %d: no reply", id)
 	case r.Error != nil:
-		s.t.fail("call %d: refused with %d %q", id, r.Error.Status, r.Error.Message)
+		s.t.Fail("call %d: refused with %d %q", id, r.Error.Status, r.Error.Message)
 	case r.Failure.GetCode() != code:
-		s.t.fail("call %d: got %v %q, want %v", id, r.Failure.GetCode(), r.Failure.GetMessage(), code)
+		s.t.Fail("call %d: got %v %q, want %v", id, r.Failure.GetCode(), r.Failure.GetMessage(), code)
 	}
 }
-
-// absent is the name of a hook that no server has.
-const absent = "no hook is called so"
 
 func binding(id uint32, names ...string) *pluginv1.Binding {
 	b := &pluginv1.Binding{
@@ -251,22 +247,4 @@ func calls(from, n int, binding uint32) []*pluginv1.Call {
 		list = append(list, call(uint64(from+i), binding))
 	}
 	return list
-}
-
-// grease are fields of each wire type with numbers that never mean anything.
-func grease() []byte {
-	b := protowire.AppendVarint(protowire.AppendTag(nil, 1001, protowire.VarintType), 1<<63)
-	b = protowire.AppendFixed32(protowire.AppendTag(b, 1002, protowire.Fixed32Type), 7)
-	b = protowire.AppendFixed64(protowire.AppendTag(b, 1003, protowire.Fixed64Type), 7)
-	b = protowire.AppendBytes(protowire.AppendTag(b, 536870911, protowire.BytesType), []byte{0xff, 0x00})
-	b = protowire.AppendTag(b, 1005, protowire.StartGroupType)
-	b = protowire.AppendVarint(protowire.AppendTag(b, 1, protowire.VarintType), 1)
-	return protowire.AppendTag(b, 1005, protowire.EndGroupType)
-}
-
-// greased adds fields nobody knows.
-func greased[M proto.Message](m M) M {
-	r := m.ProtoReflect()
-	r.SetUnknown(append(r.GetUnknown(), grease()...))
-	return m
 }
