@@ -98,15 +98,7 @@ func (p *PluginServer) SetDefaults() {
 	p.Protocol = ServerAuto
 	p.MaxRecv, p.MaxSend = DefaultMaxMessage, DefaultMaxMessage
 	p.ConnectTimeout = DefaultConnectTimeout
-}
-
-// RefusedKey refuses what plugin servers do not hold.
-func (p *PluginServer) RefusedKey(key string) (string, bool) {
-	if key == "command" {
-		return "a server that the gateway starts is not supported yet: " +
-			"start it yourself and give its address", true
-	}
-	return "", false
+	p.Start = DefaultStart()
 }
 
 // RefusedKey refuses what auth lists do not hold.

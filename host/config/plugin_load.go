@@ -94,6 +94,9 @@ func ParsePlugin(file string, data []byte, lookupEnv func(string) (string, bool)
 		p.script = &Script{Name: p.Name, Language: p.Runtime, Modules: where.dir, Sources: []ScriptSource{source}, Isolate: p.Isolate}
 	}
 	p.Server.files("$.server", func(string) *fileFields { return &f })
+	if len(p.Server.Start.Command) > 0 {
+		p.Server.Start.Folder = where.dir
+	}
 	p.compileSchema(&f)
 	problems = problems.And(document.Locate(append(f.problems, p.Validate()...), root.Find))
 	for _, hook := range p.Hooks {
@@ -120,7 +123,7 @@ func (p *Plugin) Validate() Problems {
 	if p.Runtime == "" {
 		v.pluginServer("$.server", &p.Server)
 	}
-	if p.Runtime != "" && p.Server.Address != "" {
+	if p.Runtime != "" && (p.Server.Address != "" || len(p.Server.Start.Command) > 0) {
 		v.errorf("$.runtime", "a plugin runs inside the gateway or on a server: say runtime or server")
 	}
 	if p.Runtime == "" && (p.Main != "" || p.Isolate != IsolateDefault) {
@@ -325,7 +328,7 @@ func noServer(name string, plugins []*Plugin) string {
 		}
 	}
 	if name == DefaultServer {
-		return "there is no default plugin server: give servers.default.address in the settings or --plugin-server, " +
+		return "there is no default plugin server: give servers.default.address or servers.default.command in the settings or --plugin-server, " +
 			"or name another with server: NAME"
 	}
 	return fmt.Sprintf("there is no plugin server or plugin %q: name it under servers in the settings, or put its folder among the plugins", name)

@@ -48,6 +48,30 @@ func TestPluginExample(t *testing.T) {
 	}
 }
 
+// A plugin's command is in its folder, where it works too; one without a slash is PATH's.
+func TestPluginCommand(t *testing.T) {
+	dir := filepath.Join(write(t, map[string]string{
+		"own/plugin.yaml": "server: {command: [bin/serve, --fast]}\n", "own/bin/serve": "#!/bin/sh\n",
+		"path/plugin.yaml": "server: {command: [python3, main.py], dir: src}\n", "path/src/main.py": "",
+	}))
+	if err := os.Chmod(filepath.Join(dir, "own/bin/serve"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	plugins, problems := config.LoadPlugins(dir, nil)
+	if problems != nil || len(plugins) != 2 {
+		t.Fatal(problems)
+	}
+	want := config.DefaultStart()
+	want.Command, want.Dir, want.Folder = []string{dir + "/own/bin/serve", "--fast"}, dir+"/own", dir+"/own"
+	if diff := cmp.Diff(want, plugins[0].Server.Start); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	want.Command, want.Dir, want.Folder = []string{"python3", "main.py"}, dir+"/path/src", dir+"/path"
+	if diff := cmp.Diff(want, plugins[1].Server.Start); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
 func TestCheckHooks(t *testing.T) {
 	plugins, _ := config.LoadPlugins("testdata/plugins.d", nil)
 	settings := config.DefaultSettings()
@@ -93,13 +117,36 @@ func TestPluginProblems(t *testing.T) {
 		want       []string
 	}{
 		{"no server", "version: 1.0\n", []string{
-			`plugin.yaml:1:1: $.server.address: an address is required`,
+			`plugin.yaml:1:1: $.server.address: an address or a command is required`,
 			`plugin.yaml:1:10: $.version: must be a string, not a number`,
 		}},
-		{"a command", "server: {command: [./x]}\n", []string{
-			`plugin.yaml:1:9: $.server.address: an address is required`,
-			`plugin.yaml:1:19: $.server.command: a server that the gateway starts is not supported yet`,
-		}},
+		{"no such command", "server: {command: [./x]}\n", []string{`plugin.yaml:1:19: $.server.command: cannot use "./x": no such file`}},
+		{"a command outside", "server: {command: [../outside]}\n", []string{`plugin.yaml:1:19: $.server.command: cannot use "../outside": path escapes from parent`}},
+		{"a command behind a link", "server: {command: [./link]}\n", []string{`plugin.yaml:1:19: $.server.command: cannot use "./link": path escapes from parent`}},
+		{"an absolute command", "server: {command: [/bin/sh]}\n", []string{`plugin.yaml:1:19: $.server.command: cannot use "/bin/sh": /bin/sh: an absolute path is not accepted here`}},
+		{"a command that is none", "server: {command: [./plugin.yaml]}\n", []string{`plugin.yaml:1:19: $.server.command: cannot use "./plugin.yaml": it is not executable`}},
+		{"a folder outside", "server: {command: [sh], dir: ..}\n", []string{`plugin.yaml:1:30: $.server.dir: cannot use "..": path escapes from parent`}},
+		{"a command and an address", "server: {command: [sh], address: 'h:1'}\n", []string{`plugin.yaml:1:19: $.server.command: a server is at an address, or the gateway starts it: say address or command`}},
+		{"a command and a runtime", "runtime: js\nmain: plugin.yaml\nserver: {command: [sh]}\n", []string{`plugin.yaml:1:10: $.runtime: a plugin runs inside the gateway or on a server: say runtime or server`}},
+		{"started at an address", "server: {address: 'h:1', instances: 2}\n", []string{`plugin.yaml:1:9: $.server: instances, limits, restart and the like are of servers that the gateway starts: they need a command`}},
+		{
+			"a start that makes no sense",
+			"server: {command: [sh, \"a\\0b\"], instances: 300, env: {'a b': c}, pass_env: [A=B], user: a b, tls: {enabled: true}, " +
+				"handshake: {mode: plain, tls: required, cookie_key: a b, versions: [-1]}, limits: {memory: 0}}\n",
+			[]string{
+				`plugin.yaml:1:24: $.server.command[1]: must not have NUL characters`,
+				`plugin.yaml:1:44: $.server.instances: must not be more than 256`,
+				`plugin.yaml:1:62: $.server.env["a b"]: not the name of an environment variable with a value without NUL characters`,
+				`plugin.yaml:1:77: $.server.pass_env[0]: "A=B" is not the name of an environment variable`,
+				`plugin.yaml:1:89: $.server.user: "a b" is no user`,
+				`plugin.yaml:1:99: $.server.tls: is for servers at an address`,
+				`plugin.yaml:1:146: $.server.handshake.tls: a server without handshake has no certificates`,
+				`plugin.yaml:1:168: $.server.handshake.cookie_key: "a b" is not the name of an environment variable`,
+				`plugin.yaml:1:168: $.server.handshake.cookie_key: cookie_key and cookie_value belong together`,
+				`plugin.yaml:1:184: $.server.handshake.versions[0]: must not be negative`,
+				`plugin.yaml:1:207: $.server.limits.memory: must be greater than 0`,
+			},
+		},
 		{"hooks", good + "hooks:\n  - {name: a, phase: before}\n  - {name: b, phase: auth, on_error: skip, needs: {response_headers: all, headers: ['x y']}}\n  - {name: b, phase: auth}\n", []string{
 			`plugin.yaml:3:22: $.hooks[0].phase: "before": must be pre, auth, post_key_auth, post or response`,
 			`plugin.yaml:4:38: $.hooks[1].on_error: an auth hook that fails must fail the request`,
@@ -114,7 +161,10 @@ func TestPluginProblems(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			dir := filepath.Join(write(t, map[string]string{"p/plugin.yaml": tt.yaml}), "p")
+			dir := filepath.Join(write(t, map[string]string{"p/plugin.yaml": tt.yaml, "outside": "#!/bin/sh\n"}), "p")
+			if err := os.Symlink("../outside", filepath.Join(dir, "link")); err != nil {
+				t.Fatal(err)
+			}
 			_, problems := config.LoadPlugin(dir, nil)
 			got := places(problems)
 			if len(got) != len(tt.want) {

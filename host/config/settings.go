@@ -22,6 +22,9 @@ type Settings struct {
 	// Servers are plugin servers by name. "default" is the one that hooks without a server and
 	// classic definitions with `driver: grpc` mean.
 	Servers map[string]PluginServer `yaml:"servers"`
+	// RunDir is the folder where the sockets of plugin servers are that the gateway starts, of at most 60 bytes.
+	// Absolute after loading; default: the system's folder for temporary files.
+	RunDir string `yaml:"run_dir"`
 	// Hooks is the policy of hooks about which neither the definition nor the plugin says more.
 	Hooks Policy `yaml:"hooks"`
 
@@ -123,10 +126,12 @@ type AdminSettings struct {
 	Settings bool `yaml:"settings"`
 }
 
-// PluginServer is a gRPC plugin server at an address.
+// PluginServer is a gRPC plugin server: one at an address, or one that the gateway starts.
 type PluginServer struct {
-	// Address is unix:PATH, unix:///PATH, tcp://host:port, host:port or dns:///host:port.
-	Address string `yaml:"address"`
+	// Address is unix:PATH, unix:///PATH, tcp://host:port, host:port or dns:///host:port. A server has an address or a
+	// command.
+	Address string      `yaml:"address"`
+	Start   PluginStart `yaml:",inline"`
 	// Protocol is what the server speaks. Default ServerAuto: ask, then decide.
 	Protocol ServerProtocol `yaml:"protocol"`
 	TLS      PluginTLS      `yaml:"tls"`
@@ -143,7 +148,7 @@ type PluginServer struct {
 	// ConnectTimeout bounds one attempt to connect. Default 5 s.
 	ConnectTimeout time.Duration `yaml:"connect_timeout,positive"`
 	// Health is the service name asked of the server's gRPC health service; empty asks for the
-	// server as a whole.
+	// server as a whole. Servers that go-plugin's handshake is spoken with are asked for "plugin".
 	Health string `yaml:"health"`
 }
 

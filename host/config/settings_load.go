@@ -134,6 +134,9 @@ func (s *Settings) files(root *document.Node, base settingsFolders) Problems {
 	if p := s.AccessLog.Path; p != "stdout" && p != "stderr" && p != "" {
 		s.AccessLog.Path = at("$.access_log.path").folder.join(p)
 	}
+	if s.RunDir != "" {
+		s.RunDir = at("$.run_dir").folder.join(s.RunDir)
+	}
 	at("$.errors.dir").directory("$.errors.dir", &s.Errors.Dir)
 	for path, t := range map[string]*ServerTLS{"$.listen.tls": &s.Listen.TLS, "$.admin.tls": &s.Admin.TLS} {
 		for i := range t.CertFiles {
@@ -176,6 +179,7 @@ func (s *Settings) adminSecret(f *fileFields) {
 // files makes the paths of a plugin server absolute.
 func (p *PluginServer) files(path string, at func(path string) *fileFields) {
 	p.TLS.files(path+".tls", at)
+	p.Start.files(path, at)
 	if socket, ok := unixSocket(p.Address); ok && socket != "" {
 		p.Address = "unix:" + at(path+".address").folder.join(socket)
 	}

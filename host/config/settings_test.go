@@ -31,7 +31,7 @@ func TestSettingsExample(t *testing.T) {
 		t.Errorf("references are not replaced: %+v", got.Admin)
 	}
 	server := config.PluginServer{
-		Address: "unix:" + dir + "/run/auth.sock", Protocol: config.ServerNative,
+		Address: "unix:" + dir + "/run/auth.sock", Start: config.DefaultStart(), Protocol: config.ServerNative,
 		TLS: config.PluginTLS{
 			Enabled: true, CAFile: dir + "/tls/ca.pem", CertFile: dir + "/tls/client.pem", KeyFile: dir + "/tls/client.key", ServerName: "auth.internal",
 		},
@@ -41,9 +41,27 @@ func TestSettingsExample(t *testing.T) {
 		t.Errorf("server (-want +got)\n%s", diff)
 	}
 	byDefault := config.PluginServer{
-		Address: "tcp://127.0.0.1:5555", Protocol: config.ServerAuto, MaxRecv: 4 << 20, MaxSend: 4 << 20, ConnectTimeout: 5 * time.Second,
+		Address: "tcp://127.0.0.1:5555", Start: config.DefaultStart(), Protocol: config.ServerAuto, MaxRecv: 4 << 20, MaxSend: 4 << 20, ConnectTimeout: 5 * time.Second,
 	}
 	if diff := cmp.Diff(byDefault, got.Servers["default"]); diff != "" {
+		t.Errorf("server (-want +got)\n%s", diff)
+	}
+	byDefault.Address, byDefault.Start = "", config.PluginStart{
+		Command: []string{dir + "/started/greeter", "--greeting", "hello"}, Instances: 2, Dir: dir + "/started",
+		Env: map[string]string{"LEVEL": "debug"}, PassEnv: []string{"SSL_CERT_FILE"}, User: "nobody",
+		Limits:       config.StartLimits{Memory: 256 << 20, Files: 1024, Processes: 16},
+		StartTimeout: 5 * time.Second, StopTimeout: 2 * time.Second, DrainTimeout: 10 * time.Second,
+		HealthCheck: config.StartHealth{Every: 5 * time.Second, Timeout: 500 * time.Millisecond, Misses: 2},
+		Restart: config.StartRestart{
+			Backoff: 100 * time.Millisecond, MaxBackoff: 10 * time.Second, Stable: 30 * time.Second,
+			Crashes: 3, Window: 30 * time.Second, Quarantine: 30 * time.Second, MaxQuarantine: 5 * time.Minute,
+		},
+		Output: config.StartOutput{Line: 4 << 10, Rate: 256 << 10, Lines: 20},
+		Handshake: config.StartHandshake{
+			Mode: config.HandshakeGoPlugin, TLS: config.HandshakeTLSRequired, CookieKey: "THEIR_PLUGIN", CookieValue: "biscuit", Versions: []int{5}, TCP: true,
+		},
+	}
+	if diff := cmp.Diff(byDefault, got.Servers["started"]); diff != "" {
 		t.Errorf("server (-want +got)\n%s", diff)
 	}
 	if got.Listen.TLS.KeyFiles[0] != dir+"/tls/server.key" || got.APIs != dir+"/apis" || got.AccessLog.Path != dir+"/access.log" {
@@ -71,6 +89,11 @@ func sample(t *testing.T, s config.Setting, dir string) string {
 		"listen.address": "127.0.0.1:1", "admin.listen": "127.0.0.1:2", "admin.secret_file": dir + "/tls/admin-secret",
 		"listen.trusted_proxies": "10.0.0.0/8, 192.0.2.1", "listen.tls.min_version": "1.3", "admin.tls.min_version": "1.3",
 		"servers.*.address": "host:1", "servers.*.protocol": "tyk", "hooks.on_error": "fail", "hooks.body": "buffer:3KiB",
+		"servers.*.command": dir + "/started/greeter,two", "servers.*.dir": dir + "/started", "servers.*.env": "a=b,c=d=e", "servers.*.limits.memory": "77KiB",
+		"servers.*.health_check.every": "77s", "servers.*.health_check.misses": "7", "servers.*.output.line": "77KiB", "servers.*.output.rate": "77KiB",
+		"servers.*.handshake.mode": "plain", "servers.*.handshake.tls": "off", "servers.*.handshake.versions": "7,8", "servers.*.handshake.tcp": "true",
+		"servers.*.restart.backoff": "77s", "servers.*.restart.max_backoff": "77s", "servers.*.restart.stable": "77s", "servers.*.restart.crashes": "7",
+		"servers.*.restart.window": "77s", "servers.*.restart.quarantine": "77s", "servers.*.restart.max_quarantine": "77s",
 		"access_log.format": "text", "access_log.fields": "time,status", "log.level": "debug", "log.format": "json",
 		"tracing.endpoint": "host:4317", "tracing.protocol": "http", "tracing.headers": "a=b,c=d=e", "ready": "strict", "routing.match": "prefix",
 		"errors.dir": dir + "/errors", "errors.templates": `[{"status": 404, "type": "xml", "text": "x"}]`, "secret_dirs": "/run/a,/run/b",
@@ -98,7 +121,7 @@ func sample(t *testing.T, s config.Setting, dir string) string {
 		return dir + "/tls/ca.pem"
 	case strings.HasSuffix(last, "timeout"), strings.HasSuffix(last, "delay"), last == "window" && strings.Contains(s.Path, "breaker"), last == "open_for":
 		return "77s"
-	case strings.HasPrefix(last, "max_"), last == "streams", last == "window", last == "xff_depth", last == "min_calls":
+	case strings.HasPrefix(last, "max_"), last == "streams", last == "instances", last == "files", last == "processes", last == "lines", last == "window", last == "xff_depth", last == "min_calls":
 		return "77"
 	case slices.Contains([]string{"strict", "hide_generator", "proxy_protocol", "enabled", "insecure"}, last):
 		return "true"
@@ -121,12 +144,28 @@ func at(t *testing.T, settings config.Settings, path string) any {
 				v, found = v.Field(i), true
 				break
 			}
+			if start, ok := v.Field(i).Interface().(config.PluginStart); ok && !found {
+				if inner := field(reflect.ValueOf(start), key); inner.IsValid() {
+					v, found = inner, true
+					break
+				}
+			}
 		}
 		if !found {
 			t.Fatalf("no field for %s", path)
 		}
 	}
 	return v.Interface()
+}
+
+// field returns the field with that key; not valid when there is none.
+func field(v reflect.Value, key string) reflect.Value {
+	for i := range v.NumField() {
+		if name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("yaml"), ","); name == key {
+			return v.Field(i)
+		}
+	}
+	return reflect.Value{}
 }
 
 // What a setting says of its default is what a file could say, and means the default.
@@ -260,9 +299,7 @@ func TestSettingsProblems(t *testing.T) {
 		{"servers", "servers:\n  Bad_Name: {address: 'ftp://x'}\n  gone: {}\n  run: {command: [x]}\n  half: {address: 'h:1', tls: {cert: nope.pem}}\n", nil, nil, []string{
 			`t.yaml:2:13: $.servers.Bad_Name: "Bad_Name" is not a server name: lower-case letters, digits and - between them`,
 			`t.yaml:2:23: $.servers.Bad_Name.address: "ftp://x" is not an address: write unix:PATH, tcp://host:port, host:port or dns:///host:port`,
-			`t.yaml:3:9: $.servers.gone.address: an address is required`,
-			`t.yaml:4:8: $.servers.run.address: an address is required`,
-			`t.yaml:4:18: $.servers.run.command: a server that the gateway starts is not supported yet: start it yourself and give its address`,
+			`t.yaml:3:9: $.servers.gone.address: an address or a command is required`,
 			`t.yaml:5:31: $.servers.half.tls.key: required with cert`,
 			`t.yaml:5:38: $.servers.half.tls.cert: cannot use "nope.pem": no such file`,
 		}},

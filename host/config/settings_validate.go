@@ -106,11 +106,15 @@ func (v *validator) serverTLS(path string, t *ServerTLS) {
 
 // pluginServer checks the server of a name, or of a plugin.
 func (v *validator) pluginServer(path string, s *PluginServer) {
-	if s.Address == "" {
-		v.errorf(path+".address", "an address is required")
-	} else if !pluginAddress(s.Address) {
+	switch started := len(s.Start.Command) > 0; {
+	case s.Address == "" && !started:
+		v.errorf(path+".address", "an address or a command is required")
+	case s.Address != "" && started:
+		v.errorf(path+".command", "a server is at an address, or the gateway starts it: say address or command")
+	case !started && !pluginAddress(s.Address):
 		v.errorf(path+".address", "%q is not an address: write unix:PATH, tcp://host:port, host:port or dns:///host:port", s.Address)
 	}
+	v.pluginStart(path, s)
 	v.pair(path+".tls", s.TLS.CertFile, s.TLS.KeyFile)
 	if hasControl(s.Authority) || strings.Contains(s.Authority, " ") {
 		v.errorf(path+".authority", "must not have spaces or control characters")
