@@ -16,12 +16,18 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/client"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/hint"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/js"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/process/keeper"
 )
 
 // version is set by the build.
 var version = "devel"
 
-func main() { os.Exit(execute(os.Args[1:], os.Environ(), os.Stdout, os.Stderr)) }
+func main() {
+	if keeper.Wanted(os.Args) { // this process is to keep a plugin server that a gateway starts
+		os.Exit(keeper.Main())
+	}
+	os.Exit(execute(os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+}
 
 // Exit codes.
 const (

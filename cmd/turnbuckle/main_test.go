@@ -7,11 +7,16 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/process/keeper"
 )
 
 // TestMain makes this test binary also the gateway itself and the programs around it: each is a command on the PATH of
 // scripts and tests, and runs as a process of its own.
 func TestMain(m *testing.M) {
+	if keeper.Wanted(os.Args) { // a gateway's: main would do that first
+		os.Exit(keeper.Main())
+	}
 	testscript.Main(m, map[string]func(){
 		"turnbuckle": main,
 		"upstream":   program(runUpstream),

@@ -94,6 +94,13 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// Check says what can be seen to be wrong before anything is started, as Open would.
+func (o Options) Check() error {
+	o = o.withDefaults()
+	_, err := o.spec()
+	return err
+}
+
 // maxRunDir leaves room for a folder's name and a socket's in what the kernel has for a socket's path.
 const maxRunDir = 60
 
@@ -130,6 +137,9 @@ func (o *Options) spec() (*keeper.Spec, error) {
 	if o.User != "" {
 		if s.User, home, err = findUser(o.User); err != nil {
 			return fail(err)
+		}
+		if os.Geteuid() != 0 {
+			return fail(fmt.Errorf("user %q: only root starts processes as somebody else", o.User))
 		}
 	}
 	s.Env = o.environment(home)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"sync/atomic"
 
@@ -53,9 +52,6 @@ func Open(ctx context.Context, o Options) (*Server, error) {
 	spec, err := o.spec()
 	if err != nil {
 		return nil, err
-	}
-	if spec.User != nil && os.Geteuid() != 0 {
-		return nil, fmt.Errorf("plugin server %q: user %q: only root starts processes as somebody else", o.Name, o.User)
 	}
 	s := &Server{o: o, spec: spec}
 	if s.rpc, err = rpc.OpenMembers(ctx, o.RPC); err != nil {

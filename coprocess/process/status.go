@@ -34,6 +34,11 @@ const (
 	ReasonUnhealthy Reason = "unhealthy"     // it did not answer health checks
 )
 
+// Reasons are all of them.
+func Reasons() []Reason {
+	return []Reason{ReasonStart, ReasonHandshake, ReasonTimeout, ReasonProtocol, ReasonExited, ReasonLimit, ReasonUnhealthy}
+}
+
 // Crash says why a process is no longer used. It is immutable.
 type Crash struct {
 	Time     time.Time     `json:"time"`

@@ -251,6 +251,7 @@ func pointerPath(pointer string) string {
 func Servers(s *Settings, plugins []*Plugin) (map[string]PluginServer, Problems) {
 	out := make(map[string]PluginServer, len(s.Servers)+len(plugins))
 	for name, server := range s.Servers {
+		server.Start.RunDir = s.RunDir
 		out[name] = server
 	}
 	var problems Problems
@@ -265,7 +266,9 @@ func Servers(s *Settings, plugins []*Plugin) (map[string]PluginServer, Problems)
 			})
 			continue
 		}
-		out[p.Name] = p.Server
+		server := p.Server
+		server.Start.RunDir = s.RunDir
+		out[p.Name] = server
 	}
 	return out, problems
 }

@@ -41,6 +41,8 @@ type PluginStart struct {
 
 	// Folder is the plugin's folder, of which a change of code is one of the server; empty for servers of the settings.
 	Folder string `yaml:"-"`
+	// RunDir is that of the settings.
+	RunDir string `yaml:"-"`
 }
 
 // StartLimits bound a process with all that it starts; 0 is no limit.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"os"
 
@@ -17,7 +18,7 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
-// Opener gives a table's compilation what lies outside the host. All of it is required.
+// Opener gives the compilation of one table what lies outside the host. All of it is required. It is for one goroutine.
 type Opener struct {
 	Ctx     context.Context // lends its values
 	Servers *Servers
@@ -32,6 +33,8 @@ type Opener struct {
 	Lifetime identity.Lifetime
 	// Notify is told when a target of a definition's goes down or comes up.
 	Notify func(d *config.Definition, e upstream.Event)
+
+	notReady map[string]*NotReadyError // plugin servers by name, which are not tried again
 }
 
 var _ host.Opener = (*Opener)(nil)
@@ -51,7 +54,18 @@ func (o *Opener) Server(d *config.Definition, name string) (host.Server, error) 
 			"name its address with --plugin-server or under servers in the settings",
 		)
 	}
-	return o.Servers.Get(o.Ctx, name, settings)
+	if err := o.notReady[name]; err != nil {
+		return nil, err
+	}
+	s, err := o.Servers.Get(o.Ctx, name, settings)
+	var failed *NotReadyError
+	if errors.As(err, &failed) {
+		if o.notReady == nil {
+			o.notReady = map[string]*NotReadyError{}
+		}
+		o.notReady[name] = failed
+	}
+	return s, err
 }
 
 // HasScript reports whether what a definition names so runs inside the gateway.

@@ -59,12 +59,16 @@ func compileAll(ctx context.Context, s *config.Settings, d *definitions) config.
 // dry is an opener that connects to nothing, for check.
 type dry struct{ outside.Opener }
 
-// Server opens scripts; of plugin servers it returns one that does nothing.
+// Server opens scripts; of plugin servers it returns one that does nothing, if they could be started.
 func (d *dry) Server(def *config.Definition, name string) (host.Server, error) {
 	if d.HasScript(def, name) {
 		return d.Opener.Server(def, name)
 	}
-	return nothing{}, nil
+	if name == "" {
+		name = config.DefaultServer
+	}
+	settings := d.Settings[name]
+	return nothing{}, outside.CheckStart(name, &settings)
 }
 
 // Callers are none: nobody calls.

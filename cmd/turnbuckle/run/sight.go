@@ -48,7 +48,9 @@ func (v *sight) watch(s *outside.Servers, t *outside.Targets, inside *scripts.Sc
 	for _, state := range states {
 		names = append(names, string(state))
 	}
-	v.registry.MustRegister(observe.NewPluginCollector(names, s.Instances), observe.NewTargetCollector(t.List),
+	names = append(names, outside.ProcessStates()...)
+	v.registry.MustRegister(observe.NewPluginCollector(names, s.Instances), outside.NewProcessCollector(s),
+		observe.NewTargetCollector(t.List),
 		observe.NewScriptCollector(inside.List))
 }
 

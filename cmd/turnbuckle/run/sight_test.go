@@ -66,7 +66,7 @@ func TestWatchOutside(t *testing.T) {
 	if diff := cmp.Diff(map[string]float64{socket + " doorman": 0}, got["turnbuckle_plugin_up"]); diff != "" {
 		t.Errorf("plugin servers (-want +got):\n%s", diff)
 	}
-	if states := got["turnbuckle_plugin_state"]; len(states) != 4 || states[socket+" doorman connecting"]+states[socket+" doorman down"] != 1 {
+	if states := got["turnbuckle_plugin_state"]; len(states) != 7 || states[socket+" doorman connecting"]+states[socket+" doorman down"] != 1 {
 		t.Errorf("states %v", states)
 	}
 	for _, c := range []interface{ Close(context.Context) error }{first, again} {
