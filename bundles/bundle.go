@@ -99,12 +99,14 @@ func (b *Bundle) find(path string) (file, error) {
 
 // unpack writes the content to w, and returns an error when it is not the one that was listed. What w got before an
 // error must not be used.
-func (f file) unpack(w io.Writer) error {
+func (f file) unpack(w io.Writer) error { return f.unpackWith(new(archive.Unpacker), w) }
+
+func (f file) unpackWith(u *archive.Unpacker, w io.Writer) error {
 	if f.entry.Size != f.Size {
 		return refusal.New(refusal.FileSize, "file %q has %d bytes, listed are %d", f.Path, f.entry.Size, f.Size)
 	}
 	sum := sha256.New()
-	if err := f.entry.Unpack(io.MultiWriter(w, sum)); err != nil {
+	if err := u.Unpack(f.entry, io.MultiWriter(w, sum)); err != nil {
 		return err
 	}
 	if got := hex.EncodeToString(sum.Sum(nil)); got != f.SHA256 {

@@ -2,6 +2,8 @@ package bundles
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"io"
 	"path"
 	"slices"
@@ -244,6 +246,7 @@ func openFiles(data, prefix []byte, envelope sign.Envelope, limits archive.Limit
 		return m, nil, err
 	}
 	var files []file
+	var unpacker archive.Unpacker
 	for i := range max(len(entries), len(m.Files)) {
 		switch {
 		case i == len(entries) || i < len(m.Files) && m.Files[i].Path < entries[i].Name:
@@ -252,7 +255,7 @@ func openFiles(data, prefix []byte, envelope sign.Envelope, limits archive.Limit
 			return m, nil, refusal.New(refusal.FileUnlisted, "the archive has %q, which is not listed there", entries[i].Name)
 		}
 		f := file{File: m.Files[i], entry: entries[i]}
-		if err := f.unpack(io.Discard); err != nil {
+		if err := f.unpackWith(&unpacker, io.Discard); err != nil {
 			return m, nil, err
 		}
 		files = append(files, f)
@@ -355,16 +358,17 @@ func (c *check) tykAlone(old *tyk.Bundle) error {
 
 // extra adds the files that the manifest does not list where the rule wants them, and names the others.
 func (c *check) extra(old *tyk.Bundle) error {
+	var unpacker archive.Unpacker
 	for _, e := range old.Extra {
 		if !c.out.verdict.Unsigned || !c.judge.Rule.Tyk.ExtraFiles {
 			c.out.verdict.Unlisted = append(c.out.verdict.Unlisted, e.Name)
 			continue
 		}
-		content, err := e.Content()
-		if err != nil {
+		sum := sha256.New()
+		if err := unpacker.Unpack(e, sum); err != nil {
 			return err
 		}
-		c.out.files = append(c.out.files, file{File: manifest.File{Path: e.Name, Size: e.Size, SHA256: digest(content)}, entry: e})
+		c.out.files = append(c.out.files, file{File: manifest.File{Path: e.Name, Size: e.Size, SHA256: hex.EncodeToString(sum.Sum(nil))}, entry: e})
 	}
 	return nil
 }

@@ -10,18 +10,47 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/bundles/refusal"
 )
 
+// An Unpacker unpacks one entry after the other, with the same memory for all. The zero value is ready; it is for one
+// goroutine at a time.
+type Unpacker struct {
+	flate  io.ReadCloser
+	buffer []byte
+}
+
+// Unpack is new(Unpacker).Unpack of e.
+func (e Entry) Unpack(w io.Writer) error { return new(Unpacker).Unpack(e, w) }
+
+// deflated reads a compressed stream.
+func (u *Unpacker) deflated(source *bytes.Reader) (io.Reader, error) {
+	if u.flate == nil {
+		u.flate = flate.NewReader(source)
+		return u.flate, nil
+	}
+	resetter, ok := u.flate.(flate.Resetter)
+	if !ok {
+		return flate.NewReader(source), nil
+	}
+	return u.flate, resetter.Reset(source, nil)
+}
+
 // Unpack writes the file's content to w: exactly Size bytes with the CRC of the headers, or an error. What w got
 // before an error must not be used. An error of w is returned as it is.
-func (e Entry) Unpack(w io.Writer) error {
+func (u *Unpacker) Unpack(e Entry, w io.Writer) error {
 	source := bytes.NewReader(e.packed)
 	var content io.Reader = source
 	if e.Method == Deflated {
-		content = flate.NewReader(source)
+		var err error
+		if content, err = u.deflated(source); err != nil {
+			return err
+		}
+	}
+	if u.buffer == nil {
+		u.buffer = make([]byte, 32<<10)
 	}
 	sum := crc32.NewIEEE()
 	out := &sink{w: w}
 	// One byte more than there should be shows what is longer, without unpacking all of it.
-	n, err := io.Copy(io.MultiWriter(out, sum), io.LimitReader(content, e.Size+1))
+	n, err := io.CopyBuffer(io.MultiWriter(out, sum), io.LimitReader(content, e.Size+1), u.buffer)
 	switch {
 	case out.err != nil:
 		return out.err
@@ -33,7 +62,7 @@ func (e Entry) Unpack(w io.Writer) error {
 		return refusal.New(refusal.ZipData, "entry %q: unpacks to other than the %d bytes that its header says", e.Name, e.Size)
 	}
 	// The end of the stream has to be read too, and to be the end of the entry.
-	if n, err := content.Read(make([]byte, 1)); n != 0 || !errors.Is(err, io.EOF) || source.Len() != 0 {
+	if n, err := content.Read(u.buffer[:1]); n != 0 || !errors.Is(err, io.EOF) || source.Len() != 0 {
 		return refusal.New(refusal.ZipData, "entry %q: data behind its compressed stream", e.Name)
 	}
 	if sum.Sum32() != e.CRC32 {

@@ -17,6 +17,7 @@ import (
 const (
 	MaxDepth  = 32
 	MaxString = 64 << 10 // bytes of one string, as it stands in the document
+	MaxList   = 64 << 10 // values of one list, members of one object: what is decoded is many times larger than its text
 )
 
 // Canonical decodes data into value, a pointer, and demands that encoding value again gives the same bytes. So there
@@ -140,6 +141,9 @@ func checkValue(d *json.Decoder) error {
 				return errors.New("a member's name is no string")
 			}
 			folded := strings.ToLower(strings.ToUpper(name)) // both ways, as for ſ and the Kelvin sign
+			if len(names) == MaxList {
+				return fmt.Errorf("an object of more than %d members", MaxList)
+			}
 			if names[folded] {
 				return fmt.Errorf("the member %q stands twice", name)
 			}
@@ -150,7 +154,10 @@ func checkValue(d *json.Decoder) error {
 		}
 		_, err = d.Token()
 	case json.Delim('['):
-		for d.More() {
+		for n := 0; d.More(); n++ {
+			if n == MaxList {
+				return fmt.Errorf("a list of more than %d values", MaxList)
+			}
 			if err := checkValue(d); err != nil {
 				return err
 			}

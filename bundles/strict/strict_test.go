@@ -65,6 +65,7 @@ func TestDecode(t *testing.T) {
 		"long s":       `{"items":{"s":"1","ſ":"2"}}`,
 		"behind":       `{"name":"a"} x`,
 		"long":         `{"name":"` + strings.Repeat("a", strict.MaxString+1) + `"}`,
+		"long list":    `{"name":"a","list":[` + strings.Repeat("1,", strict.MaxList) + `1]}`,
 		"syntax":       `{"name":"a",}`,
 	} {
 		if err := strict.Decode([]byte(bad), new(document)); err == nil {

@@ -169,9 +169,10 @@ func Open(data []byte, limits archive.Limits) (*Bundle, error) {
 // digest hashes the listed files and compares the checksum.
 func (b *Bundle) digest() error {
 	checksum, signed := md5.New(), sha256.New()
+	var unpacker archive.Unpacker
 	for _, e := range b.Listed {
 		own := sha256.New()
-		if err := e.Unpack(io.MultiWriter(checksum, signed, own)); err != nil {
+		if err := unpacker.Unpack(e, io.MultiWriter(checksum, signed, own)); err != nil {
 			return err
 		}
 		b.Digests = append(b.Digests, hex.EncodeToString(own.Sum(nil)))
