@@ -2,11 +2,16 @@ package bundles_test
 
 import (
 	"bytes"
-	"context"
+	"encoding/json"
+	"errors"
+	"io"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/turnbuckle-gateway/turnbuckle/bundles"
@@ -66,32 +71,118 @@ func TestBitFlips(t *testing.T) {
 	}
 }
 
-// While somebody swaps files, links and folders under the loader, what it loads is what was verified.
+// attackerVariable makes this test binary the attacker: it holds what to swap.
+const attackerVariable = "TURNBUCKLE_TEST_ATTACK"
+
+// TestMain makes this test binary also the process that attacks the loader.
+func TestMain(m *testing.M) {
+	if text := os.Getenv(attackerVariable); text != "" {
+		var a attack
+		if err := json.Unmarshal([]byte(text), &a); err != nil {
+			panic(err)
+		}
+		a.run(os.Stdin)
+		return
+	}
+	m.Run()
+}
+
+// An attack swaps what lies at Paths, between what is in Good and what is in Evil, and folders for links to Outside.
+type attack struct {
+	Paths      []string
+	Good, Evil []byte
+	Outside    string
+}
+
+// run attacks until the other end of the pipe is closed.
+func (a attack) run(until io.Reader) {
+	var over atomic.Bool
+	go func() {
+		_, _ = io.Copy(io.Discard, until)
+		over.Store(true)
+	}()
+	for i := 0; !over.Load(); i++ {
+		a.swap(a.Paths[i%len(a.Paths)], i/len(a.Paths))
+	}
+}
+
+// swap changes what lies at a path, in place and by name.
+func (a attack) swap(path string, i int) {
+	dir := filepath.Dir(path)
+	next := filepath.Join(dir, "next")
+	switch i % 12 {
+	case 0:
+		_ = os.WriteFile(path, a.Evil, 0o600)
+	case 1:
+		_ = os.Symlink(filepath.Join(a.Outside, "evil.zip"), next)
+		_ = os.Rename(next, path)
+	case 2:
+		_ = os.Rename(dir, dir+".old")
+		_ = os.Symlink(a.Outside, dir)
+		_ = os.Remove(dir)
+		_ = os.Rename(dir+".old", dir)
+	case 3:
+		_ = os.Remove(path)
+		_ = os.Mkdir(path, 0o700)
+		_ = os.Remove(path)
+	case 4:
+		if file, err := os.OpenFile(path, os.O_WRONLY, 0); err == nil { // while it is read, perhaps
+			_, _ = file.WriteAt(a.Evil, 0)
+			_ = file.Truncate(int64(len(a.Evil) / 2))
+			_ = file.Close()
+		}
+	default:
+		_ = os.WriteFile(next, a.Good, 0o600)
+		_ = os.Rename(next, path)
+	}
+}
+
+// start runs the attack in a process of its own until the test ends.
+func (a attack) start(t *testing.T) (stop func()) {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), must[string](t)(os.Executable()))
+	command.Env = append(os.Environ(), attackerVariable+"="+string(must[[]byte](t)(json.Marshal(a))))
+	pipe := must[io.WriteCloser](t)(command.StdinPipe())
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := errors.Join(pipe.Close(), command.Wait()); err != nil {
+			t.Errorf("the attacker: %v", err)
+		}
+	}
+}
+
+// While another process swaps files, links and folders under the loader, in the folder of bundles and in the cache, what is
+// executed is what was verified: each plugin that was loaded is run.
 func TestSwaps(t *testing.T) {
 	key := newKey(t, sign.Ed25519)
 	good := buildGuard(t, guardOptions(), key)
-	evilZip := bytes.Clone(good)
-	copy(evilZip[bytes.Index(evilZip, []byte("lib-b/b.lua")):], "lib-c")
+	files := guardFiles()
+	files["bin/guard"] = "#!/bin/sh\necho evil!\n"
+	evil := must[[]byte](t)(bundles.Build(writeFiles(t, files), guardOptions()))
 	outside := t.TempDir()
 	dir := filepath.Join(t.TempDir(), "plugins")
-	if err := os.Mkdir(dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(dir, "guard.zip")
-	for name, data := range map[string][]byte{path: good, filepath.Join(outside, "evil.zip"): evilZip, filepath.Join(outside, "guard.zip"): evilZip} {
-		if err := os.WriteFile(name, data, 0o600); err != nil {
+	from := source.NewFolder(dir, source.DefaultLimits())
+	fromCache, cached := cachedSource(t, good)
+	for path, data := range map[string][]byte{
+		filepath.Join(dir, "guard.zip"): good, filepath.Join(outside, "evil.zip"): evil, filepath.Join(outside, "guard.zip"): evil,
+		filepath.Join(outside, filepath.Base(cached)): evil,
+	} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, data, 0o600)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	ctx, stop := context.WithCancel(t.Context())
-	var attacker sync.WaitGroup
-	attacker.Go(func() { swap(ctx, dir, outside, good, evilZip) })
+	stop := attack{Paths: []string{filepath.Join(dir, "guard.zip"), cached}, Good: good, Evil: evil, Outside: outside}.start(t)
+	defer stop()
 	v := newVerifier(t, key)
-	from := source.NewFolder(dir, source.DefaultLimits())
-	loads, loaded := 10_000/sample(40), 0
-	tries := 0
+	loads, loaded, tries := 10_000/sample(40), 0, 0
 	for ; loaded < loads; tries++ {
-		got, err := from.Fetch(t.Context(), "guard", "")
+		var next source.Source = from
+		if tries%2 == 1 {
+			next = fromCache
+		}
+		got, err := next.Fetch(t.Context(), "guard", "")
 		if err != nil {
 			continue
 		}
@@ -100,51 +191,60 @@ func TestSwaps(t *testing.T) {
 			continue
 		}
 		loaded++
-		program, err := b.Program("bin/guard")
-		if err != nil {
-			t.Fatal(err)
-		}
-		run := make([]byte, 100)
-		n, _ := program.ReadAt(run, 0)
-		if want := guardFiles()["bin/guard"]; string(run[:n]) != want {
-			t.Errorf("would execute %q", run[:n])
-		}
+		checkLoaded(t, b, loaded)
+	}
+	t.Logf("%d of %d tries met a good bundle, and each was run", loaded, tries)
+}
+
+// cachedSource is a server that is down, of which a bundle is in the cache, and where it is there.
+func cachedSource(t *testing.T, data []byte) (source.Source, string) {
+	t.Helper()
+	dir := t.TempDir()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(data) }))
+	o := source.HTTPOptions{
+		Limits: source.DefaultLimits(), AllowPlainHTTP: true, Attempts: 1, Cache: must[*source.Cache](t)(source.NewCache(dir)),
+	}
+	s := must[source.Source](t)(source.Open(server.URL, o))
+	t.Cleanup(func() { _ = s.Close() })
+	got := must[source.Fetched](t)(s.Fetch(t.Context(), "guard", ""))
+	if err := got.Keep(); err != nil {
+		t.Fatal(err)
+	}
+	server.Close()
+	return s, filepath.Join(dir, "sha256", bundlestest.SHA256(string(data)))
+}
+
+// checkLoaded runs what was loaded, now from sealed memory and now from a folder, and reads its files.
+func checkLoaded(t *testing.T, b *bundles.Bundle, turn int) {
+	t.Helper()
+	var command *exec.Cmd
+	program, err := b.Program("bin/guard")
+	switch {
+	case err == nil && turn%2 == 0:
+		command = exec.CommandContext(t.Context(), "/proc/self/fd/3")
+		command.ExtraFiles = []*os.File{program}
+	case err == nil || errors.Is(err, errors.ErrUnsupported):
+		folder := must[*bundles.Folder](t)(b.Unpack(t.TempDir()))
+		defer func() {
+			if err := folder.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		command = exec.CommandContext(t.Context(), filepath.Join(folder.Dir(), "bin", "guard"))
+	default:
+		t.Fatal(err)
+	}
+	if out, err := command.CombinedOutput(); err != nil || string(out) != "guard\n" {
+		t.Errorf("executed: %q (%v)", out, err)
+	}
+	if program != nil {
 		if err := program.Close(); err != nil {
 			t.Error(err)
 		}
-		for _, f := range b.Files() {
-			if content := must[[]byte](t)(b.ReadFile(f.Path)); bundlestest.SHA256(string(content)) != f.SHA256 {
-				t.Errorf("%s is %q", f.Path, content)
-			}
-		}
 	}
-	stop()
-	attacker.Wait()
-	t.Logf("%d of %d tries met a good bundle", loaded, tries)
-}
-
-// swap changes what lies at guard.zip in dir, in place and by name, until the context ends.
-func swap(ctx context.Context, dir, outside string, good, evil []byte) {
-	path, next := filepath.Join(dir, "guard.zip"), filepath.Join(dir, "next")
-	for i := 0; ctx.Err() == nil; i++ {
-		switch i % 12 {
-		case 0:
-			_ = os.WriteFile(path, evil, 0o600)
-		case 1:
-			_ = os.Symlink(filepath.Join(outside, "evil.zip"), next)
-			_ = os.Rename(next, path)
-		case 2:
-			_ = os.Rename(dir, dir+".old")
-			_ = os.Symlink(outside, dir)
-			_ = os.Remove(dir)
-			_ = os.Rename(dir+".old", dir)
-		case 3:
-			_ = os.Remove(path)
-			_ = os.Mkdir(path, 0o700)
-			_ = os.Remove(path)
-		default:
-			_ = os.WriteFile(next, good, 0o600)
-			_ = os.Rename(next, path)
+	for _, f := range b.Files() {
+		if content := must[[]byte](t)(b.ReadFile(f.Path)); bundlestest.SHA256(string(content)) != f.SHA256 {
+			t.Errorf("%s is %q", f.Path, content)
 		}
 	}
 }
