@@ -9,14 +9,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
 )
 
-// installTime bounds what a package manager may take before the registry counts as absent.
-const installTime = 2 * time.Minute
+// installTime bounds what a package manager may take before the registry counts as absent, buildTime what a compiler may with all
+// that it needs to get. A package's tests have 5 minutes in all.
+const (
+	installTime = 2 * time.Minute
+	buildTime   = 4 * time.Minute
+)
 
 // Python returns the interpreter of a virtual environment that has the packages of a requirements file. The test is
 // skipped where there is no Python 3 with venv and pip, or no registry.
@@ -70,14 +73,15 @@ func try(t testing.TB, cmd *exec.Cmd, what string) string {
 	t.Helper()
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		text := strings.TrimSpace(string(out))
-		t.Skipf("%s: %v: %s", what, err, text[max(0, len(text)-600):])
+		t.Skipf("%s: %v: %s", what, err, tail(string(out)))
 	}
 	return string(out)
 }
 
-func limit(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), installTime)
+func limit(t testing.TB) context.Context { return within(t, installTime) }
+
+func within(t testing.TB, bound time.Duration) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), bound)
 	t.Cleanup(cancel)
 	return ctx
 }

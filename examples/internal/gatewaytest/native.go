@@ -1,0 +1,144 @@
+package gatewaytest
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// CheckNative runs the definition of an example behind the gateway with the server that start starts at an address, and holds
+// both to what the hooks of examples/native-node do. mark is what the Tell hook appends to bodies.
+func CheckNative(t *testing.T, program, definition, mark string, start func(t *testing.T, address string) *Process) {
+	t.Helper()
+	up := Upstream(t)
+	const placeholder = "http://127.0.0.1:9000"
+	if !strings.Contains(definition, placeholder) {
+		t.Fatalf("the definition has no upstream %s", placeholder)
+	}
+	address := Socket(t)
+	plugin := start(t, address)
+	g := Serve(t, Config{
+		Program: program, Server: address,
+		APIs: map[string]string{"native.yaml": strings.ReplaceAll(definition, placeholder, up.URL)},
+	})
+	const key = "Authorization: open-sesame"
+	t.Run("request", func(t *testing.T) { nativeRequest(t, g, mark, key) })
+	t.Run("reply", func(t *testing.T) {
+		r := g.Do(t, "PUT", "/native/text/x", "", key)
+		wantReply(t, r, 201, "plain\nsigned\n")
+		wantHeader(t, r.Header, http.Header{"X-Signed": {"one", "two"}, "X-Internal": nil, "Set-Cookie": {"a=1", "b=2"}})
+		plugin.Await(t, `^record PUT /native/text/x 201 ali$`)
+	})
+	t.Run("ends", func(t *testing.T) {
+		r := g.Do(t, "GET", "/native/teapot", "")
+		wantReply(t, r, 418, "short and stout\n")
+		wantHeader(t, r.Header, http.Header{"X-Pot": {"1", "2"}, "Content-Type": {"text/x-tea"}})
+		wantReply(t, g.Do(t, "GET", "/native/x", ""), 401, "")
+		r = g.Do(t, "GET", "/native/x", "", "Authorization: guess")
+		wantReply(t, r, 403, "unknown key")
+		wantHeader(t, r.Header, http.Header{"X-Reason": {"key"}})
+		plugin.Await(t, `^event AuthFailure native$`)
+		wantReply(t, g.Do(t, "GET", "/native/broken", "", key), 503, "")
+	})
+	t.Run("slow", func(t *testing.T) { nativeSlow(t, g, key) })
+	t.Run("stop", func(t *testing.T) {
+		plugin.Terminate()
+		if err := plugin.Stop(); err != nil {
+			t.Error(err)
+		}
+		wantReply(t, g.Do(t, "GET", "/native/x", "", key), 503, "")
+	})
+}
+
+func nativeRequest(t *testing.T, g *Gateway, mark, key string) {
+	seen := g.Do(t, "POST", "/native/old/x?a=1", "body", key, "X-Many: 1", "X-Many: 2", "X-Remove: me", "X-Edit: append").Seen(t)
+	if seen.URI != "/new/x?a=1&b=2" || string(seen.Body) != "body"+mark {
+		t.Errorf("the upstream saw %s with %q", seen.URI, seen.Body)
+	}
+	wantHeader(t, seen.Header, http.Header{
+		"X-Greeting": {"hello " + strings.TrimPrefix(g.URL, "http://")}, "X-Many": {"1", "2", "3"}, "X-Remove": nil, "X-Alias": {"ali"}, "X-Plan": {"gold"},
+	})
+	if r := g.Do(t, "POST", "/native/bytes/x", binary, key, "X-Edit: append"); string(r.Body) != binary+mark {
+		t.Errorf("binary body: %q", r.Body)
+	}
+}
+
+// A call that waits holds no other: those behind it are answered while it does.
+func nativeSlow(t *testing.T, g *Gateway, key string) {
+	slow := make(chan error, 1)
+	go func() {
+		r, err := g.Try(t.Context(), "GET", "/native/slow", "", key, "X-Wait: 3000")
+		if err == nil {
+			err = r.Check(200)
+		}
+		slow <- err
+	}()
+	for range 10 {
+		wantReply(t, g.Do(t, "GET", "/native/x", "", key), 200, "")
+	}
+	select {
+	case err := <-slow:
+		t.Errorf("the slow call ended first: %v", err)
+	default:
+		if err := <-slow; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func wantReply(t *testing.T, r *Reply, status int, text string) {
+	t.Helper()
+	if r.Status != status || !strings.Contains(string(r.Body), text) {
+		t.Errorf("status %d with %q, want %d %q", r.Status, r.Body, status, text)
+	}
+}
+
+// Socket returns the address of a socket that nobody listens on. The paths of sockets are short.
+func Socket(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "turnbuckle")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return "unix:" + filepath.Join(dir, "s")
+}
+
+// Conform holds a plugin server with the hooks of proto/CONFORMANCE.md to the specification. At least so many cases have to pass.
+// Those in known may warn, and have to: what a gRPC library does and no server can help.
+func Conform(t *testing.T, program string, env []string, least int, known []string, command ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), program, append([]string{"plugin", "conform", "--json", "--hooks"}, command...)...)
+	cmd.Env = append(os.Environ(), env...)
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	var report struct {
+		Passed int
+		Cases  []struct {
+			ID, Protocol, Result string
+			Details              []string
+		}
+	}
+	if jsonErr := json.Unmarshal(out, &report); err != nil || jsonErr != nil || report.Passed < least {
+		t.Errorf("plugin conform: %v, %v: %d passed, want %d\n%s", err, jsonErr, report.Passed, least, &stderr)
+	}
+	warned := map[string]bool{}
+	for _, c := range report.Cases {
+		if c.Result == "fail" || c.Result == "warn" && !slices.Contains(known, c.ID) {
+			t.Errorf("%s: %s %q", c.ID, c.Result, c.Details)
+		}
+		warned[c.ID] = c.Result == "warn"
+	}
+	for _, id := range known {
+		if !warned[id] {
+			t.Errorf("%s: does not warn any more: take it off the list", id)
+		}
+	}
+}
