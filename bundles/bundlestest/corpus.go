@@ -148,7 +148,7 @@ func payloadCases(now time.Time) []named {
 		r("second value", refusal.Payload, func(b []byte) []byte { return append(b, "{}"...) }),
 		r("number as text", refusal.Payload, replace(`"serial":7`, `"serial":"7"`)),
 		r("fraction", refusal.Payload, replace(`"serial":7`, `"serial":7.0`)),
-		r("time zone", refusal.Payload, replace(`12:00:00Z`, `12:00:00+00:00`)),
+		r("time zone", refusal.Payload, replace(`Z","prefix_size`, `+00:00","prefix_size`)),
 		r("not JSON", refusal.Payload, func([]byte) []byte { return []byte("hello") }),
 		r("null", refusal.Payload, func([]byte) []byte { return []byte("null") }),
 		r("list", refusal.Payload, func([]byte) []byte { return []byte("[]") }),

@@ -7,13 +7,11 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 
 	"golang.org/x/net/publicsuffix"
 	"oras.land/oras-go/v2"
-	"oras.land/oras-go/v2/content/oci"
 	"oras.land/oras-go/v2/errdef"
 	"oras.land/oras-go/v2/registry"
 	"oras.land/oras-go/v2/registry/remote"
@@ -128,20 +126,7 @@ func (c *client) open(ctx context.Context, p place) (oras.ReadOnlyTarget, error)
 	if p.host != "" {
 		return c.repository(p), nil
 	}
-	info, err := os.Stat(p.path)
-	if err != nil {
-		return nil, refusal.New(refusal.SourceMissing, "the layout: %w", err)
-	}
-	var layout *oci.ReadOnlyStore
-	if info.IsDir() {
-		layout, err = oci.NewFromFS(ctx, os.DirFS(p.path))
-	} else {
-		layout, err = oci.NewFromTar(ctx, p.path)
-	}
-	if err != nil {
-		return nil, refusal.New(refusal.SourceManifest, "%s is no OCI image layout: %w", p.path, err)
-	}
-	return layout, nil
+	return openLayout(ctx, p.path, max(c.options.Limits.Archive, maxManifest))
 }
 
 // refused gives an error of a registry a reason. where says what was asked.

@@ -1,9 +1,11 @@
 package registry
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -399,4 +401,39 @@ func TestLayout(t *testing.T) {
 	})
 	_, err = open(t, "oci-layout:"+dir, options()).Fetch(t.Context(), "acme/guard", "")
 	wantCode(t, "changed "+blob, err, refusal.SourceDigest)
+}
+
+// A layout that somebody carried here cannot fill the memory, nor lead to what is no file.
+func TestHostileLayout(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(index string) error
+		want   refusal.Code
+	}{
+		"good":      {func(string) error { return nil }, ""},
+		"large":     {func(index string) error { return os.Truncate(index, 1<<40) }, refusal.LimitArchive},
+		"no file":   {func(index string) error { return errors.Join(os.Remove(index), os.Symlink("/dev/zero", index)) }, refusal.SourceKind},
+		"no layout": {func(index string) error { return os.WriteFile(index, []byte("[]"), 0o600) }, refusal.SourceManifest},
+		"nothing":   {func(index string) error { return os.RemoveAll(filepath.Dir(index)) }, refusal.SourceMissing},
+	} {
+		dir := filepath.Join(t.TempDir(), "layout")
+		if _, err := Push(t.Context(), "oci-layout:"+dir, release(), false, options()); err != nil {
+			t.Fatal(err)
+		}
+		if err := test.change(filepath.Join(dir, "index.json")); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Pull(t.Context(), "oci-layout:"+dir+":acme/guard:1.2.3", options())
+		wantCode(t, name, err, test.want)
+	}
+	path := filepath.Join(t.TempDir(), "layout.tar")
+	var packed bytes.Buffer
+	w := tar.NewWriter(&packed)
+	if err := w.WriteHeader(&tar.Header{Name: "index.json", Mode: 0o600, Size: 1 << 40}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, packed.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Pull(t.Context(), "oci-layout:"+path+":acme/guard:1.2.3", options())
+	wantCode(t, "large in a tar file", err, refusal.LimitArchive)
 }
