@@ -2,20 +2,22 @@ package main
 
 import (
 	"errors"
+	"os"
 
 	"github.com/spf13/cobra"
 
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/client"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/conform"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/plugincmd"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/pluginrun"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/plugintest"
 )
 
-// pluginCommand is for those who write plugins.
+// pluginCommand is for those who write plugins, and those who run them.
 func pluginCommand(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plugin",
-		Short: "For authors of plugins: begin one, run a script without a gateway, hold a server to the protocol",
+		Short: "Begin a plugin, try it, hold it to the protocol; list and restart those of a running gateway",
 		Args:  cobra.NoArgs,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -25,6 +27,7 @@ func pluginCommand(e *env) *cobra.Command {
 		plugincmd.Command(e.stdout, version),
 		silently(pluginrun.Command(pluginrun.Env{Environ: e.environ, Stdout: e.stdout, Stderr: e.stderr, Version: version}), pluginrun.ErrFailed),
 	)
+	cmd.AddCommand(client.PluginCommands(client.Env{Environ: e.environ, Stdin: os.Stdin, Stdout: e.stdout, Stderr: e.stderr})...)
 	return cmd
 }
 

@@ -219,11 +219,13 @@ func cmdReplace(ts *testscript.TestScript, neg bool, args []string) {
 	file := ts.MkAbs(args[2])
 	data, err := os.ReadFile(file)
 	ts.Check(err)
+	info, err := os.Stat(file)
+	ts.Check(err)
 	if !strings.Contains(string(data), args[0]) {
 		ts.Fatalf("%s does not hold %q", args[2], args[0])
 	}
 	next := filepath.Join(filepath.Dir(file), "."+filepath.Base(file)+".next")
-	ts.Check(os.WriteFile(next, []byte(strings.ReplaceAll(string(data), args[0], args[1])), 0o644))
+	ts.Check(os.WriteFile(next, []byte(strings.ReplaceAll(string(data), args[0], args[1])), info.Mode()))
 	ts.Check(os.Rename(next, file))
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -97,6 +98,11 @@ func (s *Server) Stats() rpc.Stats { return s.rpc.Stats() }
 // Settle waits until an instance takes calls, or it is known that the first attempt to start one failed. It returns early
 // when ctx ends or the server is closed.
 func (s *Server) Settle(ctx context.Context) { s.rpc.Settle(ctx) }
+
+// Up reports whether an instance takes calls.
+func (s *Server) Up() bool {
+	return slices.ContainsFunc(s.rpc.Status(), func(i rpc.InstanceStatus) bool { return i.State == rpc.StateReady })
+}
 
 // Replace replaces each process by a new one, one after the other: the new one is started and ready before the old one
 // is let go, which has its time to end the calls it has. A crash budget that is used up begins anew. It returns when the

@@ -47,6 +47,9 @@ type Options struct {
 	Gateway Gateway    // required
 	Servers func() any // the state of plugin servers, to be shown as JSON
 	Scripts func() any // the same of plugins that run inside the gateway
+	// ReplaceServer replaces the processes of a plugin server that the gateway started. An error that is a
+	// *router.Refusal says why it cannot; after any other the old ones go on.
+	ReplaceServer func(ctx context.Context, name string) error
 	// Reload reads definitions and plugin folders again and returns when they serve. An error that is a
 	// *host.RefusedError says that some are refused and the others serve; after any other nothing has changed.
 	Reload func(ctx context.Context) error
@@ -124,6 +127,9 @@ func (a *api) routes() router.Table {
 	}
 	if a.o.Servers != nil {
 		routes = append(routes, router.Route{Method: "GET", Path: "/v1/servers", Access: router.Reads, Serve: a.servers})
+	}
+	if a.o.ReplaceServer != nil {
+		routes = append(routes, router.Route{Method: "POST", Path: "/v1/servers/{server}/replace", Access: router.Writes, Serve: a.replaceServer})
 	}
 	if a.o.Scripts != nil {
 		routes = append(routes, router.Route{Method: "GET", Path: "/v1/scripts", Access: router.Reads, Serve: a.scripts})

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host"
+	"github.com/turnbuckle-gateway/turnbuckle/host/admin/router"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
@@ -35,6 +36,9 @@ func TestControlAPI(t *testing.T) {
 		Secret: "s3cret", Gateway: gateway{503},
 		Servers: func() any { return []string{"default"} },
 		Scripts: func() any { return []string{"hello/hello.js"} },
+		ReplaceServer: func(_ context.Context, name string) error {
+			return map[string]error{"sick": errors.New("it was not ready in time"), "nobody": router.Refusef(404, "no plugin server of that name is in use")}[name]
+		},
 		Reload: func(context.Context) error {
 			reloads++
 			return outcomes[reloads-1]
@@ -60,6 +64,9 @@ func TestControlAPI(t *testing.T) {
 		{"schemes know no case (RFC 9110 §11.1)", "GET", "/v1/routes", "Authorization", "bearer s3cret", 200, "because"},
 		{"tyk's header", "GET", "/v1/routes", "X-Tyk-Authorization", "s3cret", 200, "because"},
 		{"servers", "GET", "/v1/servers", "X-Tyk-Authorization", "s3cret", 200, "default"},
+		{"replace", "POST", "/v1/servers/fine/replace", "X-Tyk-Authorization", "s3cret", 200, "new processes take the calls"},
+		{"replace what does not get ready", "POST", "/v1/servers/sick/replace", "X-Tyk-Authorization", "s3cret", 502, "the processes that were there go on: it was not ready in time"},
+		{"replace what is not there", "POST", "/v1/servers/nobody/replace", "X-Tyk-Authorization", "s3cret", 404, "no plugin server of that name"},
 		{"scripts", "GET", "/v1/scripts", "X-Tyk-Authorization", "s3cret", 200, "hello/hello.js"},
 		{"metrics", "GET", "/metrics", "Authorization", "Bearer s3cret", 200, "up 1"},
 		{"metrics without secret", "GET", "/metrics", "", "", 403, "invalid"},

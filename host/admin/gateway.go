@@ -30,6 +30,21 @@ func (a *api) servers(c *router.Call) error {
 	return nil
 }
 
+// replaceServer answers 200 when the new processes take calls, and 502 when one does not get ready.
+func (a *api) replaceServer(c *router.Call) error {
+	name := c.Vars["server"]
+	err := a.o.ReplaceServer(c.Context(), name)
+	var refused *router.Refusal
+	if err != nil && !errors.As(err, &refused) {
+		return router.Refusef(http.StatusBadGateway, "the processes that were there go on: %s", err.Error())
+	}
+	if err != nil {
+		return err
+	}
+	router.Reply(c.W, http.StatusOK, router.Said{Status: "ok", Message: "new processes take the calls"})
+	return nil
+}
+
 func (a *api) scripts(c *router.Call) error {
 	router.Reply(c.W, http.StatusOK, a.o.Scripts())
 	return nil

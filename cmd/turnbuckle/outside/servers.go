@@ -138,7 +138,7 @@ func (o *opened) Settle(ctx context.Context) {
 // up reports whether an instance takes calls.
 func (o *opened) up() bool {
 	if o.process != nil {
-		return slices.ContainsFunc(o.process.Status().Instances, func(i process.InstanceStatus) bool { return ready(&i) })
+		return o.process.Up()
 	}
 	return slices.ContainsFunc(o.rpc.Status(), func(i rpc.InstanceStatus) bool { return i.State == rpc.StateReady })
 }

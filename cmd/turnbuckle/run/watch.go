@@ -100,10 +100,11 @@ func foldersOf(gen *generation) *watched.Folders {
 		files = from.Files
 	}
 	var defs []*config.Definition
+	var plugins []*config.Plugin
 	if d := gen.loaded.Load(); d != nil {
-		defs = d.set.Definitions
+		defs, plugins = d.set.Definitions, d.plugins
 	}
-	return watched.New(gen.s, files, defs)
+	return watched.New(gen.s, files, defs, plugins)
 }
 
 // heed reloads, and opens the access log anew, at each hangup until ctx ends. Those that come while one is heeded are one.

@@ -9,10 +9,12 @@ import (
 	"strings"
 
 	"github.com/fsnotify/fsnotify"
+
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/outside"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 )
 
-// maxFolders bounds how many folders with scripts are watched.
+// maxFolders bounds how many folders with scripts, and with the code of plugin servers, are watched.
 const maxFolders = 256
 
 // Folders are those that definitions, plugins, policies and scripts come from, and files those that say settings. Their
@@ -21,14 +23,17 @@ const maxFolders = 256
 type Folders struct {
 	apis, plugins, policies string
 	scripts                 []string // each by itself, sorted
+	code                    []string // of plugin servers that are started, each by itself, sorted
 	files                   []string
 }
 
-// New returns what the settings and the definitions, which may be none yet, come from. files are those that say settings.
-func New(s *config.Settings, files []string, defs []*config.Definition) *Folders {
-	f := &Folders{apis: filepath.Clean(s.APIs), plugins: filepath.Clean(s.Plugins), policies: filepath.Clean(s.Policies), files: files}
+// New returns what the settings, the definitions and the plugins, which may be none yet, come from. files are those that say
+// settings.
+func New(s *config.Settings, files []string, defs []*config.Definition, plugins []*config.Plugin) *Folders {
+	f := &Folders{apis: filepath.Clean(s.APIs), plugins: filepath.Clean(s.Plugins), policies: filepath.Clean(s.Policies)}
+	f.files = slices.Clone(files)
 	if s.Scripts.Middleware != "" {
-		f.below(s.Scripts.Middleware)
+		below(s.Scripts.Middleware, &f.scripts)
 	}
 	for _, d := range defs {
 		for i := range d.Scripts {
@@ -37,13 +42,25 @@ func New(s *config.Settings, files []string, defs []*config.Definition) *Folders
 	}
 	slices.Sort(f.scripts)
 	f.scripts = slices.Compact(f.scripts)
+	for _, p := range plugins {
+		if folder := p.Server.Start.Folder; folder != "" && p.Broken == nil {
+			below(folder, &f.code)
+		}
+	}
+	slices.Sort(f.code)
+	for _, c := range s.Servers {
+		if command := c.Start.Command; len(command) > 0 && filepath.IsAbs(command[0]) {
+			f.files = append(f.files, command[0])
+		}
+	}
+	slices.Sort(f.files)
 	return f
 }
 
 // script adds the folders of a script's files, and of what it may require.
 func (f *Folders) script(s *config.Script) {
 	if s.Modules != "" {
-		f.below(s.Modules)
+		below(s.Modules, &f.scripts)
 	}
 	for _, source := range s.Sources {
 		if source.File != "" {
@@ -53,17 +70,17 @@ func (f *Folders) script(s *config.Script) {
 }
 
 // below adds a folder and those in it, as far as they are there.
-func (f *Folders) below(dir string) {
+func below(dir string, to *[]string) {
 	_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error { // what cannot be read cannot be watched
 		switch {
-		case err != nil || len(f.scripts) >= maxFolders:
+		case err != nil || len(*to) >= maxFolders:
 			return fs.SkipAll
 		case !e.IsDir():
 			return nil
-		case path != dir && (strings.HasPrefix(e.Name(), ".") || e.Name() == "node_modules"):
+		case path != dir && (strings.HasPrefix(e.Name(), ".") || e.Name() == "node_modules" || e.Name() == "__pycache__"):
 			return fs.SkipDir
 		}
-		f.scripts = append(f.scripts, path)
+		*to = append(*to, path)
 		return nil
 	})
 }
@@ -77,7 +94,7 @@ func (f *Folders) Watch(w *fsnotify.Watcher) {
 	for _, path := range append([]string{f.apis, f.plugins, f.policies}, f.files...) {
 		reach(w, filepath.Dir(path))
 	}
-	for _, path := range append([]string{f.apis, f.policies}, f.scripts...) {
+	for _, path := range slices.Concat([]string{f.apis, f.policies}, f.scripts, f.code) {
 		_ = again(path)
 	}
 	if again(f.plugins) != nil {
@@ -111,7 +128,8 @@ func isFolder(path string) bool {
 }
 
 // Concerned reports whether a change of that path may be one of what is watched: of what stands beside a folder or a file, or
-// beside one above it, only the folder or the file itself is. A config map is changed by what its ..data points to.
+// beside one above it, only the folder or the file itself is. A config map is changed by what its ..data points to. What
+// plugins write into their folders while they run is no change of them.
 func (f *Folders) Concerned(path string) bool {
 	path = filepath.Clean(path)
 	dir := filepath.Dir(path)
@@ -131,7 +149,17 @@ func (f *Folders) Concerned(path string) bool {
 			return true
 		}
 	}
-	return filepath.Dir(dir) == f.plugins
+	_, code := slices.BinarySearch(f.code, dir)
+	return (code || filepath.Dir(dir) == f.plugins) && counts(path)
+}
+
+// counts reports whether a file of that name may be one that a plugin is made of.
+func counts(path string) bool {
+	switch filepath.Ext(path) {
+	case "", ".json", ".yaml", ".yml", ".toml", ".pem", ".crt", ".key":
+		return true
+	}
+	return outside.IsCode(path)
 }
 
 // holds reports whether a path is the folder, or one above it.

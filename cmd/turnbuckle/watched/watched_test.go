@@ -9,7 +9,7 @@ import (
 )
 
 func TestConcerned(t *testing.T) {
-	f := New(&config.Settings{APIs: "/etc/tb/apis/", Plugins: "plugins.d", Policies: "/var/policies.json"}, []string{"/etc/main/turnbuckle.yaml"}, nil)
+	f := New(&config.Settings{APIs: "/etc/tb/apis/", Plugins: "plugins.d", Policies: "/var/policies.json"}, []string{"/etc/main/turnbuckle.yaml"}, nil, nil)
 	for path, want := range map[string]bool{
 		"/etc/tb/apis": true, "/etc/tb/apis/a.yaml": true, "/etc/tb/access.log": false, "/etc/tb/apis.old/a": false,
 		"/etc": true, "/etc/tb": true, "/": true, "/et": false, "/etc/tbx": false,
@@ -35,10 +35,38 @@ func TestScripts(t *testing.T) {
 	f := New(&s, nil, []*config.Definition{{Scripts: []config.Script{
 		{Name: "a.js", Modules: dir + "/apis", Sources: []config.ScriptSource{{File: dir + "/apis/a.js"}}},
 		{Name: "tyk.js", Sources: []config.ScriptSource{{File: dir + "/classic/b.js"}, {Name: "inline", Text: "1"}}},
-	}}})
+	}}}, nil)
 	for path, want := range map[string]bool{
 		"/apis/lib/x.js": true, "/apis/lib/deep/x.json": true, "/apis/lib/new": true, "/apis/lib/x.log": false, "/apis/.git/x.js": false,
 		"/apis/node_modules/x/y.js": false, "/mw/shop/pre/p.js": true, "/mw/lua": true, "/classic/b.js": true, "/classic/c.txt": false, "/other/b.js": false,
+	} {
+		if f.Concerned(dir+path) != want {
+			t.Errorf("%s: want %v", path, want)
+		}
+	}
+}
+
+// Of plugin servers that are started, the code in their folders is watched, and the program that settings name; not what they
+// write.
+func TestStarted(t *testing.T) {
+	dir := t.TempDir()
+	for _, folder := range []string{"plugins.d/own/lib/deep", "plugins.d/own/__pycache__", "plugins.d/beside/lib", "bin"} {
+		if err := os.MkdirAll(filepath.Join(dir, folder), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := config.DefaultSettings()
+	s.Plugins = dir + "/plugins.d"
+	s.Servers = map[string]config.PluginServer{
+		"a": {Start: config.PluginStart{Command: []string{dir + "/bin/a"}}}, "b": {Start: config.PluginStart{Command: []string{"python3"}}},
+	}
+	own := &config.Plugin{Name: "own", Server: config.PluginServer{Start: config.PluginStart{Command: []string{"python3"}, Folder: dir + "/plugins.d/own"}}}
+	f := New(&s, nil, nil, []*config.Plugin{own, {Name: "beside"}})
+	for path, want := range map[string]bool{
+		"/plugins.d/own/plugin.yaml": true, "/plugins.d/own/serve": true, "/plugins.d/own/main.py": true, "/plugins.d/own/lib/a.py": true,
+		"/plugins.d/own/lib/deep/a.mjs": true, "/plugins.d/own/plugin.log": false, "/plugins.d/own/lib/state.db": false,
+		"/plugins.d/own/__pycache__/a.py": false, "/plugins.d/beside/lib/a.py": false, "/plugins.d/beside/plugin.yaml": true,
+		"/bin/a": true, "/bin/b": false,
 	} {
 		if f.Concerned(dir+path) != want {
 			t.Errorf("%s: want %v", path, want)
