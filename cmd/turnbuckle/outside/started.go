@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strconv"
 
@@ -17,6 +18,7 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/process/keeper"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/process/output"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc"
+	"github.com/turnbuckle-gateway/turnbuckle/host/admin/router"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/observe"
 )
@@ -137,28 +139,23 @@ func ready(i *process.InstanceStatus) bool {
 	return i.State == process.StateReady && i.RPC != nil && i.RPC.State == rpc.StateReady
 }
 
-// ErrNoServer is that no plugin server of that name is in use; ErrNotStarted, that it was not the gateway that started it.
-var (
-	ErrNoServer   = errors.New("no plugin server of that name is in use")
-	ErrNotStarted = errors.New("the gateway did not start it: it is at an address")
-)
-
 // Replace replaces the processes of a plugin server, one after the other, without a failed call; a crash budget that is
-// used up begins anew. It returns when the new ones take calls, or one does not: then it goes on as it was.
+// used up begins anew. It returns when the new ones take calls, or one does not: then it goes on as it was. An error that
+// is a [*router.Refusal] says that there are none.
 func (s *Servers) Replace(ctx context.Context, name string) error {
 	var all []*process.Server
-	err := ErrNoServer
+	err := router.Refusef(http.StatusNotFound, "no plugin server %q is in use", name)
 	s.open.Each(func(k serverKey, o *opened, _ int) {
 		switch {
 		case k.name != name:
 		case o.process == nil:
-			err = ErrNotStarted
+			err = router.Refusef(http.StatusConflict, "plugin server %q is at an address: the gateway did not start it", name)
 		default:
 			all = append(all, o.process)
 		}
 	})
 	if len(all) == 0 {
-		return fmt.Errorf("plugin server %q: %w", name, err)
+		return err
 	}
 	var errs []error
 	for _, p := range all { // more than one while a reload has the old one drain
@@ -189,7 +186,10 @@ func (o *opened) instances() []observe.PluginInstance {
 // place is how metrics call an instance that has no address of its own.
 func place(instance int) string { return "#" + strconv.Itoa(instance) }
 
-// ProcessStates are those that an instance of a started server can be in, besides those of its connection.
-func ProcessStates() []string {
-	return []string{string(process.StateStarting), string(process.StateBackoff), string(process.StateQuarantined)}
+// States are all that an instance of a plugin server can be in, for metrics.
+func States() []string {
+	return []string{
+		string(rpc.StateConnecting), string(rpc.StateReady), string(rpc.StateNotServing), string(rpc.StateDown),
+		string(process.StateStarting), string(process.StateBackoff), string(process.StateQuarantined),
+	}
 }

@@ -1,7 +1,6 @@
 package run
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -14,10 +13,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/hint"
-	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/outside"
 	"github.com/turnbuckle-gateway/turnbuckle/host"
 	"github.com/turnbuckle-gateway/turnbuckle/host/admin"
-	"github.com/turnbuckle-gateway/turnbuckle/host/admin/router"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/front"
 	"github.com/turnbuckle-gateway/turnbuckle/host/upstream"
@@ -52,7 +49,7 @@ func (g *gateway) buildAdmin(first *generation) error {
 func (g *gateway) controlOf(gen *generation) (*control, error) {
 	o := admin.Options{
 		Secret: gen.s.Admin.Secret, Tokens: gen.s.Admin.Tokens, Gateway: gen.host, Servers: g.servers.Status,
-		ReplaceServer: g.replaceServer, Scripts: func() any { return g.scripts.Status() }, Reload: g.reload,
+		ReplaceServer: g.servers.Replace, Scripts: func() any { return g.scripts.Status() }, Reload: g.reload,
 		Settings: (*changer)(g), Log: g.sight.log, Audit: slog.New(g.sight.lines.All()),
 	}
 	if err := g.stateOptions(gen, &o); err != nil {
@@ -68,18 +65,6 @@ func (g *gateway) controlOf(gen *generation) (*control, error) {
 		return nil, err
 	}
 	return &control{Handler: h, idle: make(chan struct{})}, nil
-}
-
-// replaceServer replaces the processes of a plugin server.
-func (g *gateway) replaceServer(ctx context.Context, name string) error {
-	err := g.servers.Replace(ctx, name)
-	switch {
-	case errors.Is(err, outside.ErrNoServer):
-		return router.Refusef(http.StatusNotFound, "%s", err.Error())
-	case errors.Is(err, outside.ErrNotStarted):
-		return router.Refusef(http.StatusConflict, "%s", err.Error())
-	}
-	return err
 }
 
 // serveControl hands a request to what answers for the generation that serves.

@@ -16,7 +16,6 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/outside"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/scripts"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/share"
-	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/observe"
 	"github.com/turnbuckle-gateway/turnbuckle/host/reply"
@@ -43,13 +42,7 @@ func newSight(w io.Writer, c config.Log) *sight {
 
 // watch exports what lies outside the host: plugin servers, the targets of upstreams, and scripts.
 func (v *sight) watch(s *outside.Servers, t *outside.Targets, inside *scripts.Scripts) {
-	states := []rpc.State{rpc.StateConnecting, rpc.StateReady, rpc.StateNotServing, rpc.StateDown}
-	var names []string
-	for _, state := range states {
-		names = append(names, string(state))
-	}
-	names = append(names, outside.ProcessStates()...)
-	v.registry.MustRegister(observe.NewPluginCollector(names, s.Instances), outside.NewProcessCollector(s),
+	v.registry.MustRegister(observe.NewPluginCollector(outside.States(), s.Instances), outside.NewProcessCollector(s),
 		observe.NewTargetCollector(t.List),
 		observe.NewScriptCollector(inside.List))
 }
