@@ -69,6 +69,9 @@ func (k PublicKey) PEM() []byte {
 func NewPublicKey(key crypto.PublicKey) (PublicKey, error) {
 	switch k := key.(type) {
 	case ed25519.PublicKey:
+		if useless(k) {
+			return PublicKey{}, refusal.New(refusal.KeyWeak, "an Ed25519 key with which anybody can sign, or in another encoding than its own")
+		}
 	case *ecdsa.PublicKey:
 		if k.Curve != elliptic.P256() {
 			return PublicKey{}, refusal.New(refusal.KeyWeak, "an ECDSA key on another curve than P-256")

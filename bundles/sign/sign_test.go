@@ -3,10 +3,12 @@ package sign_test
 import (
 	"bytes"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"os"
@@ -169,6 +171,36 @@ func TestWeakKeys(t *testing.T) {
 	wantCode(t, "RSA 2048 on an envelope", err, refusal.KeyWeak)
 	if !key.Public().CanVerifyTyk(false) || generate(t, sign.Ed25519).Public().CanVerifyTyk(true) {
 		t.Error("who can verify bundles of Tyk")
+	}
+}
+
+// Keys of which everybody knows signatures are none. That these are such keys is shown by such a signature.
+func TestSmallOrderKeys(t *testing.T) {
+	signature := make([]byte, ed25519.SignatureSize)
+	signature[0] = 1 // R is the neutral element, S is 0
+	for _, text := range []string{
+		"0000000000000000000000000000000000000000000000000000000000000000", "0100000000000000000000000000000000000000000000000000000000000000",
+		"26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05", "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+		"ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f", "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+		"eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+	} {
+		for _, sign1 := range []byte{0, 0x80} {
+			key, err := hex.DecodeString(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			key[31] |= sign1
+			forged := false
+			for i := range 255 {
+				forged = forged || ed25519.Verify(key, []byte{byte(i)}, signature)
+			}
+			_, err = sign.NewPublicKey(ed25519.PublicKey(key))
+			if forged {
+				wantCode(t, text, err, refusal.KeyWeak)
+			} else if err == nil {
+				t.Errorf("%x is accepted", key)
+			}
+		}
 	}
 }
 
