@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 )
 
 // Plugin is a set of hooks and observers under one name, as an author hands it to sdk/serve or a host. The value is
@@ -15,10 +16,32 @@ type Plugin struct {
 	Observers    []ObserverSpec
 	ConfigSchema json.RawMessage // JSON Schema of the configuration hooks are called with; nil: anything
 	Close        func() error    // called once when nothing calls the plugin any more; may be nil
+	Stats        func() []Stat   // what the plugin counts, for metrics; may be nil. Safe for concurrent use, and quick
 }
 
-// Factory makes a plugin for a configuration. It decodes config strictly: an unknown key is an error.
-type Factory func(config json.RawMessage) (*Plugin, error)
+// Stat is something a plugin counts.
+type Stat struct {
+	Name  string // lower-case words with _ between them
+	Value float64
+}
+
+// Host is what a plugin gets from whoever runs it, the gateway or sdk/serve. The zero value gives nothing.
+type Host struct {
+	Log *slog.Logger // the plugin's own; nil: none
+	Dir string       // an absolute path where the plugin may keep files between runs, which need not be there yet; "": nowhere
+}
+
+// Logger returns the log; one that nobody reads when there is none.
+func (h Host) Logger() *slog.Logger {
+	if h.Log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return h.Log
+}
+
+// Factory makes a plugin for a configuration, JSON, which it decodes strictly: an unknown key is an error. ctx lends its
+// values; the plugin lives until its Close.
+type Factory func(ctx context.Context, config json.RawMessage, h Host) (*Plugin, error)
 
 // HookSpec is one hook of a plugin.
 type HookSpec struct {

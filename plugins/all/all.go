@@ -1,0 +1,26 @@
+// Package all lists the ready-made plugins: what a definition can turn on by name under plugins. There is no other
+// registration.
+package all
+
+import (
+	"encoding/json"
+
+	"github.com/turnbuckle-gateway/turnbuckle/plugins/loggly"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk"
+)
+
+// Plugin is one ready-made plugin.
+type Plugin struct {
+	// Manifest is its plugin.yaml: name, hooks, observers, and the schema of its configuration.
+	Manifest string
+	// Check reports what is wrong with a configuration, as New would, and opens nothing.
+	Check func(config json.RawMessage) error
+	New   sdk.Factory
+}
+
+// Plugins returns the list, in the order of their names.
+func Plugins() []Plugin {
+	return []Plugin{
+		{loggly.Manifest(), loggly.Check, loggly.New},
+	}
+}

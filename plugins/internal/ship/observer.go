@@ -1,0 +1,73 @@
+package ship
+
+import (
+	"context"
+
+	"github.com/turnbuckle-gateway/turnbuckle/plugins/internal/ship/record"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk"
+)
+
+// Observer writes records and events as the settings have them and puts them into a shipper. It implements [sdk.Observer].
+type Observer struct {
+	to       *Shipper
+	encoder  *record.Encoder
+	key      *record.Template
+	requests int // records of at least that status
+	events   bool
+}
+
+var _ sdk.Observer = (*Observer)(nil)
+
+// NewObserver makes an observer whose items have the key that the template says; nil: none. The shipper's settings are the
+// observer's.
+func NewObserver(to *Shipper, key *record.Template) (*Observer, error) {
+	c := &to.o.Settings.Send
+	encoder, err := c.encoder()
+	if err != nil {
+		return nil, err
+	}
+	o := &Observer{to: to, encoder: encoder, key: key, events: c.Events == "all"}
+	switch c.Requests {
+	case "errors":
+		o.requests = 400
+	case "none":
+		o.requests = 1 << 30
+	}
+	return o, nil
+}
+
+// perItem is how much memory is made for an item before it is known how long it is.
+const perItem = 768
+
+// Observe implements [sdk.Observer]. It does not wait for the sink, and has no errors: what is lost is counted.
+func (o *Observer) Observe(_ context.Context, b sdk.Batch) error {
+	items := make([]Item, 0, len(b.Records)+len(b.Events))
+	buf := make([]byte, 0, cap(items)*perItem)
+	for i := range b.Records {
+		if r := &b.Records[i]; r.Status >= o.requests {
+			var item Item
+			if o.key != nil {
+				buf, item.Key = cut(o.key.AppendRecord(buf, r), len(buf))
+			}
+			buf, item.Body = cut(o.encoder.AppendRecord(buf, r), len(buf))
+			items = append(items, item)
+		}
+	}
+	for i := range b.Events {
+		if e := &b.Events[i]; o.events {
+			var item Item
+			if o.key != nil {
+				buf, item.Key = cut(o.key.AppendEvent(buf, e), len(buf))
+			}
+			buf, item.Body = cut(o.encoder.AppendEvent(buf, e), len(buf))
+			items = append(items, item)
+		}
+	}
+	if len(items) > 0 {
+		o.to.PutAll(items)
+	}
+	return nil
+}
+
+// cut returns what was appended to the first n bytes, so that appending to it touches nothing else.
+func cut(b []byte, n int) (all, appended []byte) { return b, b[n:len(b):len(b)] }

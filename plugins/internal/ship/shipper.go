@@ -1,0 +1,342 @@
+// Package ship is what the shipping plugins have in common: they differ in their sink. Records and events go from the
+// gateway's observer queue into a queue in memory, from there in batches to the sink, and while the sink is down to a spool
+// on disk. Nothing here is on a request's path, and nothing here waits for the sink but the goroutine that sends.
+//
+// Everything has a bound: the queue (queue.count, queue.size), the spool (spool.size), a batch, an attempt. Beyond them the
+// oldest are dropped and counted. What was accepted and not dropped arrives at least once, in the order in which it was
+// accepted: one batch is under way at a time, and what was not acknowledged is sent again.
+package ship
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/turnbuckle-gateway/turnbuckle/plugins/internal/ship/spool"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk"
+)
+
+// Options are what a Shipper is made of.
+type Options struct {
+	// Name is the plugin's, for logs and the spool's folder.
+	Name string
+	// Settings are complete (see [Settings.Complete]).
+	Settings Settings
+	Sink     Sink
+	// Host is what the plugin was given.
+	Host sdk.Host
+	// Place tells spools of one plugin apart: what waits in one is for the place with that name and no other. It names no
+	// secret. "" when there is but one.
+	Place string
+	// Most bounds a batch as the sink's protocol has it; zero fields bound nothing.
+	Most struct{ Count, Size, Item int }
+	// Grace is how long Close goes on sending; default 2 s.
+	Grace time.Duration
+	// Rejected is told of what the sink will not take, on the goroutine that sends; nil: it is only counted.
+	Rejected func(items []Item, err error)
+}
+
+// Shipper is a queue that a goroutine empties into a sink. It is safe for concurrent use.
+type Shipper struct {
+	o     Options
+	log   *slog.Logger
+	count int // of items in a batch
+	size  int // of their bodies
+
+	mu      sync.Mutex
+	memory  []Item // newer than what is in disk
+	bytes   int    // of memory
+	seq     uint64 // of the last item that was put
+	disk    *spool.Spool
+	failed  time.Time // when opening disk last failed
+	down    bool      // the last attempt failed
+	pending time.Time // since when the oldest in memory waits
+	closed  bool
+	counts  counts
+
+	wake    chan struct{}
+	closing chan struct{}
+	ended   chan struct{}
+}
+
+// reopenEvery is how often a spool that another has is asked for again.
+const reopenEvery = time.Second
+
+// New starts a shipper, which Close ends and which then closes its sink. ctx lends its values and not its end.
+func New(ctx context.Context, o Options) *Shipper {
+	b := &o.Settings.Batch
+	s := &Shipper{
+		o: o, log: o.Host.Logger().With("plugin", o.Name), count: least(b.Count, o.Most.Count), size: least(int(b.Size), o.Most.Size),
+		wake: make(chan struct{}, 1), closing: make(chan struct{}), ended: make(chan struct{}),
+	}
+	if s.o.Grace == 0 {
+		s.o.Grace = 2 * time.Second
+	}
+	s.openSpool()
+	go s.run(context.WithoutCancel(ctx))
+	return s
+}
+
+func least(a, b int) int {
+	if b > 0 {
+		return min(a, b)
+	}
+	return a
+}
+
+// Put accepts an item. It does not wait for the sink; while the sink is down, or with spool.always, it writes to disk.
+func (s *Shipper) Put(key, body []byte) { s.PutAll([]Item{{Key: key, Body: body}}) }
+
+// PutAll is Put of many. Seqs are its own to give; the slice is the caller's again, what it holds is not.
+func (s *Shipper) PutAll(items []Item) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		s.counts.dropped += uint64(len(items))
+		return
+	}
+	if len(s.memory) == 0 && (s.disk == nil || s.disk.Len() == 0) {
+		s.pending = time.Now()
+	}
+	for _, i := range items {
+		if !i.Fits() || s.o.Most.Item > 0 && len(i.Body) > s.o.Most.Item {
+			s.counts.rejected++
+			continue
+		}
+		s.seq++
+		i.Seq = s.seq
+		s.memory = append(s.memory, i)
+		s.bytes += i.Size()
+		s.counts.accepted++
+	}
+	if s.down || s.o.Settings.Spool.Always || s.over() {
+		s.spill()
+	}
+	s.shed()
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// over reports whether memory holds more than it may.
+func (s *Shipper) over() bool {
+	return len(s.memory) > s.o.Settings.Queue.Count || s.bytes > int(s.o.Settings.Queue.Size)
+}
+
+// spill moves what is in memory to disk, as far as there is one.
+func (s *Shipper) spill() {
+	if s.disk == nil || len(s.memory) == 0 {
+		return
+	}
+	lost := s.disk.Lost()
+	n, err := s.disk.Append(s.memory)
+	s.forget(n)
+	s.noteLost(lost)
+	if err != nil {
+		s.trouble("cannot write to the spool: what does not fit into memory is dropped", err)
+	}
+}
+
+// shed drops the oldest of what memory may not hold.
+func (s *Shipper) shed() {
+	n, bytes := 0, s.bytes
+	for rest := s.memory; len(rest) > s.o.Settings.Queue.Count || bytes > int(s.o.Settings.Queue.Size); rest = rest[1:] {
+		bytes -= rest[0].Size()
+		n++
+	}
+	s.counts.dropped += uint64(n)
+	s.forget(n)
+}
+
+// forget takes the first n out of memory.
+func (s *Shipper) forget(n int) {
+	for i := range n {
+		s.bytes -= s.memory[i].Size()
+		s.memory[i] = Item{}
+	}
+	s.memory = s.memory[n:]
+	if len(s.memory) == 0 {
+		s.memory = nil
+	}
+}
+
+// noteLost counts what the spool has lost since it said so last.
+func (s *Shipper) noteLost(before spool.Lost) {
+	now := s.disk.Lost()
+	s.counts.dropped += now.Dropped - before.Dropped
+	s.counts.corrupt += now.Corrupt - before.Corrupt
+}
+
+// openSpool opens the spool if there is to be one. Another instance of the plugin may have it still, on its way out: until
+// it lets go, there is memory. It is called by the goroutine that sends, while nothing is under way.
+func (s *Shipper) openSpool() {
+	size := int64(*s.o.Settings.Spool.Size)
+	if size == 0 || s.o.Host.Dir == "" || s.disk != nil || !s.failed.IsZero() && time.Since(s.failed) < reopenEvery {
+		return
+	}
+	name := s.o.Name
+	if s.o.Place != "" {
+		name += "-" + s.o.Place
+	}
+	disk, err := spool.Open(spool.Options{Dir: filepath.Join(s.o.Host.Dir, name), Size: size})
+	if err != nil {
+		if s.failed.IsZero() || !errors.Is(err, spool.ErrLocked) {
+			s.trouble("the spool cannot be used yet: what does not fit into memory is dropped", err)
+		}
+		s.failed = time.Now()
+		return
+	}
+	s.failed = time.Time{}
+	s.disk = disk
+	s.noteLost(spool.Lost{})
+	next := disk.Next()
+	for i := range s.memory {
+		s.memory[i].Seq = next + uint64(i)
+	}
+	s.seq = next + uint64(len(s.memory)) - 1
+	if n := disk.Len(); n > 0 {
+		s.log.Info("the spool has what an earlier run could not deliver", "items", n, "bytes", disk.Bytes())
+	}
+}
+
+// Close sends what it can within the grace, leaves the rest in the spool, or drops it where there is none, and closes the
+// sink.
+func (s *Shipper) Close() error {
+	s.mu.Lock()
+	again := s.closed
+	s.closed = true
+	s.mu.Unlock()
+	if !again {
+		close(s.closing)
+	}
+	<-s.ended
+	if again {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.spill()
+	var errs []error
+	if left := len(s.memory); left > 0 {
+		s.counts.dropped += uint64(left)
+		errs = append(errs, fmt.Errorf("%s: %d records and events were not delivered in time and there is no spool for them", s.o.Name, left))
+		s.forget(left)
+	}
+	if s.disk != nil {
+		errs = append(errs, s.disk.Close())
+	}
+	return errors.Join(append(errs, s.o.Sink.Close())...)
+}
+
+// trouble logs what went wrong with the spool.
+func (s *Shipper) trouble(what string, err error) { s.log.Warn(what, "error", err.Error()) }
+
+// wait returns when there is a batch to send, or false when there never will be.
+func (s *Shipper) wait() ([]Item, bool) {
+	for {
+		items, in, closed := s.front()
+		if len(items) > 0 && in <= 0 {
+			return items, true
+		}
+		if closed {
+			return items, len(items) > 0
+		}
+		if !s.pause(in) {
+			continue // closing: what there is goes now
+		}
+	}
+}
+
+// pause waits until something comes, and, when in is positive, at most so long. It returns false on Close.
+func (s *Shipper) pause(in time.Duration) bool {
+	var timeout <-chan time.Time
+	if in > 0 {
+		timer := time.NewTimer(in)
+		defer timer.Stop()
+		timeout = timer.C
+	}
+	select {
+	case <-s.wake:
+	case <-timeout:
+	case <-s.closing:
+		return false
+	}
+	return true
+}
+
+// front is the next batch, and how long it still waits for more: not at all when it is full, when it comes from disk, or on
+// Close.
+func (s *Shipper) front() (items []Item, in time.Duration, closed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.openSpool()
+	if s.disk != nil && s.disk.Len() > 0 {
+		lost := s.disk.Lost()
+		items, err := s.disk.Read(s.count, s.size)
+		s.noteLost(lost)
+		if err != nil {
+			s.trouble("cannot read the spool", err)
+		}
+		if len(items) > 0 {
+			in := time.Duration(0)
+			if s.o.Settings.Spool.Always && !s.down && len(items) < s.count && len(items) == s.disk.Len() {
+				in = s.due() // it comes from disk because everything does
+			}
+			return items, in, s.closed
+		}
+		if err != nil {
+			return nil, reopenEvery, s.closed
+		}
+	}
+	size := 0
+	for len(items) < len(s.memory) && len(items) < s.count {
+		if size += s.memory[len(items)].Size(); size > s.size && len(items) > 0 {
+			return slices.Clone(items), 0, s.closed
+		}
+		items = s.memory[:len(items)+1]
+	}
+	items = slices.Clone(items) // what is spilled meanwhile is no longer in memory
+	if len(items) == s.count || s.closed || len(items) == 0 {
+		return items, s.retryOpen(), s.closed
+	}
+	return items, s.due(), s.closed
+}
+
+// due is how long the oldest item still waits for more.
+func (s *Shipper) due() time.Duration {
+	return max(time.Until(s.pending.Add(time.Duration(s.o.Settings.Batch.Wait))), 0)
+}
+
+// retryOpen is when a spool that is another's is to be asked for again; 0 when there is none to ask for.
+func (s *Shipper) retryOpen() time.Duration {
+	if s.failed.IsZero() || len(s.memory) > 0 {
+		return 0
+	}
+	return reopenEvery
+}
+
+// arrived takes items up to seq out of the queue, wherever they are by now.
+func (s *Shipper) arrived(seq uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for n < len(s.memory) && s.memory[n].Seq <= seq {
+		n++
+	}
+	s.forget(n)
+	s.pending = time.Now() // what is left came while a batch was under way
+	if s.disk == nil {
+		return
+	}
+	lost := s.disk.Lost()
+	if err := s.disk.Ack(seq); err != nil {
+		s.trouble("cannot note in the spool what was delivered: it will be delivered again", err)
+	}
+	s.noteLost(lost)
+}
