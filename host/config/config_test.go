@@ -91,7 +91,7 @@ func TestExamplesAreComplete(t *testing.T) {
 
 func TestDefinitionExample(t *testing.T) {
 	path, data := example(t, "definition.yaml")
-	def, refused := config.Loader{}.Parse(path, data)
+	def, refused := config.Loader{Builtins: builtins(t)}.Parse(path, data)
 	if refused != nil {
 		t.Fatal(refused.Problems)
 	}

@@ -40,7 +40,9 @@ type Definition struct {
 	// Rules hold for every version; RulesFor joins them with a version's own.
 	Rules `yaml:",inline"`
 
-	Hooks Hooks `yaml:"hooks"`
+	// Use turns ready-made plugins on. A Loader has their hooks and observers stand under Hooks and Observers.
+	Use   []PluginUse `yaml:"use"`
+	Hooks Hooks       `yaml:"hooks"`
 	// Scripts are the plugins in scripting languages that hooks and observers name as their servers.
 	Scripts []Script `yaml:"-"`
 	// Budget bounds the time all hooks of one request may take together; 0 is no bound.

@@ -42,6 +42,8 @@ type Loader struct {
 	LookupEnv func(name string) (string, bool)
 	// SecretDirs is Settings.SecretDirs.
 	SecretDirs []string
+	// Builtins are the ready-made plugins that there are.
+	Builtins []*Plugin
 }
 
 // Set is a folder of definitions.
@@ -157,6 +159,7 @@ func (l Loader) decode(file string, root *document.Node, classic bool, where fol
 		return l.translate(file, root, &f)
 	}
 	def, problems := decodeNative(file, root)
+	problems = problems.And(document.Locate(l.use(&def), root.Find))
 	f.scripts(&def)
 	f.file("$.upstream.tls.ca", &def.Upstream.TLS.CAFile)
 	f.file("$.upstream.tls.cert", &def.Upstream.TLS.CertFile)

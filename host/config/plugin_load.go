@@ -120,7 +120,7 @@ func (p *Plugin) Validate() Problems {
 	if !serverName.MatchString(p.Name) {
 		v.errorf("$.name", "%q is not a name for a plugin: lower-case letters, digits and - between them", p.Name)
 	}
-	if p.Runtime == "" {
+	if p.Runtime == "" && !p.builtin {
 		v.pluginServer("$.server", &p.Server)
 	}
 	if p.Runtime != "" && (p.Server.Address != "" || len(p.Server.Start.Command) > 0) {
@@ -145,6 +145,9 @@ func (p *Plugin) Validate() Problems {
 		}
 		seen[key] = true
 		v.policy(at, &h.Policy)
+		if h.Phase == PhaseAuth && p.builtin {
+			v.errorf(at+".phase", "a ready-made plugin has no auth hooks: definitions say who may call under auth")
+		}
 		if h.Phase == PhaseAuth && h.OnError == OnErrorSkip {
 			v.errorf(at+".on_error", "an auth hook that fails must fail the request: skip would let everyone in")
 		}
@@ -278,7 +281,7 @@ func Servers(s *Settings, plugins []*Plugin) (map[string]PluginServer, Problems)
 func (d *Definition) CheckHooks(servers map[string]PluginServer, plugins []*Plugin) Problems {
 	var v validator
 	server := func(path, name string) *Plugin {
-		if d.Script(name) != nil {
+		if d.Script(name) != nil || d.Builtin(name) != nil {
 			return nil
 		}
 		if name == "" {
