@@ -57,10 +57,10 @@ func rooms() []room {
 		{dir: "sdk/wire", floor: 2},
 		{dir: "sdk/serve/...", floor: 2, peers: []string{"sdk/wire"}},
 		{dir: "sdk/sdktest/...", floor: 2, peers: []string{"sdk/wire"}},
-		{dir: "plugins/internal/ship", floor: 2, own: []string{"sdk"}, outside: none},
+		{dir: "plugins/internal/ship/...", floor: 2, own: []string{"sdk"}, outside: none},
 		{dir: "plugins/all", floor: 2, own: []string{"sdk", "plugins/..."}, outside: none},
 		// A plugin with a client library gets a line of its own before this one, naming the library.
-		{dir: "plugins/...", floor: 2, own: []string{"sdk", "plugins/internal/ship"}, outside: none, apart: true},
+		{dir: "plugins/...", floor: 2, own: []string{"sdk", "plugins/internal/ship/..."}, outside: none, apart: true},
 
 		{dir: "sdk", floor: 1, own: none, outside: none},
 		{dir: "sdk/node", floor: 1, own: none, outside: none},

@@ -23,6 +23,7 @@ type Plugin struct {
 type Stat struct {
 	Name  string // lower-case words with _ between them
 	Value float64
+	Total bool // it only grows while the plugin runs; else it is what holds at the moment
 }
 
 // Host is what a plugin gets from whoever runs it, the gateway or sdk/serve. The zero value gives nothing.

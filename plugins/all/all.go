@@ -11,6 +11,7 @@ import (
 
 // Plugin is one ready-made plugin.
 type Plugin struct {
+	Name string
 	// Manifest is its plugin.yaml: name, hooks, observers, and the schema of its configuration.
 	Manifest string
 	// Check reports what is wrong with a configuration, as New would, and opens nothing.
@@ -21,6 +22,6 @@ type Plugin struct {
 // Plugins returns the list, in the order of their names.
 func Plugins() []Plugin {
 	return []Plugin{
-		{loggly.Manifest(), loggly.Check, loggly.New},
+		{"loggly", loggly.Manifest(), loggly.Check, loggly.New},
 	}
 }

@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/builtin"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/hint"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/scripts"
 	"github.com/turnbuckle-gateway/turnbuckle/host"
@@ -29,6 +31,9 @@ type Opener struct {
 	// Scripts are the plugins that run inside the gateway, Room what they get.
 	Scripts *scripts.Scripts
 	Room    *scripts.Room
+	// Builtins are the ready-made plugins, Data the folder below which they may keep files.
+	Builtins *builtin.Builtins
+	Data     string
 	// Lifetime is of the keys that scripts make, where their API says nothing.
 	Lifetime identity.Lifetime
 	// Notify is told when a target of a definition's goes down or comes up.
@@ -39,8 +44,11 @@ type Opener struct {
 
 var _ host.Opener = (*Opener)(nil)
 
-// Server opens the plugin server, or the script, of that name.
+// Server opens the plugin server, the script, or the ready-made plugin of that name.
 func (o *Opener) Server(d *config.Definition, name string) (host.Server, error) {
+	if u := d.Builtin(name); u != nil {
+		return o.Builtins.Get(o.Ctx, u, filepath.Join(o.Data, "plugins"))
+	}
 	if one, owner := o.script(d, name); one != nil {
 		return o.Scripts.Get(o.Ctx, o.Room, owner, one)
 	}
@@ -89,6 +97,9 @@ func (o *Opener) script(d *config.Definition, name string) (*config.Script, scri
 
 // Plugin returns the policy that the plugin's folder asks for a hook, or the settings for one in a script.
 func (o *Opener) Plugin(d *config.Definition, server, hook string, _ []byte) (config.Policy, error) {
+	if u := d.Builtin(server); u != nil {
+		return o.Builtins.Policy(u, hook)
+	}
 	var own config.Policy
 	if one, _ := o.script(d, server); one != nil {
 		own = o.Room.Policy()

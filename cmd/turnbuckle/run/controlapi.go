@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/builtin"
 	"github.com/turnbuckle-gateway/turnbuckle/host/admin"
 	"github.com/turnbuckle-gateway/turnbuckle/host/admin/folder"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
@@ -45,9 +46,15 @@ func (g *gateway) stateOptions(gen *generation, o *admin.Options) error {
 	o.ReloadGroup = func(ctx context.Context) error {
 		return s.Store.Apply(ctx, store.Write{Key: groupReload, Entry: store.Entry{Value: []byte(keyid.Random())}})
 	}
+	manifests, err := g.builtins.Manifests()
+	if err != nil {
+		return err
+	}
 	o.Folder = folder.New(folder.Options{
-		Dir: gen.s.APIs, Check: gen.checkDefinition,
-		Loader: config.Loader{Classic: translator(gen.s), WorkDir: dir, LookupEnv: lookupIn(g.o.Source.Environ), SecretDirs: gen.s.SecretDirs},
+		Dir: gen.s.APIs, Check: func(ctx context.Context, d *config.Definition) config.Problems {
+			return gen.checkDefinition(ctx, g.builtins, d)
+		},
+		Loader: config.Loader{Classic: translator(gen.s), WorkDir: dir, LookupEnv: lookupIn(g.o.Source.Environ), SecretDirs: gen.s.SecretDirs, Builtins: manifests},
 	})
 	o.Definitions = func() []*config.Definition {
 		if d := gen.loaded.Load(); d != nil {
@@ -59,7 +66,7 @@ func (g *gateway) stateOptions(gen *generation, o *admin.Options) error {
 }
 
 // checkDefinition says why a definition would be refused, beside what serves now.
-func (gen *generation) checkDefinition(ctx context.Context, def *config.Definition) config.Problems {
+func (gen *generation) checkDefinition(ctx context.Context, ready *builtin.Builtins, def *config.Definition) config.Problems {
 	now := gen.loaded.Load()
 	if now == nil {
 		now = &definitions{}
@@ -69,7 +76,7 @@ func (gen *generation) checkDefinition(ctx context.Context, def *config.Definiti
 		return bad
 	}
 	alone := &definitions{plugins: now.plugins, servers: now.servers, set: config.Set{Definitions: []*config.Definition{def}}}
-	return compileAll(ctx, gen.s, alone)
+	return compileAll(ctx, gen.s, ready, alone)
 }
 
 // groupMark is what the store has of the last reload that was asked of the group; not known while it does not say.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/builtin"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config/tyk"
 )
@@ -20,19 +21,23 @@ type definitions struct {
 
 // loadDefinitions reads the folders. A definition that names what is not there is refused like one that is broken. The
 // error says why the folder of definitions cannot be read at all; the rest is returned beside it.
-func loadDefinitions(s *config.Settings, environ []string) (*definitions, error) {
+func loadDefinitions(s *config.Settings, ready *builtin.Builtins, environ []string) (*definitions, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return nil, fmt.Errorf("working directory: %w", err)
 	}
 	lookup := lookupIn(environ)
+	manifests, err := ready.Manifests()
+	if err != nil {
+		return nil, err
+	}
 	d := &definitions{}
 	if _, err := os.Stat(s.Plugins); err == nil {
 		d.plugins, d.problems = config.LoadPlugins(s.Plugins, lookup)
 	}
 	servers, problems := config.Servers(s, d.plugins)
 	d.servers, d.problems = servers, append(d.problems, problems...)
-	loader := config.Loader{Classic: translator(s), WorkDir: dir, LookupEnv: lookup, SecretDirs: s.SecretDirs}
+	loader := config.Loader{Classic: translator(s), WorkDir: dir, LookupEnv: lookup, SecretDirs: s.SecretDirs, Builtins: manifests}
 	set, problems := loader.LoadDir(s.APIs)
 	if len(set.Definitions)+len(set.Refused) == 0 && problems.Refused() {
 		d.unread = problems.Err()

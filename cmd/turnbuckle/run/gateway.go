@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/builtin"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/hint"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/outside"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/scripts"
@@ -21,6 +22,7 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/host/flow"
 	"github.com/turnbuckle-gateway/turnbuckle/host/front"
 	"github.com/turnbuckle-gateway/turnbuckle/host/observe"
+	"github.com/turnbuckle-gateway/turnbuckle/plugins/all"
 )
 
 // Options are what a gateway runs with. All but Explain and Serving are required.
@@ -39,17 +41,18 @@ type Options struct {
 
 // gateway is a running gateway: what stays when its settings change, and the generation that serves.
 type gateway struct {
-	ctx     context.Context // never ends; for what comes after the end of serving
-	o       *Options
-	sight   *sight
-	servers *outside.Servers
-	targets *outside.Targets
-	scripts *scripts.Scripts
-	admin   *http.Server
-	control atomic.Pointer[control]
-	now     atomic.Pointer[generation]
-	front   atomic.Pointer[front.Front]
-	group   *group
+	ctx      context.Context // never ends; for what comes after the end of serving
+	o        *Options
+	sight    *sight
+	servers  *outside.Servers
+	targets  *outside.Targets
+	scripts  *scripts.Scripts
+	builtins *builtin.Builtins
+	admin    *http.Server
+	control  atomic.Pointer[control]
+	now      atomic.Pointer[generation]
+	front    atomic.Pointer[front.Front]
+	group    *group
 
 	jobs    chan job
 	working sync.WaitGroup  // who does the jobs
@@ -83,7 +86,9 @@ func Serve(ctx context.Context, o Options) (err error) {
 	g.servers, g.targets = outside.NewServers(log, o.Version), outside.NewTargets()
 	g.scripts = scripts.New(log)
 	defer g.scripts.Close()
+	g.builtins = builtin.New(log, all.Plugins())
 	g.sight.watch(g.servers, g.targets, g.scripts)
+	g.sight.registry.MustRegister(g.builtins)
 	if err := g.build(ctx); err != nil {
 		return err
 	}

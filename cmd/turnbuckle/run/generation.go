@@ -128,7 +128,7 @@ func (g *gateway) load(ctx context.Context, gen *generation) error {
 	if err := gen.state.Reload(); err != nil && before != nil {
 		return err // a policy is wrong: what serves goes on
 	}
-	d, err := loadDefinitions(gen.s, g.o.Source.Environ)
+	d, err := loadDefinitions(gen.s, g.builtins, g.o.Source.Environ)
 	if err != nil && (before != nil || d == nil) {
 		return err // the folder cannot be read: what serves goes on
 	}
@@ -147,7 +147,7 @@ func (g *gateway) load(ctx context.Context, gen *generation) error {
 	fresh := before != nil && !(sameOutside(before, d) && maps.Equal(gen.files, files))
 	open := &outside.Opener{
 		Ctx: ctx, Servers: g.servers, Targets: g.targets, Settings: d.servers, Plugins: d.plugins, Notify: g.targetEvent,
-		Scripts: g.scripts, Room: gen.room, Lifetime: lifetimeOf(gen.s),
+		Scripts: g.scripts, Room: gen.room, Builtins: g.builtins, Data: gen.s.Store.Path, Lifetime: lifetimeOf(gen.s),
 	}
 	loadErr := gen.host.Load(ctx, d.set, open, fresh)
 	gen.files = files

@@ -176,17 +176,22 @@ func (s *Shipper) Stats() []sdk.Stat {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.counts
+	var stats []sdk.Stat
+	for _, t := range []struct {
+		name  string
+		count uint64
+	}{
+		{"accepted", c.accepted}, {"delivered", c.delivered}, {"dropped", c.dropped}, {"rejected", c.rejected},
+		{"corrupt_segments", c.corrupt}, {"attempts", c.attempts}, {"retries", c.retries},
+	} {
+		stats = append(stats, sdk.Stat{Name: t.name, Value: float64(t.count), Total: true})
+	}
 	up := 1.0
 	if s.down {
 		up = 0
 	}
-	stats := []sdk.Stat{
-		{Name: "accepted", Value: float64(c.accepted)}, {Name: "delivered", Value: float64(c.delivered)},
-		{Name: "dropped", Value: float64(c.dropped)}, {Name: "rejected", Value: float64(c.rejected)},
-		{Name: "corrupt_segments", Value: float64(c.corrupt)}, {Name: "attempts", Value: float64(c.attempts)},
-		{Name: "retries", Value: float64(c.retries)}, {Name: "up", Value: up},
-		{Name: "queued", Value: float64(len(s.memory))}, {Name: "queued_bytes", Value: float64(s.bytes)},
-	}
+	stats = append(stats, sdk.Stat{Name: "up", Value: up},
+		sdk.Stat{Name: "queued", Value: float64(len(s.memory))}, sdk.Stat{Name: "queued_bytes", Value: float64(s.bytes)})
 	if s.disk != nil {
 		stats = append(stats, sdk.Stat{Name: "spooled", Value: float64(s.disk.Len())}, sdk.Stat{Name: "spooled_bytes", Value: float64(s.disk.Bytes())})
 	}
