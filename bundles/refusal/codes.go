@@ -130,7 +130,7 @@ var advice = map[Code]string{
 	LimitArchive: smaller, LimitFile: smaller, LimitTotal: smaller, LimitFiles: smaller, LimitRatio: smaller,
 	LimitEnvelope: rebuild, LimitSignatures: "sign it with fewer keys",
 
-	Unsigned:         "sign it with turnbuckle bundle sign, or allow this exact name with --allow-unsigned",
+	Unsigned:         "sign it with turnbuckle bundle sign, or allow the name, exactly as the definition has it, with --allow-unsigned",
 	Envelope:         rebuild,
 	EnvelopeType:     "this is signed as something else; give the file that belongs here",
 	SignatureInvalid: "the content is not what was signed; fetch it anew, and find out who changed it",

@@ -127,15 +127,15 @@ func (r Rule) check() error {
 }
 
 // Rule returns the rule for what a definition asks for: the one with exactly that name, the one with the name of the
-// bundle (manifest.Identity), or the first that covers it.
+// bundle (manifest.Identity) unless that takes what nobody signed, or the first that covers it.
 func (p *Policy) Rule(asked string) (Rule, error) {
 	name, _ := manifest.Identity(asked)
 	i := slices.IndexFunc(p.Rules, func(r Rule) bool { return r.Name == asked })
 	if i < 0 {
-		i = slices.IndexFunc(p.Rules, func(r Rule) bool { return r.Name == name })
+		i = slices.IndexFunc(p.Rules, func(r Rule) bool { return r.Name == name && !r.AllowUnsigned })
 	}
 	if i < 0 {
-		i = slices.IndexFunc(p.Rules, func(r Rule) bool { return matches(r.Name, name) })
+		i = slices.IndexFunc(p.Rules, func(r Rule) bool { return matches(r.Name, name) && !r.AllowUnsigned })
 	}
 	if i < 0 {
 		return Rule{}, refusal.New(refusal.NoRule, "no rule of the policy covers %q", name)

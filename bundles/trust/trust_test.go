@@ -299,6 +299,18 @@ func candidate(name string, epoch, serial uint64, digest string) trust.Candidate
 	return trust.Candidate{Release: release(name, serial, epoch), Digest: bundlestest.SHA256(digest)}
 }
 
+// What may be unsigned is named as definitions name it, and no other spelling of it may.
+func TestUnsignedIsExact(t *testing.T) {
+	p := must[*trust.Policy](t)(trust.Simple([]string{"guard", "old.zip"}, false))
+	for asked, want := range map[string]bool{
+		"guard": true, "guard.zip": false, "guard-1.2.3": false, "guard-1.2.3.zip": false, "old.zip": true, "old": false, "old-1.0.0.zip": false, "guards": false,
+	} {
+		if rule := must[trust.Rule](t)(p.Rule(asked)); rule.AllowUnsigned != want {
+			t.Errorf("%s: rule %q, unsigned %v", asked, rule.Name, rule.AllowUnsigned)
+		}
+	}
+}
+
 func TestAntiRollback(t *testing.T) {
 	file := state(t)
 	for _, step := range []struct {

@@ -55,9 +55,23 @@ func Survey(ctx context.Context, folder string, v *bundles.Verifier) ([]Decision
 		got, err := from.Fetch(ctx, name, "")
 		var b *bundles.Bundle
 		if err == nil {
-			b, err = v.Verify(bundles.Request{Name: name, Archive: got.Archive, Adoption: got.Adoption})
+			b, err = verifyFile(v, name, got)
 		}
 		all = append(all, Decide(name, got.Origin, b, err))
 	}
 	return all, nil
+}
+
+// verifyFile judges an archive under its file's name, and under the one without .zip, which definitions may use as well: what
+// may be unsigned is allowed under one of them.
+func verifyFile(v *bundles.Verifier, name string, got source.Fetched) (*bundles.Bundle, error) {
+	request := bundles.Request{Name: name, Archive: got.Archive, Adoption: got.Adoption}
+	b, err := v.Verify(request)
+	if code := refusal.CodeOf(err); code == refusal.Unsigned || code == refusal.KeyUnknown || code == refusal.NoRule {
+		request.Name = strings.TrimSuffix(name, ".zip")
+		if other, err := v.Verify(request); err == nil {
+			return other, nil
+		}
+	}
+	return b, err
 }
