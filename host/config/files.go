@@ -129,6 +129,7 @@ func why(err error) string {
 type fileFields struct {
 	validator
 	folder folder
+	built  bool // the program is made by a build
 }
 
 func (f *fileFields) file(path string, value *string) {

@@ -86,7 +86,7 @@ func ParsePlugin(file string, data []byte, lookupEnv func(string) (string, bool)
 	}
 	problems = append(problems, Loader{LookupEnv: lookupEnv}.resolver(where, false).Resolve(root)...)
 	problems = append(problems, document.Decode(root, p)...)
-	f := fileFields{folder: where}
+	f := fileFields{folder: where, built: len(p.Build) > 0}
 	if p.Runtime != "" {
 		main := cmp.Or(p.Main, "main."+string(p.Runtime))
 		source := ScriptSource{Name: main, File: main, Path: "$.main"}

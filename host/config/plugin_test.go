@@ -121,6 +121,8 @@ func TestPluginProblems(t *testing.T) {
 			`plugin.yaml:1:10: $.version: must be a string, not a number`,
 		}},
 		{"no such command", "server: {command: [./x]}\n", []string{`plugin.yaml:1:19: $.server.command: cannot use "./x": no such file`}},
+		{"a command that is not built yet", "build: [make]\nserver: {command: [./x]}\n", []string{`plugin.yaml:2:19: $.server.command: "./x" is not there yet: build makes it`}},
+		{"a command that no build makes", "build: [make]\nserver: {command: [../x]}\n", []string{`plugin.yaml:2:19: $.server.command: cannot use "../x": path escapes from parent`}},
 		{"a command outside", "server: {command: [../outside]}\n", []string{`plugin.yaml:1:19: $.server.command: cannot use "../outside": path escapes from parent`}},
 		{"a command behind a link", "server: {command: [./link]}\n", []string{`plugin.yaml:1:19: $.server.command: cannot use "./link": path escapes from parent`}},
 		{"an absolute command", "server: {command: [/bin/sh]}\n", []string{`plugin.yaml:1:19: $.server.command: cannot use "/bin/sh": /bin/sh: an absolute path is not accepted here`}},

@@ -2,6 +2,8 @@ package config
 
 import (
 	"cmp"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -226,9 +228,15 @@ func (s *PluginStart) files(path string, at func(path string) *fileFields) {
 	f.directory(path+".dir", &s.Dir)
 }
 
-// program turns the path of a file that can be executed into an absolute one.
+// program turns the path of a file that can be executed into an absolute one. One that its build makes may not be there
+// yet.
 func (f *fileFields) program(path string, value *string) {
 	name := *value
+	if _, err := f.folder.file(name); f.built && errors.Is(err, fs.ErrNotExist) && filepath.IsLocal(name) {
+		*value = f.folder.join(name)
+		f.warnf(path, "%q is not there yet: build makes it", name)
+		return
+	}
 	f.file(path, value)
 	if info, err := os.Stat(*value); err == nil && info.Mode()&0o111 == 0 {
 		f.errorf(path, "cannot use %q: it is not executable (chmod +x %s)", name, filepath.Base(cmp.Or(*value, name)))

@@ -50,7 +50,7 @@ func TestTemplates(t *testing.T) {
 		t.Run(lang, func(t *testing.T) {
 			dir := written(t, lang)
 			p, problems := config.LoadPlugin(dir, os.LookupEnv)
-			if len(problems) > 0 || p.Name != "greeter-2" || len(p.Hooks) != 2 {
+			if problems.Refused() || p.Name != "greeter-2" || len(p.Hooks) != 2 {
 				t.Errorf("plugin.yaml: %+v, %v", p, problems)
 			}
 			readme, err := os.ReadFile(filepath.Join(dir, "README.md"))
