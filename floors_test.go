@@ -37,6 +37,7 @@ func rooms() []room {
 		{dir: "coprocess/storehttp", floor: 4, peers: []string{"coprocess/script"}},
 		{dir: "coprocess/lua/...", floor: 4, peers: []string{"coprocess/script", "coprocess/script/..."}},
 		{dir: "coprocess/js/...", floor: 4, peers: []string{"coprocess/script", "coprocess/script/..."}},
+		{dir: "coprocess/isolate", floor: 4, peers: []string{"coprocess/process", "coprocess/process/...", "coprocess/script", "coprocess/js", "coprocess/lua", "coprocess/lua/interp", "coprocess/storehttp"}},
 		{dir: "coprocess/inproc/...", floor: 4},
 		{dir: "coprocess/coprocesstest/...", floor: 4},
 		{dir: "host/admin/...", floor: 4},
@@ -71,6 +72,7 @@ func rooms() []room {
 
 		// Runs programs for tests: those of the gateway and those of the examples alike.
 		{dir: "internal/processtest", floor: 0, own: none, outside: none},
+		{dir: "internal/pythontest", floor: 0, own: none, outside: none},
 
 		{dir: "proto/...", floor: 0, outside: []string{"google.golang.org/protobuf", "google.golang.org/grpc"}},
 

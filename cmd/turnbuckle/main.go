@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/client"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/hint"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/isolate"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/js"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/process/keeper"
 )
@@ -26,7 +27,17 @@ func main() {
 	if keeper.Wanted(os.Args) { // this process is to keep a plugin server that a gateway starts
 		os.Exit(keeper.Main())
 	}
+	if isolate.Wanted(os.Args) { // to run a script for a gateway
+		os.Exit(runScript())
+	}
 	os.Exit(execute(os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+}
+
+// runScript is the life of a script's process.
+func runScript() int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	return isolate.Main(ctx, os.Args, os.Getenv, os.Stderr)
 }
 
 // Exit codes.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/isolate"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/process/keeper"
 )
 
@@ -16,6 +17,9 @@ import (
 func TestMain(m *testing.M) {
 	if keeper.Wanted(os.Args) { // a gateway's: main would do that first
 		os.Exit(keeper.Main())
+	}
+	if isolate.Wanted(os.Args) {
+		os.Exit(runScript())
 	}
 	testscript.Main(m, map[string]func(){
 		"turnbuckle": main,
@@ -50,10 +54,14 @@ func exit(err error) {
 
 // TestScripts runs testdata/script; testdata/README.md has the commands.
 func TestScripts(t *testing.T) {
+	interpreters := &pythons{t: t}
+	commands := scriptCommands()
+	commands["python"] = interpreters.command
 	testscript.Run(t, testscript.Params{
 		Dir:                "testdata/script",
 		Setup:              setupScript,
-		Cmds:               scriptCommands(),
+		Cmds:               commands,
+		Condition:          interpreters.condition,
 		RequireUniqueNames: true,
 	})
 }

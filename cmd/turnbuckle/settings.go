@@ -29,6 +29,7 @@ var settingFlags = [...][3]string{
 	{"plugins", "plugins", "`FOLDER` of plugin folders"},
 	{"plugin-server", "servers.default.address",
 		"`ADDRESS` of the plugin server for hooks that name none, such as tcp://127.0.0.1:5555 or unix:/run/p.sock"},
+	{"python", "python.interpreter", "`INTERPRETER` of plugins in Python, a CPython with grpcio and protobuf, by name or path"},
 	{"log-level", "log.level", "`LEVEL` from which the gateway's own log is written: debug, info, warn or error"},
 	{"log-format", "log.format", "`FORMAT` of the gateway's own log: text or json"},
 	{"access-log", "access_log.path", "`FILE` of the access log, stdout or stderr"},

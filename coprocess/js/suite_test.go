@@ -6,10 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/dop251/goja"
 	"go.uber.org/goleak"
@@ -18,8 +22,10 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/coprocesstest"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/js/engine"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/js/session"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/script"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk/serve"
 )
 
 func TestMain(m *testing.M) {
@@ -56,38 +62,23 @@ func (b bridged) Install(vm *engine.VM) error {
 // TestSuite holds hooks against our own interface to the suite: each is a function of JavaScript that has an exchange
 // rebuilt from what the script can see, runs the hook on that, and makes the same changes with what the script can call.
 func TestSuite(t *testing.T) {
+	coprocesstest.Run(t, func(t *testing.T, p *sdk.Plugin) coprocess.Server { return openSuite(t, p) })
+}
+
+// TestSuiteExported is the same with the script behind a server, as it is in a process of its own (package isolate).
+func TestSuiteExported(t *testing.T) {
 	coprocesstest.Run(t, func(t *testing.T, p *sdk.Plugin) coprocess.Server {
-		text := strings.Builder{}
-		text.WriteString("exports.hooks = {}; exports.observers = {};\n")
-		for _, h := range p.Hooks {
-			fmt.Fprintf(&text, "exports[%q] = function (x) { bridge(%q, x); };\n", h.Name, h.Name)
-			said := map[string]any{"needs": needNames(h.Needs.Fields), "headers": append([]string{}, h.Needs.HeaderNames...), "body_limit": h.Needs.BodyLimit}
-			if h.Phase != sdk.PhaseUnknown {
-				said["phase"] = h.Phase.String()
-			}
-			about, err := json.Marshal(said)
-			if err != nil {
-				t.Fatal(err)
-			}
-			fmt.Fprintf(&text, "exports.hooks[%q] = %s;\n", h.Name, about)
+		exported, err := serve.New(script.Export(p.Name, openSuite(t, p)), serve.Options{Drain: 100 * time.Millisecond})
+		if err != nil {
+			t.Fatal(err)
 		}
-		for _, o := range p.Observers {
-			fmt.Fprintf(&text, "exports.observers[%q] = function (batch) { bridge(%q, null, batch); };\n", o.Name, o.Name)
+		l, err := (&net.ListenConfig{}).Listen(t.Context(), "unix", filepath.Join(t.TempDir(), "sock"))
+		if err != nil {
+			t.Fatal(err)
 		}
-		if p.ConfigSchema != nil {
-			fmt.Fprintf(&text, "exports.config_schema = %s;\n", p.ConfigSchema)
-		}
-		source := script.Source{Name: "suite.js", Text: text.String()}
-		s, err := open(t.Context(), script.Plugin{Name: p.Name, Main: []script.Source{source}, Watch: newWatch(t)}, Options{}, func(a engine.API) engine.API {
-			return bridged{a, func(vm *engine.VM, c goja.FunctionCall) goja.Value {
-				if x, ok := c.Argument(1).(*goja.Object); ok {
-					nativeHook(view{vm, x}, p, c.Argument(0).String())
-				} else {
-					nativeObserver(view{vm, c.Argument(2)}, p)
-				}
-				return goja.Undefined()
-			}}
-		})
+		var serving sync.WaitGroup
+		serving.Go(func() { _ = exported.Serve(context.WithoutCancel(t.Context()), l) })
+		s, err := rpc.Open(t.Context(), rpc.Options{Address: "unix:" + l.Addr().String()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -95,9 +86,56 @@ func TestSuite(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Error(err)
 			}
+			_ = exported.Shutdown(context.WithoutCancel(t.Context()))
+			serving.Wait()
 		})
+		s.Settle(t.Context())
 		return s
 	})
+}
+
+// openSuite opens a script whose hooks are those of the plugin.
+func openSuite(t *testing.T, p *sdk.Plugin) *Server {
+	text := strings.Builder{}
+	text.WriteString("exports.hooks = {}; exports.observers = {};\n")
+	for _, h := range p.Hooks {
+		fmt.Fprintf(&text, "exports[%q] = function (x) { bridge(%q, x); };\n", h.Name, h.Name)
+		said := map[string]any{"needs": needNames(h.Needs.Fields), "headers": append([]string{}, h.Needs.HeaderNames...), "body_limit": h.Needs.BodyLimit}
+		if h.Phase != sdk.PhaseUnknown {
+			said["phase"] = h.Phase.String()
+		}
+		about, err := json.Marshal(said)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&text, "exports.hooks[%q] = %s;\n", h.Name, about)
+	}
+	for _, o := range p.Observers {
+		fmt.Fprintf(&text, "exports.observers[%q] = function (batch) { bridge(%q, null, batch); };\n", o.Name, o.Name)
+	}
+	if p.ConfigSchema != nil {
+		fmt.Fprintf(&text, "exports.config_schema = %s;\n", p.ConfigSchema)
+	}
+	source := script.Source{Name: "suite.js", Text: text.String()}
+	s, err := open(t.Context(), script.Plugin{Name: p.Name, Main: []script.Source{source}, Watch: newWatch(t)}, Options{}, func(a engine.API) engine.API {
+		return bridged{a, func(vm *engine.VM, c goja.FunctionCall) goja.Value {
+			if x, ok := c.Argument(1).(*goja.Object); ok {
+				nativeHook(view{vm, x}, p, c.Argument(0).String())
+			} else {
+				nativeObserver(view{vm, c.Argument(2)}, p)
+			}
+			return goja.Undefined()
+		}}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
 }
 
 func needNames(n sdk.Need) []string {
@@ -165,7 +203,12 @@ func (b viewBacking) Count(name string, delta int64) {
 
 func nativeHook(x view, p *sdk.Plugin, name string) {
 	var y sdk.Exchange
-	rebuild(x, &y)
+	phase, _ := sdk.ParsePhase(x.text("phase"))
+	needs := sdk.Needs{}
+	if h, ok := p.Find(name, phase); ok {
+		needs = h.Needs
+	}
+	rebuild(x, &y, needs)
 	var err error
 	x.vm.Outside(func(ctx context.Context) error {
 		err = coprocesstest.RunHook(ctx, p, name, &y)
@@ -186,7 +229,7 @@ func nativeHook(x view, p *sdk.Plugin, name string) {
 }
 
 // rebuild makes an exchange of what the script sees.
-func rebuild(x view, y *sdk.Exchange) {
+func rebuild(x view, y *sdk.Exchange, needs sdk.Needs) {
 	route, q, r := x.get("route"), x.get("request"), x.get("response")
 	var config []byte
 	if text, _ := x.vm.Stringify(x.get("config").v); text != "null" {
@@ -210,7 +253,9 @@ func rebuild(x view, y *sdk.Exchange) {
 		URI: q.text("uri"), Proto: q.text("proto"), Length: q.num("length"),
 	})
 	fill(q.get("headers"), y.Request().Header())
-	y.Request().LoadBody(q.bytes("bytes"))
+	if needs.Has(sdk.NeedBody) {
+		y.Request().LoadBody(q.bytes("bytes"))
+	}
 	phase, err := sdk.ParsePhase(x.text("phase"))
 	if err != nil {
 		x.vm.Fail(err)

@@ -3,6 +3,7 @@ package lua
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	lua "github.com/yuin/gopher-lua"
@@ -43,6 +44,7 @@ func (m *machine) describe() (script.About, error) {
 			}
 		}
 	}
+	a.Observers = functions(exports.RawGetString("observers"))
 	var err error
 	switch schema := exports.RawGetString("config_schema").(type) {
 	case lua.LString:
@@ -53,6 +55,22 @@ func (m *machine) describe() (script.About, error) {
 		}
 	}
 	return a, nil
+}
+
+// functions are the names of a table's functions, sorted.
+func functions(v lua.LValue) []string {
+	t, ok := v.(*lua.LTable)
+	if !ok {
+		return nil
+	}
+	var names []string
+	for k, f := t.Next(lua.LNil); k != lua.LNil; k, f = t.Next(k) {
+		if name, ok := k.(lua.LString); ok && f.Type() == lua.LTFunction {
+			names = append(names, string(name))
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // exports is the table of that name, nil when a script made it something else.

@@ -179,6 +179,18 @@ func (o *Options) environment(home string) []string {
 	return append(env, o.Env...) // of two, the last counts
 }
 
+// UID is the number of who runs the program; -1: who runs the gateway.
+func (o Options) UID() (int, error) {
+	if o.User == "" {
+		return -1, nil
+	}
+	u, _, err := findUser(o.User)
+	if err != nil {
+		return -1, err
+	}
+	return int(u.UID), nil
+}
+
 // findUser returns a user by name, by number, or by the numbers of user and group, and the user's home.
 func findUser(name string) (*keeper.User, string, error) {
 	uid, gid, numbers := strings.Cut(name, ":")

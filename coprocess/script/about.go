@@ -12,6 +12,8 @@ import (
 type About struct {
 	Hooks  map[string]AboutHook
 	Schema []byte // JSON Schema of its hooks' configuration; nil: anything
+	// Observers are the names of what takes records and events, sorted.
+	Observers []string
 }
 
 // AboutHook is what a script says of one of its hooks.

@@ -40,8 +40,11 @@ func NewStore(open func() (Storage, error), name string, now func() time.Time) *
 	if now == nil {
 		now = time.Now
 	}
-	return &Store{open: open, prefix: "script/" + name + "/", now: now}
+	return &Store{open: open, prefix: StorePrefix(name), now: now}
 }
+
+// StorePrefix is what the keys of a script of that name begin with in the storage.
+func StorePrefix(name string) string { return "script/" + name + "/" }
 
 // Get returns what is under key, and whether there is anything.
 func (s *Store) Get(ctx context.Context, key string) ([]byte, bool, error) {
@@ -84,13 +87,23 @@ func (s *Store) Delete(ctx context.Context, key string) error {
 	})
 }
 
+// Look is Get and TTL in one.
+func (s *Store) Look(ctx context.Context, key string) (value []byte, left time.Duration, ok bool, err error) {
+	e, ok, err := s.entry(ctx, key)
+	return e.Value, s.left(e), ok, err
+}
+
+func (s *Store) left(e store.Entry) time.Duration {
+	if e.Expires.IsZero() {
+		return 0
+	}
+	return max(e.Expires.Sub(s.now()), time.Millisecond)
+}
+
 // TTL returns how long the entry still is there; 0 for good. ok says whether it is there at all.
 func (s *Store) TTL(ctx context.Context, key string) (left time.Duration, ok bool, err error) {
 	e, ok, err := s.entry(ctx, key)
-	if !ok || e.Expires.IsZero() {
-		return 0, ok, err
-	}
-	return max(e.Expires.Sub(s.now()), time.Millisecond), true, nil
+	return s.left(e), ok, err
 }
 
 // Add adds to the decimal number under key, 0 if there is none, and returns the sum. A new number ends after ttl, 0 for

@@ -25,6 +25,7 @@ const (
 	maxEventType = 128
 	entriesPath  = "/v1/store/"
 	eventsPath   = "/v1/events"
+	ttlHeader    = "X-Ttl"
 )
 
 // handler answers one plugin.
@@ -90,10 +91,11 @@ func (h *handler) entry(ctx context.Context, w http.ResponseWriter, r *http.Requ
 	}
 	switch r.Method {
 	case http.MethodGet:
-		value, ok, err := h.store.Get(ctx, key)
+		value, left, ok, err := h.store.Look(ctx, key)
 		if err != nil || !ok {
 			return missing(ok, err)
 		}
+		w.Header().Set(ttlHeader, whole(left))
 		w.Header().Set("Content-Type", "application/octet-stream")
 		_, _ = w.Write(value) // who asked has gone
 		return nil
@@ -102,7 +104,7 @@ func (h *handler) entry(ctx context.Context, w http.ResponseWriter, r *http.Requ
 		if err != nil || !ok {
 			return missing(ok, err)
 		}
-		w.Header().Set("X-Ttl", whole(left))
+		w.Header().Set(ttlHeader, whole(left))
 		return nil
 	case http.MethodPut:
 		return h.put(ctx, w, r, key, ttl, query.Get("new") == "1")

@@ -21,11 +21,14 @@ type Plugin struct {
 	// name and its folder alone.
 	Broken error `yaml:"-"`
 
-	// Runtime is the language of a plugin that runs inside the gateway, and Main the file in its folder that has the
-	// hooks, by default "main.js" or "main.lua". Empty is a plugin server.
+	// Runtime is the language of a plugin that the gateway runs: in itself or, in Python, in processes beside it. Main is
+	// the file in its folder that has the hooks, by default "main.js", "main.lua" or "plugin.py". Empty is a plugin server.
 	Runtime Language  `yaml:"runtime"`
 	Main    string    `yaml:"main"`
 	Isolate Isolation `yaml:"isolate"`
+	// Workers and Threads are those of a plugin in Python, where the settings shall not hold (see [PythonSettings]).
+	Workers int `yaml:"workers,positive"`
+	Threads int `yaml:"threads,positive"`
 	// Build is a command that makes what Server starts, in the plugin's folder. It is for who writes the plugin:
 	// `turnbuckle plugin run` runs it when files change, a gateway that serves never does.
 	Build []string `yaml:"build"`

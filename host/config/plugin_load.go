@@ -88,10 +88,7 @@ func ParsePlugin(file string, data []byte, lookupEnv func(string) (string, bool)
 	problems = append(problems, document.Decode(root, p)...)
 	f := fileFields{folder: where, built: len(p.Build) > 0}
 	if p.Runtime != "" {
-		main := cmp.Or(p.Main, "main."+string(p.Runtime))
-		source := ScriptSource{Name: main, File: main, Path: "$.main"}
-		f.source(where.dir, &source)
-		p.script = &Script{Name: p.Name, Language: p.Runtime, Modules: where.dir, Sources: []ScriptSource{source}, Isolate: p.Isolate}
+		p.script = p.code(&f)
 	}
 	p.Server.files("$.server", func(string) *fileFields { return &f })
 	if len(p.Server.Start.Command) > 0 {
@@ -106,6 +103,23 @@ func ParsePlugin(file string, data []byte, lookupEnv func(string) (string, bool)
 	problems = problems.Sort()
 	root.Redact(problems)
 	return p, problems
+}
+
+// code is what a plugin with a Runtime is made of.
+func (p *Plugin) code(f *fileFields) *Script {
+	if p.Runtime == Python {
+		s := &Script{Name: p.Name, Language: Python, Python: PythonSource{
+			Folder: p.Dir, Files: []string{filepath.ToSlash(cmp.Or(p.Main, PythonMain))}, Path: "$.main",
+		}}
+		if err := s.Python.Read(); err != nil {
+			f.errorf("$.main", "cannot use the plugin's code: %s", why(err))
+		}
+		return s
+	}
+	main := cmp.Or(p.Main, "main."+string(p.Runtime))
+	source := ScriptSource{Name: main, File: main, Path: "$.main"}
+	f.source(p.Dir, &source)
+	return &Script{Name: p.Name, Language: p.Runtime, Modules: p.Dir, Sources: []ScriptSource{source}, Isolate: p.Isolate}
 }
 
 func canonical(names []string) {
@@ -126,8 +140,17 @@ func (p *Plugin) Validate() Problems {
 	if p.Runtime != "" && (p.Server.Address != "" || len(p.Server.Start.Command) > 0) {
 		v.errorf("$.runtime", "a plugin runs inside the gateway or on a server: say runtime or server")
 	}
+	if p.Runtime == Python {
+		v.pythonServer("$.server", &p.Server)
+	}
+	if p.Runtime != Python && (p.Workers != 0 || p.Threads != 0) {
+		v.errorf("$.workers", "workers and threads are of plugins in Python: say runtime: python")
+	}
+	if p.Runtime == Python && p.Isolate != IsolateDefault {
+		v.errorf("$.isolate", "plugins in Python run in processes of their own: only js and lua are isolated so")
+	}
 	if p.Runtime == "" && (p.Main != "" || p.Isolate != IsolateDefault) {
-		v.errorf("$.runtime", "main and isolate are of plugins that run inside the gateway: say runtime: js or lua")
+		v.errorf("$.runtime", "main and isolate are of plugins that the gateway runs: say runtime: js, lua or python")
 	}
 	if len(p.Build) > 0 && p.Build[0] == "" {
 		v.errorf("$.build", "must be a list of a program and its arguments")
@@ -271,6 +294,9 @@ func Servers(s *Settings, plugins []*Plugin) (map[string]PluginServer, Problems)
 		}
 		server := p.Server
 		server.Start.RunDir = s.RunDir
+		if p.Runtime == Python {
+			server.Start.Python = p.pythonStart(s)
+		}
 		out[p.Name] = server
 	}
 	return out, problems

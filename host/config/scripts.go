@@ -11,8 +11,9 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/host/config/document"
 )
 
-// A Script is a plugin that runs inside the gateway: text in a scripting language. Hooks name it as their server; its name
-// has a dot in it, which no plugin server's name has.
+// A Script is a plugin whose code a definition, or a plugin's folder, names: text in a scripting language, which runs inside
+// the gateway, or a folder in Python. Hooks name it as their server; its name has a dot or a slash in it, which no plugin
+// server's name has.
 type Script struct {
 	Name     string
 	Language Language
@@ -26,6 +27,8 @@ type Script struct {
 	WithSession []string
 	// Isolate is what calls of its hooks share. All hooks of a script have the strictest that one of them asks for.
 	Isolate Isolation
+	// Python is its code when Language is Python, in place of all but Name, Language and Tyk.
+	Python PythonSource
 }
 
 // ScriptSource is the text of a file, or text that stands in the definition.
@@ -51,7 +54,7 @@ const (
 )
 
 // UnmarshalText accepts the named languages.
-func (l *Language) UnmarshalText(text []byte) error { return oneOf(l, text, JavaScript, Lua) }
+func (l *Language) UnmarshalText(text []byte) error { return oneOf(l, text, JavaScript, Lua, Python) }
 
 // LanguageOf returns the language of a file by its extension; empty for another.
 func LanguageOf(file string) Language {
@@ -66,14 +69,26 @@ func LanguageOf(file string) Language {
 type Isolation string
 
 // The isolations. By default calls share interpreters, one after the other, and what a call leaves in globals is undone;
-// with IsolateCall each has one of its own.
+// with IsolateCall each has one of its own. With IsolateProcess the script runs in a process of its own, where calls share
+// interpreters.
 const (
 	IsolateDefault Isolation = ""
 	IsolateCall    Isolation = "call"
+	IsolateProcess Isolation = "process"
 )
 
 // UnmarshalText accepts the named isolations.
-func (i *Isolation) UnmarshalText(text []byte) error { return oneOf(i, text, IsolateCall) }
+func (i *Isolation) UnmarshalText(text []byte) error {
+	return oneOf(i, text, IsolateCall, IsolateProcess)
+}
+
+// stricter returns the stricter of two isolations.
+func stricter(a, b Isolation) Isolation {
+	if a == IsolateProcess || b == IsolateProcess {
+		return IsolateProcess
+	}
+	return cmp.Or(a, b)
+}
 
 // ScriptSettings are about all scripts. A zero field takes the default.
 type ScriptSettings struct {
@@ -93,6 +108,8 @@ type ScriptSettings struct {
 	// and 256.
 	Idle int `yaml:"idle,positive"`
 	Most int `yaml:"most,positive"`
+	// Memory bounds the process of a script that is isolated in one. Default 512MiB.
+	Memory Size `yaml:"memory,positive"`
 	// Allow are libraries of Lua that reach out of the interpreter: os, io, debug, load. Default none.
 	Allow []string `yaml:"allow"`
 	// Fetch bounds the requests that scripts make.
@@ -147,7 +164,7 @@ func (d *Definition) AddScript(s Script, source ScriptSource) {
 	if !slices.ContainsFunc(found.Sources, func(o ScriptSource) bool { return o.File == source.File && o.Text == source.Text }) {
 		found.Sources = append(found.Sources, source)
 	}
-	found.Isolate = cmp.Or(found.Isolate, s.Isolate)
+	found.Isolate = stricter(found.Isolate, s.Isolate)
 	for _, name := range s.WithSession {
 		if !slices.Contains(found.WithSession, name) {
 			found.WithSession = append(found.WithSession, name)
@@ -213,6 +230,10 @@ func (v *validator) source(d *Definition, at, file string, isolate Isolation) st
 func (f *fileFields) scripts(d *Definition) {
 	for i := range d.Scripts {
 		s := &d.Scripts[i]
+		if s.Language == Python {
+			f.python(s)
+			continue
+		}
 		if !s.Tyk {
 			s.Modules = f.folder.dir
 		}

@@ -48,7 +48,7 @@ func TestScripts(t *testing.T) {
 		{"another language", `hooks: {pre: [{script: a.py}]}`, []string{`a.yaml:3:24: $.hooks.pre[0].script: "a.py" is no script: its name must end in .js or .lua`}},
 		{"a server besides", `hooks: {pre: [{script: a.js, server: default}]}`, []string{`a.yaml:3:24: $.hooks.pre[0].script: a hook is in a script or on a server: name one of them`}},
 		{"isolation of a server", `hooks: {pre: [{hook: x, isolate: call}]}`, []string{`a.yaml:3:34: $.hooks.pre[0].isolate: only scripts can be isolated: name one under script`}},
-		{"isolation that there is not", `hooks: {pre: [{script: a.js, isolate: never}]}`, []string{`a.yaml:3:39: $.hooks.pre[0].isolate: "never": must be call`}},
+		{"isolation that there is not", `hooks: {pre: [{script: a.js, isolate: never}]}`, []string{`a.yaml:3:39: $.hooks.pre[0].isolate: "never": must be call or process`}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -36,6 +36,7 @@ type Settings struct {
 	Policies string        `yaml:"policies"`
 
 	Scripts ScriptSettings `yaml:"scripts"`
+	Python  PythonSettings `yaml:"python"`
 
 	AccessLog AccessLog `yaml:"access_log"`
 	Log       Log       `yaml:"log"`
@@ -304,9 +305,10 @@ func DefaultSettings() Settings {
 		Limits:   LimitSettings{Headers: LimitHeadersQuotas},
 		Policies: "policies",
 		Scripts: ScriptSettings{
-			Middleware: "middleware", VirtualText: true, Heap: 128 << 20, Size: 16 << 20, Depth: 512, Idle: 8, Most: 256,
+			Middleware: "middleware", VirtualText: true, Heap: 128 << 20, Size: 16 << 20, Depth: 512, Idle: 8, Most: 256, Memory: 512 << 20,
 			Fetch: ScriptFetch{Timeout: 10 * time.Second, Body: 4 << 20, Hops: 4},
 		},
+		Python:       PythonSettings{Dir: "data/python"},
 		AccessLog:    AccessLog{Enabled: true, Format: LogJSON, Path: "stdout"},
 		Log:          Log{Level: LevelInfo, Format: LogText},
 		Tracing:      Tracing{Protocol: OTLPGRPC, SampleRatio: 1, ServiceName: "turnbuckle"},

@@ -129,6 +129,10 @@ func (s *Settings) files(root *document.Node, base settingsFolders) Problems {
 	s.Store.Path = at("$.store.path").folder.join(s.Store.Path)
 	s.Policies = at("$.policies").folder.join(s.Policies)
 	s.Scripts.Middleware = at("$.scripts.middleware").folder.join(s.Scripts.Middleware)
+	s.Python.Dir = at("$.python.dir").folder.join(s.Python.Dir)
+	if strings.Contains(s.Python.Interpreter, "/") {
+		s.Python.Interpreter = at("$.python.interpreter").folder.join(s.Python.Interpreter)
+	}
 	at("$.scripts.prelude").file("$.scripts.prelude", &s.Scripts.Prelude)
 	s.Store.Redis.TLS.files("$.store.redis.tls", at)
 	if p := s.AccessLog.Path; p != "stdout" && p != "stderr" && p != "" {

@@ -77,6 +77,7 @@ func TestNoFileIsTheDefaults(t *testing.T) {
 	want := config.DefaultSettings()
 	want.APIs, want.Plugins = "/work/apis", "/work/plugins.d"
 	want.Store.Path, want.Policies, want.Scripts.Middleware = "/work/data", "/work/policies", "/work/middleware"
+	want.Python.Dir = "/work/data/python"
 	if diff := cmp.Diff(want, got, prefixes); diff != "" || problems != nil {
 		t.Errorf("%v (-want +got)\n%s", problems, diff)
 	}
@@ -108,7 +109,8 @@ func sample(t *testing.T, s config.Setting, dir string) string {
 		"store.redis.cluster": "true", "store.redis.database": "7", "store.redis.pool": "7",
 		"keys.hash": "murmur128", "keys.hash_fallback": "murmur32,none", "keys.list_hashed": "false", "keys.min_length": "7",
 		"keys.master": "true", "keys.lifetime": "77s", "keys.force_lifetime": "true", "keys.lifetime_respects_expiry": "true",
-		"scripts.prelude": dir + "/scripts/prelude.js", "scripts.heap": "77KiB", "scripts.size": "77KiB", "scripts.depth": "77",
+		"scripts.prelude": dir + "/scripts/prelude.js", "scripts.heap": "77KiB", "scripts.size": "77KiB", "scripts.depth": "77", "scripts.memory": "77KiB",
+		"python.workers": "7", "python.threads": "7", "python.install": "true", "python.interpreter": "/usr/bin/python3", "python.dir": dir + "/py",
 		"scripts.idle": "7", "scripts.most": "77", "scripts.allow": "io,os", "scripts.virtual_text": "false",
 		"scripts.fetch.body": "77KiB", "scripts.fetch.hops": "7", "scripts.fetch.insecure_skip_verify": "true",
 		"rate_limits.mode": "exact", "rate_limits.headers": "rates",

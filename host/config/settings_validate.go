@@ -47,6 +47,9 @@ func (s *Settings) Validate() Problems {
 			v.errorf(document.Index("$.scripts.allow", i), "%q is no library that can be allowed: %s", library, orList(LuaLibraries()))
 		}
 	}
+	if s.Python.Dir == "" {
+		v.errorf("$.python.dir", "must not be empty")
+	}
 	v.tracing(&s.Tracing)
 	for i, field := range s.AccessLog.Fields {
 		if !isToken(field) {

@@ -45,6 +45,8 @@ type PluginStart struct {
 	Folder string `yaml:"-"`
 	// RunDir is that of the settings.
 	RunDir string `yaml:"-"`
+	// Python is what is started of a plugin in Python, in place of Command; nil for any other.
+	Python *PythonStart `yaml:"-"`
 }
 
 // StartLimits bound a process with all that it starts; 0 is no limit.
@@ -172,6 +174,12 @@ func (v *validator) pluginStart(path string, p *PluginServer) {
 	if p.TLS != (PluginTLS{}) {
 		v.errorf(path+".tls", "is for servers at an address: with a command, handshake.tls is")
 	}
+	v.started(path, s)
+	v.handshake(path+".handshake", &s.Handshake)
+}
+
+// started checks how a process is looked after, whatever it is.
+func (v *validator) started(path string, s *PluginStart) {
 	const maxInstances = 256
 	if s.Instances > maxInstances {
 		v.errorf(path+".instances", "must not be more than %d", maxInstances)
@@ -189,7 +197,6 @@ func (v *validator) pluginStart(path string, p *PluginServer) {
 	if hasControl(s.User) || strings.Contains(s.User, " ") {
 		v.errorf(path+".user", "%q is no user: write a name, UID or UID:GID", s.User)
 	}
-	v.handshake(path+".handshake", &s.Handshake)
 }
 
 func (v *validator) handshake(path string, h *StartHandshake) {

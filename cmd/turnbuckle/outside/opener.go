@@ -52,7 +52,10 @@ func (o *Opener) Server(d *config.Definition, name string) (host.Server, error) 
 	if one, owner := o.script(d, name); one != nil {
 		return o.Scripts.Get(o.Ctx, o.Room, owner, one)
 	}
-	if name == "" {
+	switch one := d.Script(name); {
+	case one != nil: // in Python, for script passes over those
+		name = d.PythonServer(one)
+	case name == "":
 		name = config.DefaultServer
 	}
 	settings, ok := o.Settings[name]
@@ -84,11 +87,13 @@ func (o *Opener) HasScript(d *config.Definition, name string) bool {
 
 // script finds the script that a definition, or a plugin's folder, has under a name; nil when there is none.
 func (o *Opener) script(d *config.Definition, name string) (*config.Script, scripts.Owner) {
-	if one := d.Script(name); one != nil {
+	if one := d.Script(name); one != nil && one.Language == config.Python {
+		return nil, scripts.Owner{} // it is a plugin server
+	} else if one != nil {
 		return one, scripts.Owner{Name: d.ID + "/" + name, Org: d.Org, Lifetime: lifetime(d, o.Lifetime)}
 	}
 	for _, p := range o.Plugins {
-		if p.Name == name && p.Broken == nil && p.Script() != nil {
+		if p.Name == name && p.Broken == nil && p.Script() != nil && p.Script().Language != config.Python {
 			return p.Script(), scripts.Owner{Name: name}
 		}
 	}

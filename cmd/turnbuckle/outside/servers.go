@@ -13,16 +13,24 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/process"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/script"
 	"github.com/turnbuckle-gateway/turnbuckle/host"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/observe"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
 // Servers owns the plugin servers that are in use: the connections to those at an address, and the processes of those that
 // the gateway starts. Routes share them: over a reload too, as long as a server's settings and files stay the same.
 type Servers struct {
+	// Storage is what plugins in processes of their own are lent of the gateway's state, Publish takes the events that they
+	// send. Both are set before the first is opened.
+	Storage func() (script.Storage, error)
+	Publish func(sdk.Event)
+
 	log     *slog.Logger
 	version string
+	pythons pythons
 
 	open share.Keyed[serverKey, *opened]
 }
@@ -70,6 +78,14 @@ func (s *Servers) Get(ctx context.Context, name string, settings config.PluginSe
 func (s *Servers) begin(ctx context.Context, name string, c config.PluginServer) (*opened, error) {
 	o := &opened{name: name, settings: c}
 	var err error
+	if c.Start.Python != nil {
+		one, err := s.startPython(ctx, name, &c)
+		if err != nil {
+			return nil, err
+		}
+		o.process, o.Server = one.Server.Server, one
+		return o, nil
+	}
 	if len(c.Start.Command) > 0 {
 		o.process, err = s.start(ctx, name, &c)
 		o.Server = o.process

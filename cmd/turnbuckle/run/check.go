@@ -43,7 +43,7 @@ func compileAll(ctx context.Context, s *config.Settings, ready *builtin.Builtins
 	defer inside.Close()
 	open := &outside.Dry{Opener: outside.Opener{
 		Ctx: ctx, Targets: outside.NewTargets(), Settings: d.servers, Plugins: d.plugins, Notify: func(*config.Definition, upstream.Event) {},
-		Scripts: inside, Room: scripts.NewRoom(&s.Scripts, nil), Builtins: ready,
+		Scripts: inside, Room: scripts.NewRoom(s, nil), Builtins: ready,
 	}}
 	o := host.Options{Log: log, Metrics: observe.NewMetrics(), Shared: open, Replies: replies, Match: s.Routing.Match, MaxBody: s.Listen.MaxBody, Hooks: s.Hooks, Errors: s.Errors}
 	for _, def := range d.set.Definitions {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/builtin"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/settings"
 	"github.com/turnbuckle-gateway/turnbuckle/host/admin"
 	"github.com/turnbuckle-gateway/turnbuckle/host/admin/folder"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
@@ -54,7 +55,7 @@ func (g *gateway) stateOptions(gen *generation, o *admin.Options) error {
 		Dir: gen.s.APIs, Check: func(ctx context.Context, d *config.Definition) config.Problems {
 			return gen.checkDefinition(ctx, g.builtins, d)
 		},
-		Loader: config.Loader{Classic: translator(gen.s), WorkDir: dir, LookupEnv: lookupIn(g.o.Source.Environ), SecretDirs: gen.s.SecretDirs, Builtins: manifests},
+		Loader: config.Loader{Classic: translator(gen.s), WorkDir: dir, LookupEnv: settings.LookupIn(g.o.Source.Environ), SecretDirs: gen.s.SecretDirs, Builtins: manifests},
 	})
 	o.Definitions = func() []*config.Definition {
 		if d := gen.loaded.Load(); d != nil {

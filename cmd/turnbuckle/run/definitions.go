@@ -3,9 +3,9 @@ package run
 import (
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/builtin"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/settings"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config/tyk"
 )
@@ -26,7 +26,7 @@ func loadDefinitions(s *config.Settings, ready *builtin.Builtins, environ []stri
 	if err != nil {
 		return nil, fmt.Errorf("working directory: %w", err)
 	}
-	lookup := lookupIn(environ)
+	lookup := settings.LookupIn(environ)
 	manifests, err := ready.Manifests()
 	if err != nil {
 		return nil, err
@@ -58,6 +58,7 @@ func loadDefinitions(s *config.Settings, ready *builtin.Builtins, environ []stri
 		}
 		d.set.Definitions = append(d.set.Definitions, def)
 	}
+	config.AddPythonServers(d.servers, s, d.set.Definitions)
 	return d, nil
 }
 
@@ -65,15 +66,4 @@ func loadDefinitions(s *config.Settings, ready *builtin.Builtins, environ []stri
 func translator(s *config.Settings) *tyk.Translator {
 	c := &s.Scripts
 	return tyk.New(tyk.Options{Middleware: c.Middleware, Prelude: c.Prelude, NoVirtualText: !c.VirtualText})
-}
-
-func lookupIn(environ []string) func(string) (string, bool) {
-	return func(name string) (string, bool) {
-		for i := len(environ) - 1; i >= 0; i-- {
-			if k, v, _ := strings.Cut(environ[i], "="); k == name {
-				return v, true
-			}
-		}
-		return "", false
-	}
 }

@@ -19,10 +19,12 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/outside"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/scripts"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/settings"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/script"
 	"github.com/turnbuckle-gateway/turnbuckle/host/flow"
 	"github.com/turnbuckle-gateway/turnbuckle/host/front"
 	"github.com/turnbuckle-gateway/turnbuckle/host/observe"
 	"github.com/turnbuckle-gateway/turnbuckle/plugins/all"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
 // Options are what a gateway runs with. All but Explain and Serving are required.
@@ -84,6 +86,8 @@ func Serve(ctx context.Context, o Options) (err error) {
 		log.Warn("settings: " + p.Error())
 	}
 	g.servers, g.targets = outside.NewServers(log, o.Version), outside.NewTargets()
+	g.servers.Storage = func() (script.Storage, error) { return g.now.Load().state.Store() }
+	g.servers.Publish = func(e sdk.Event) { g.now.Load().host.Publish(e) }
 	g.scripts = scripts.New(log)
 	defer g.scripts.Close()
 	g.builtins = builtin.New(log, all.Plugins())

@@ -62,7 +62,7 @@ func (g *gateway) newGeneration(ctx context.Context, l *settings.Loaded, before 
 	} else {
 		gen.state = before.state.Next(o)
 	}
-	gen.room = scripts.NewRoom(&s.Scripts, gen.state)
+	gen.room = scripts.NewRoom(s, gen.state)
 	gen.host = host.New(context.WithoutCancel(ctx), host.Options{
 		Log: g.sight.log, Metrics: g.sight.metrics, Replies: replies, AccessLog: access.AccessLog, Tracer: tracer,
 		Explain: g.o.Explain,

@@ -28,14 +28,16 @@ type State interface {
 // Room is what one generation of a gateway gives its scripts. Every script that was opened with it is closed before it.
 type Room struct {
 	settings *config.ScriptSettings
+	runDir   string
 	state    State // nil: nothing
 	client   *http.Client
 }
 
 // NewRoom returns what scripts get by these settings. A nil state is for scripts that are only looked at: they get
 // nothing.
-func NewRoom(settings *config.ScriptSettings, state State) *Room {
-	r := &Room{settings: settings, state: state}
+func NewRoom(s *config.Settings, state State) *Room {
+	settings := &s.Scripts
+	r := &Room{settings: settings, runDir: s.RunDir, state: state}
 	transport := &http.Transport{
 		Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 32, IdleConnTimeout: 90 * time.Second, ForceAttemptHTTP2: true,
 	}
@@ -63,15 +65,20 @@ func (r *Room) limits() script.Limits {
 // tykStore is where Tyk's scripts of one organisation keep what they store: there it is one for all (reference §4.10).
 const tykStore = "tyk/"
 
+// Entries names what a plugin keeps in the store: of Tyk's all of an organisation share their entries, as there.
+func Entries(plugin, org string, tyk bool) string {
+	if tyk {
+		return tykStore + org
+	}
+	return plugin
+}
+
 func (r *Room) services(owner Owner, c *config.Script, log *slog.Logger) script.Services {
 	s := script.Services{Log: log}
 	if r.state == nil {
 		return s
 	}
-	name := owner.Name
-	if c.Tyk {
-		name = tykStore + owner.Org
-	}
+	name := Entries(owner.Name, owner.Org, c.Tyk)
 	s.Store = script.NewStore(func() (script.Storage, error) { return r.state.Store() }, name, nil)
 	s.Keys = &keys{r.state, owner.Lifetime}
 	f := &r.settings.Fetch

@@ -109,7 +109,7 @@ func (s *Scripts) start(ctx context.Context, room *Room, owner Owner, c *config.
 	for _, source := range c.Sources {
 		p.Main = append(p.Main, script.Source{Name: source.Name, Text: source.Text})
 	}
-	if c.Modules != "" {
+	if c.Modules != "" && !isApart(room, c) {
 		files, err := script.OpenFiles(c.Modules, p.Limits.Complete().Source)
 		if err != nil {
 			return nil, err
@@ -127,6 +127,9 @@ func (s *Scripts) start(ctx context.Context, room *Room, owner Owner, c *config.
 }
 
 func (s *Scripts) run(ctx context.Context, p script.Plugin, room *Room, c *config.Script) (server, error) {
+	if isApart(room, c) {
+		return s.apart(ctx, &p, room, c)
+	}
 	if c.Language == config.Lua {
 		o := lua.Options{Tyk: c.Tyk}
 		for _, library := range room.settings.Allow {
@@ -175,6 +178,13 @@ func (l *lease) Close() error { return l.lease.Close() }
 
 // Identity says which script it is a lease of (see [host.Server]).
 func (l *lease) Identity() any { return l.lease.Identity() }
+
+// Settle waits until a script that runs in a process of its own takes calls, or is known not to.
+func (o *owned) Settle(ctx context.Context) {
+	if s, ok := o.server.(*apart); ok {
+		s.Settle(ctx)
+	}
+}
 
 // Status is a script as the control listener shows it.
 type Status struct {

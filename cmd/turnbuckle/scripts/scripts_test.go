@@ -35,7 +35,7 @@ func opened(t *testing.T, state State) (*Scripts, *Room) {
 	t.Helper()
 	s := New(slog.New(slog.DiscardHandler))
 	settings := config.DefaultSettings()
-	r := NewRoom(&settings.Scripts, state)
+	r := NewRoom(&settings, state)
 	t.Cleanup(func() {
 		if left := s.Status(); len(left) > 0 {
 			t.Errorf("%d scripts are still open", len(left))

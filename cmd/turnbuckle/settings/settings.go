@@ -167,10 +167,18 @@ func unknownFields(fields []string) config.Problems {
 
 // lookup finds a variable; empty when there is none.
 func lookup(environ []string, name string) string {
-	for _, pair := range slices.Backward(environ) {
-		if k, v, _ := strings.Cut(pair, "="); k == name {
-			return v
+	value, _ := LookupIn(environ)(name)
+	return value
+}
+
+// LookupIn looks variables up in an environment, as os.LookupEnv does in the process's.
+func LookupIn(environ []string) func(string) (string, bool) {
+	return func(name string) (string, bool) {
+		for i := len(environ) - 1; i >= 0; i-- {
+			if k, v, _ := strings.Cut(environ[i], "="); k == name {
+				return v, true
+			}
 		}
+		return "", false
 	}
-	return ""
 }

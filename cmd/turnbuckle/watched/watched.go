@@ -59,8 +59,10 @@ func New(s *config.Settings, files []string, defs []*config.Definition, plugins 
 
 // script adds the folders of a script's files, and of what it may require.
 func (f *Folders) script(s *config.Script) {
-	if s.Modules != "" {
-		below(s.Modules, &f.scripts)
+	for _, dir := range []string{s.Modules, s.Python.Folder} {
+		if dir != "" {
+			below(dir, &f.scripts)
+		}
 	}
 	for _, source := range s.Sources {
 		if source.File != "" {
@@ -145,8 +147,10 @@ func (f *Folders) Concerned(path string) bool {
 	}
 	if _, ok := slices.BinarySearch(f.scripts, dir); ok {
 		switch filepath.Ext(path) {
-		case ".js", ".lua", ".json", "":
+		case ".js", ".lua", ".json", ".py", "":
 			return true
+		case ".txt":
+			return filepath.Base(path) == "requirements.txt"
 		}
 	}
 	_, code := slices.BinarySearch(f.code, dir)

@@ -25,7 +25,7 @@ func TestConcerned(t *testing.T) {
 // Of scripts, those folders are watched that they are in, and those that they may require files of.
 func TestScripts(t *testing.T) {
 	dir := t.TempDir()
-	for _, folder := range []string{"apis/lib/deep", "apis/.git", "apis/node_modules/x", "mw/shop/pre", "classic"} {
+	for _, folder := range []string{"apis/lib/deep", "apis/.git", "apis/node_modules/x", "mw/shop/pre", "classic", "py"} {
 		if err := os.MkdirAll(filepath.Join(dir, folder), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -35,10 +35,11 @@ func TestScripts(t *testing.T) {
 	f := New(&s, nil, []*config.Definition{{Scripts: []config.Script{
 		{Name: "a.js", Modules: dir + "/apis", Sources: []config.ScriptSource{{File: dir + "/apis/a.js"}}},
 		{Name: "tyk.js", Sources: []config.ScriptSource{{File: dir + "/classic/b.js"}, {Name: "inline", Text: "1"}}},
+		{Name: "py/", Language: config.Python, Python: config.PythonSource{Folder: dir + "/py"}},
 	}}}, nil)
 	for path, want := range map[string]bool{
 		"/apis/lib/x.js": true, "/apis/lib/deep/x.json": true, "/apis/lib/new": true, "/apis/lib/x.log": false, "/apis/.git/x.js": false,
-		"/apis/node_modules/x/y.js": false, "/mw/shop/pre/p.js": true, "/mw/lua": true, "/classic/b.js": true, "/classic/c.txt": false, "/other/b.js": false,
+		"/apis/node_modules/x/y.js": false, "/mw/shop/pre/p.js": true, "/mw/lua": true, "/classic/b.js": true, "/classic/c.txt": false, "/py/m.py": true, "/py/requirements.txt": true, "/py/notes.txt": false, "/other/b.js": false,
 	} {
 		if f.Concerned(dir+path) != want {
 			t.Errorf("%s: want %v", path, want)

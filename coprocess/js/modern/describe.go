@@ -2,6 +2,7 @@ package modern
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/dop251/goja"
@@ -37,6 +38,14 @@ func Describe(vm *engine.VM) (*script.About, error) {
 				return nil, fmt.Errorf("exports.hooks names %q, which exports does not have", name)
 			}
 		}
+	}
+	if observers, ok := exports.Get("observers").(*goja.Object); ok {
+		for _, name := range observers.Keys() {
+			if _, ok := goja.AssertFunction(observers.Get(name)); ok {
+				d.Observers = append(d.Observers, name)
+			}
+		}
+		slices.Sort(d.Observers)
 	}
 	switch schema := exports.Get("config_schema").(type) {
 	case goja.String:

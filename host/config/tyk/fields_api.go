@@ -126,11 +126,11 @@ func pluginFields() []Field {
 	entry := func(path string) []Field {
 		return slices.Concat(
 			works("", path+".name", path+".raw_body_only", path+".disabled"),
-			works("of scripts; gRPC hooks have a name alone", path+".path", path+".code", path+".require_session"),
+			works("of scripts; in Python path names the folder, or a file in it, and there is no code; gRPC hooks have a name alone", path+".path", path+".code", path+".require_session"),
 		)
 	}
 	return slices.Concat(
-		works("grpc, otto, javascript, lua; empty where a path ends in .js; others are refused when there are hooks", "custom_middleware.driver"),
+		works("grpc, otto, javascript, lua, python; empty where a path ends in .js; others are refused when there are hooks", "custom_middleware.driver"),
 		under("custom_middleware", entry("pre[]"), entry("auth_check"), entry("post_key_auth[]"), entry("post[]"), entry("response[]")),
 		works("", "custom_middleware.id_extractor.disabled", "custom_middleware.id_extractor.extract_with",
 			"custom_middleware.id_extractor.extractor_config.header_name", "custom_middleware.id_extractor.extractor_config.param_name",

@@ -41,7 +41,7 @@ func (t *translation) plugins() {
 	if t.server == scriptJS {
 		t.place()
 	}
-	if hooks && t.server != "" {
+	if hooks && t.server != "" && t.server != scriptPython {
 		t.sourced(m)
 	}
 	t.def.BundleHash = config.BundleHash(t.text(t.get("custom_middleware_bundle")))
@@ -49,11 +49,16 @@ func (t *translation) plugins() {
 }
 
 func (t *translation) hook(entry *document.Node) config.HookRef {
-	if t.server != "" {
-		t.entry(entry, t.server)
+	server := t.server
+	switch server {
+	case "":
+	case scriptPython:
+		server = t.python(entry)
+	default:
+		t.entry(entry, server)
 	}
 	return config.HookRef{
-		Server:      t.server,
+		Server:      server,
 		Name:        t.text(get(entry, "name")),
 		RawBodyOnly: t.truth(get(entry, "raw_body_only")),
 		Path:        entry.Path(),
@@ -67,17 +72,15 @@ func (t *translation) driver(n *document.Node) {
 		at = t.get("custom_middleware")
 	}
 	switch name := t.text(n); name {
-	case "grpc", "otto", "javascript", "lua":
+	case "grpc", "otto", "javascript", "lua", "python":
 	case "":
 		if t.server == "" {
 			t.errorf(at, "hooks without a driver are JavaScript, and no path of a .js file is named: for a plugin server, the driver is grpc")
 		}
-	case "python":
-		t.errorf(at, "driver %q is not supported yet: grpc, otto, javascript and lua are", name)
 	case "goplugin":
-		t.errorf(at, "driver %q is not supported, for such plugins fit one build of Tyk alone: grpc, otto, javascript and lua are", name)
+		t.errorf(at, "driver %q is not supported, for such plugins fit one build of Tyk alone: grpc, otto, javascript, lua and python are", name)
 	default:
-		t.errorf(at, "driver %q is not known: grpc, otto, javascript and lua are", name)
+		t.errorf(at, "driver %q is not known: grpc, otto, javascript, lua and python are", name)
 	}
 }
 

@@ -50,8 +50,8 @@ func TestRefusals(t *testing.T) {
 		{"keyless of the wrong type", strings.Replace(minimal(""), "true", `"true"`, 1), `2:44: $.use_keyless: must be true or false, not a string`},
 		{"identity provider", keyed(`"enable_coprocess_auth": true, "base_identity_provided_by": "jwt_claim", "custom_middleware": {"driver": "grpc", "auth_check": {"name": "A"}}`),
 			`2:61: $.base_identity_provided_by: no method is named "jwt_claim"`},
-		{"driver python", minimal(`"custom_middleware": {"driver": "python", "pre": [{"name": "P"}]}`),
-			`2:33: $.custom_middleware.driver: driver "python" is not supported yet: grpc, otto, javascript and lua are`},
+		{"python without a path", minimal(`"custom_middleware": {"driver": "python", "pre": [{"name": "P"}]}`),
+			`2:51: $.custom_middleware.pre[0]: name the plugin's folder, or the file in it that has the hook, under path`},
 		{"no driver", minimal(`"custom_middleware": {"pre": [{"name": "P"}]}`),
 			`2:22: $.custom_middleware: hooks without a driver are JavaScript, and no path of a .js file is named: for a plugin server, the driver is grpc`},
 		{"script that is not there", minimal(`"custom_middleware": {"pre": [{"name": "P", "path": "p.js"}]}`),
@@ -136,7 +136,7 @@ func TestRefusals(t *testing.T) {
 func TestAllProblemsAtOnce(t *testing.T) {
 	_, problems := parse(t, `{
   "api_id": "x", "use_oauth2": true, "use_openid": true,
-  "custom_middleware": {"driver": "python", "pre": [{"name": "p"}]},
+  "custom_middleware": {"driver": "goplugin", "pre": [{"name": "p"}]},
   "proxy": {"listen_path": 5}
 }`)
 	var got []string

@@ -17,11 +17,12 @@ import (
 )
 
 // The scripts of a classic definition, as hooks name them as their servers. All JavaScript of an API runs in one
-// interpreter, as in Tyk, but for event handlers.
+// interpreter, as in Tyk, but for event handlers. In Python each folder is a plugin: scriptPython stands for whichever.
 const (
 	scriptJS     = "tyk.js"
 	scriptLua    = "tyk.lua"
 	scriptEvents = "tyk-events.js"
+	scriptPython = "python"
 )
 
 // Options are what a Translator knows beside the definition.
@@ -52,18 +53,58 @@ func (t *translation) language() string {
 		}
 		t.def.Scripts = append(t.def.Scripts, s)
 		return scriptLua
+	case name == "python":
+		return scriptPython
 	}
 	return ""
+}
+
+// entries are those of all hooks that are not disabled.
+func (t *translation) entries(m *document.Node) []*document.Node {
+	var all []*document.Node
+	for _, list := range []string{"pre", "post_key_auth", "post", "response"} {
+		all = append(all, items(get(m, list))...)
+	}
+	return append(all, get(m, "auth_check"))
+}
+
+// python adds the folder, or the file, that a hook's entry names, and returns its server. An entry that names none has its
+// hook where the others have theirs, if that is one place: Tyk looks at no path, for there a bundle has them all.
+func (t *translation) python(entry *document.Node) string {
+	if code := get(entry, "code"); t.text(code) != "" {
+		t.errorf(code, "a plugin in Python is a folder: name it, or a file in it, under path")
+	}
+	file := get(entry, "path")
+	if t.text(file) == "" {
+		file = t.onlyPath()
+	}
+	if file == nil {
+		t.errorf(entry, "name the plugin's folder, or the file in it that has the hook, under path")
+		return scriptPython
+	}
+	return t.def.AddPython(t.text(file), file.Path())
+}
+
+// onlyPath is the one path that entries name; nil when they name several, or none.
+func (t *translation) onlyPath() *document.Node {
+	var only *document.Node
+	for _, e := range t.entries(t.get("custom_middleware")) {
+		named := get(e, "path")
+		switch {
+		case t.text(named) == "":
+		case only != nil && path.Clean(t.text(only)) != path.Clean(t.text(named)):
+			return nil
+		default:
+			only = named
+		}
+	}
+	return only
 }
 
 // namesJS reports whether a hook's file is JavaScript, which Tyk's own examples name without a driver, or the API's folder
 // has any.
 func (t *translation) namesJS(m *document.Node) bool {
-	entries := []*document.Node{get(m, "auth_check")}
-	for _, list := range []string{"pre", "post_key_auth", "post", "response"} {
-		entries = append(entries, items(get(m, list))...)
-	}
-	for _, e := range entries {
+	for _, e := range t.entries(m) {
 		if p := get(e, "path"); p != nil && strings.Contains(p.Text, ".js") {
 			return true
 		}

@@ -37,7 +37,8 @@ func table() map[string]*field {
 	add(ignored, "the rate is enforced by a share of its own of each gateway, without thresholds", "drl_threshold", "drl_notification_frequency",
 		"drl_enable_sentinel_rate_limiter", "enable_non_transactional_rate_limiter", "enable_rate_limit_smoothing")
 	add(ignored, "several addresses are always asked in turn", "coprocess_options.grpc_round_robin_load_balancing")
-	add(ignored, "Python runs beside the gateway", "coprocess_options.python_path_prefix", "coprocess_options.python_version")
+	add(works, "", "coprocess_options.python_version")
+	add(ignored, "the gateway brings what its plugins in Python import", "coprocess_options.python_path_prefix")
 	add(ignored, "passwords are hashed with bcrypt", "basic_auth_hash_key_function")
 	add(ignored, "the listener takes every host name; definitions say which are theirs", "hostname", "enable_custom_domains")
 	add(ignored, "/hello and /ready have their names", "health_check_endpoint_name", "readiness_check_endpoint_name", "health_check")

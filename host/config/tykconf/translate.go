@@ -108,13 +108,16 @@ func (l *loader) folders() {
 	}
 }
 
-// scripts are in Tyk's JavaScript and Lua.
+// scripts are in Tyk's JavaScript, Lua and Python.
 func (l *loader) scripts() {
 	if s, ok := l.said["enable_jsvm"]; ok && !l.truth("enable_jsvm") {
 		l.report(s, config.SeverityWarning, "scripts run all the same where a definition names them")
 	}
 	folder, _ := l.text("middleware_path")
 	l.set("scripts.middleware", folder)
+	if version, ok := l.text("coprocess_options.python_version"); ok && version != "" {
+		l.set("python.interpreter", "python"+version)
+	}
 	if prelude, ok := l.text("tyk_js_path"); ok {
 		if _, err := os.Stat(prelude); errors.Is(err, fs.ErrNotExist) { // most name a file that their package brought
 			l.report(l.said["tyk_js_path"], config.SeverityWarning, "there is no file %s: nothing runs before scripts", prelude)

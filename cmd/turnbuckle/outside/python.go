@@ -1,0 +1,110 @@
+package outside
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/scripts"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/python"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/storehttp"
+	"github.com/turnbuckle-gateway/turnbuckle/host/config"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk"
+	pythonsdk "github.com/turnbuckle-gateway/turnbuckle/sdk/python"
+)
+
+// pythons are the interpreters that have been found to do. They are asked once.
+type pythons struct {
+	mu    sync.Mutex
+	found map[config.PythonSettings]*pythonHome
+}
+
+// pythonHome is what plugins run on.
+type pythonHome struct {
+	shim        *python.Shim
+	interpreter *python.Interpreter
+}
+
+// home finds the interpreter, and puts the package for it where the settings say.
+func (p *pythons) home(ctx context.Context, c *config.PythonSettings) (*pythonHome, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	key := config.PythonSettings{Interpreter: c.Interpreter, Dir: c.Dir}
+	if h := p.found[key]; h != nil {
+		return h, nil
+	}
+	modules, err := pythonsdk.Modules()
+	if err != nil {
+		return nil, err
+	}
+	h := &pythonHome{}
+	if h.shim, err = python.Unpack(modules, c.Dir); err != nil {
+		return nil, err
+	}
+	if h.interpreter, err = h.shim.Find(ctx, c.Interpreter); err != nil {
+		return nil, err
+	}
+	if p.found == nil {
+		p.found = map[config.PythonSettings]*pythonHome{}
+	}
+	p.found[key] = h
+	return h, nil
+}
+
+// startedPython is a plugin in Python, with the store that it is lent.
+type startedPython struct {
+	*python.Server
+	loan *storehttp.Loan
+}
+
+// Close ends the processes, and then the loan.
+func (s *startedPython) Close() error { return errors.Join(s.Server.Close(), s.loan.Close()) }
+
+// event publishes what a plugin has to say.
+func (s *Servers) event(plugin, kind, message string) error {
+	s.Publish(sdk.Event{Time: time.Now(), Type: kind, Message: message, Meta: map[string]string{"Plugin": plugin}})
+	return nil
+}
+
+// startPython begins to start a plugin in Python.
+func (s *Servers) startPython(ctx context.Context, name string, c *config.PluginServer) (*startedPython, error) {
+	p := c.Start.Python
+	home, err := s.pythons.home(ctx, &p.Settings)
+	if err != nil {
+		return nil, fmt.Errorf("plugin %q: %w", name, err)
+	}
+	o := python.Options{
+		Shim: home.shim, Interpreter: home.interpreter, Folder: p.Folder, Tyk: p.Tyk,
+		Workers: p.Settings.Workers, Threads: p.Settings.Threads, Install: p.Settings.Install,
+	}
+	if o.Process, err = processOptions(name, c); err != nil {
+		return nil, err
+	}
+	if o.Process.StartTimeout == config.DefaultStart().StartTimeout {
+		o.Process.StartTimeout = 0 // interpreters and imports take their time: the runtime's own default
+	}
+	if p.Tyk {
+		o.Files = p.Files
+	} else if len(p.Files) > 0 {
+		o.Main = p.Files[0]
+	}
+	o.Process.RPC.Host, o.Process.Log = s.host(), s.log.With("plugin_server", name)
+	uid, err := o.Process.UID()
+	if err != nil {
+		return nil, fmt.Errorf("plugin %q: %w", name, err)
+	}
+	lender := storehttp.New(storehttp.Options{Dir: c.Start.RunDir, Open: s.Storage, Event: s.event, Log: s.log})
+	loan, err := lender.Lend(ctx, storehttp.Borrower{Plugin: name, Entries: scripts.Entries(name, p.Org, p.Tyk), UID: uid})
+	if err != nil {
+		return nil, err
+	}
+	o.Process.Env = append(o.Process.Env, loan.Env()...)
+	o.Process.Remains = append(o.Process.Remains, loan.Dir())
+	opened, err := python.Open(ctx, o)
+	if err != nil {
+		return nil, errors.Join(err, loan.Close())
+	}
+	return &startedPython{opened, loan}, nil
+}
