@@ -43,7 +43,11 @@ func New(s *config.Settings, files []string, defs []*config.Definition, plugins 
 	slices.Sort(f.scripts)
 	f.scripts = slices.Compact(f.scripts)
 	for _, p := range plugins {
-		if folder := p.Server.Start.Folder; folder != "" && p.Broken == nil {
+		folder := p.Server.Start.Folder
+		if code := p.Script(); code != nil {
+			folder = code.Python.Folder
+		}
+		if folder != "" && p.Broken == nil {
 			below(folder, &f.code)
 		}
 	}
