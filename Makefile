@@ -78,12 +78,17 @@ bench: build ## Measure the gateway against the targets of the performance page 
 microbench: ## Run the Go benchmarks of PKG with their allocations (make microbench PKG=./bundles)
 	$(GO) test -run '^$$' -bench . -benchmem $(PKG)
 
+# Which version of the public list of crawlers make generate fetches; default: the one that is there. CRAWLERS=latest is the newest.
+CRAWLERS ?=
+
 .PHONY: generate
-generate: ## Generate the Go code of proto/ again, with the pinned tools
+generate: ## Generate the Go code of proto/ and the list of plugins/bots again, with the pinned tools (CRAWLERS=latest)
 	@fresh=$$(mktemp -d); trap 'rm -rf "$$fresh"' EXIT; \
 	$(TOOL) buf generate proto --template proto/buf.gen.yaml -o "$$fresh"; \
 	find proto -name '*.pb.go' -delete; \
 	cp -R "$$fresh"/. proto/
+	plugins/bots/crawlers/fetch $(CRAWLERS)
+	$(GO) test ./plugins/bots -run TestListIsThePublished -update
 
 .PHONY: check-generate
 check-generate: ## Fail when the generated code differs from what `make generate` writes
