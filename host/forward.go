@@ -96,6 +96,9 @@ func (st *state) send() {
 	r := f.X.Response()
 	h := r.Header()
 	st.cors.Apply(h)
+	if st.replyID != "" {
+		h.Replace(st.replyID, f.X.RequestID())
+	}
 	defer st.closeReply()
 	if f.Reply.Upgraded != nil {
 		st.splice()

@@ -62,6 +62,9 @@ func (h *hookStep) run(st *state) error {
 	}
 	st.hook = nil
 	f.Times.Hooks += took
+	if x.Changes()&sdk.ChangedValues != 0 {
+		st.correlate()
+	}
 	if err == nil {
 		if invalid := x.Invalid(); invalid != nil {
 			err = fmt.Errorf("%w: %w", sdk.ErrProtocol, invalid)

@@ -48,7 +48,8 @@ type state struct {
 	ask        limit.Ask
 	verdict    limit.Verdict // on the last ask, when limited
 	limited    bool
-	retryAfter int64 // seconds
+	retryAfter int64  // seconds
+	replyID    string // the reply's header for the request id; "": none
 }
 
 func (st *state) begin(f *flow.Flow, g *Gateway) {
@@ -64,6 +65,20 @@ func (st *state) begin(f *flow.Flow, g *Gateway) {
 		st.explained = &observe.Explained{}
 	}
 	f.Sink = st
+}
+
+// correlate makes what a hook has said the exchange is known by hold from now on.
+func (st *state) correlate() {
+	x := &st.f.X
+	c := x.Correlation()
+	if c.ID == "" || c.ID == x.RequestID() && c.Reply == st.replyID {
+		return
+	}
+	x.SetRequestID(c.ID)
+	st.replyID = c.Reply
+	if st.span != nil {
+		st.span.Identify(c.ID)
+	}
 }
 
 // HookLog writes a line of one hook of the running step to the gateway's log.

@@ -129,14 +129,19 @@ func (t *Tracer) Begin(f *flow.Flow, route *sdk.Route) *Span {
 			attribute.String("http.route", route.ListenPath),
 			attribute.String("client.address", x.ClientAddr().Addr().String()),
 			attribute.String("turnbuckle.api", route.ID),
-			attribute.String("turnbuckle.request_id", x.RequestID()),
 		)
+		s.Identify(x.RequestID())
 		if method == otherMethod {
 			s.span.SetAttributes(attribute.String("http.request.method_original", q.Method()))
 		}
 	}
 	x.SetTrace(sdk.Trace{Parent: Traceparent(s.span.SpanContext()), State: s.state})
 	return s
+}
+
+// Identify says in the span what the exchange is known by.
+func (s *Span) Identify(requestID string) {
+	s.span.SetAttributes(attribute.String("turnbuckle.request_id", requestID))
 }
 
 // otherMethod stands for methods that HTTP does not define: they are the client's words, and names of spans are to be
