@@ -41,7 +41,10 @@ require (
 	oras.land/oras-go/v2 v2.7.0
 )
 
-require github.com/hashicorp/golang-lru/v2 v2.0.7 // indirect
+require (
+	github.com/hashicorp/golang-lru/v2 v2.0.7 // indirect
+	github.com/oklog/ulid/v2 v2.1.2 // indirect
+)
 
 require (
 	github.com/beorn7/perks v1.0.1 // indirect
