@@ -44,6 +44,7 @@ require (
 require (
 	github.com/hashicorp/golang-lru/v2 v2.0.7 // indirect
 	github.com/oklog/ulid/v2 v2.1.2 // indirect
+	golang.org/x/time v0.16.0 // indirect
 )
 
 require (
