@@ -60,6 +60,9 @@ func rooms() []room {
 		{dir: "sdk/sdktest/...", floor: 2, peers: []string{"sdk/wire"}},
 		{dir: "plugins/internal/ship/...", floor: 2, own: []string{"sdk"}, outside: none},
 		{dir: "plugins/all", floor: 2, own: []string{"sdk", "plugins/..."}, outside: none},
+		{dir: "plugins/bots", floor: 2, own: []string{"sdk", "plugins/internal/ship/..."}, outside: []string{"github.com/hashicorp/golang-lru/v2/simplelru"}, apart: true},
+		{dir: "plugins/correlation", floor: 2, own: []string{"sdk", "plugins/internal/ship/..."}, outside: []string{"github.com/google/uuid", "github.com/oklog/ulid/v2"}, apart: true},
+		{dir: "plugins/webhook", floor: 2, own: []string{"sdk", "plugins/internal/ship/..."}, outside: []string{"github.com/google/uuid", "golang.org/x/time/rate"}, apart: true},
 		// A plugin with a client library gets a line of its own before this one, naming the library.
 		{dir: "plugins/...", floor: 2, own: []string{"sdk", "plugins/internal/ship/..."}, outside: none, apart: true},
 

@@ -5,7 +5,10 @@ package all
 import (
 	"encoding/json"
 
+	"github.com/turnbuckle-gateway/turnbuckle/plugins/bots"
+	"github.com/turnbuckle-gateway/turnbuckle/plugins/correlation"
 	"github.com/turnbuckle-gateway/turnbuckle/plugins/loggly"
+	"github.com/turnbuckle-gateway/turnbuckle/plugins/webhook"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
@@ -22,6 +25,9 @@ type Plugin struct {
 // Plugins returns the list, in the order of their names.
 func Plugins() []Plugin {
 	return []Plugin{
+		{"bots", bots.Manifest(), bots.Check, bots.New},
+		{"correlation", correlation.Manifest(), correlation.Check, correlation.New},
 		{"loggly", loggly.Manifest(), loggly.Check, loggly.New},
+		{"webhook", webhook.Manifest(), webhook.Check, webhook.New},
 	}
 }

@@ -69,7 +69,7 @@ func parse(t *testing.T, text string) *config.Definition {
 		}
 		return "file:" + name
 	})
-	loader := config.Loader{Builtins: manifests(t), LookupEnv: func(string) (string, bool) { return "secret", true }}
+	loader := config.Loader{Builtins: manifests(t), LookupEnv: func(string) (string, bool) { return "secret-of-some-length", true }}
 	def, refused := loader.Parse(filepath.Join(dir, "a.yaml"), []byte(text))
 	if refused != nil {
 		t.Fatalf("%s\n%v", text, refused.Problems)
@@ -142,6 +142,9 @@ func TestManifests(t *testing.T) {
 			if m.Name != p.Name || made.Name != m.Name || made.Version != m.Version || m.Description == "" {
 				t.Errorf("%s %s is %s %s, described as %q", m.Name, m.Version, made.Name, made.Version, m.Description)
 			}
+			if made.Close == nil {
+				return
+			}
 			if err := made.Close(); err != nil {
 				t.Error(err)
 			}
@@ -152,7 +155,7 @@ func TestManifests(t *testing.T) {
 // schema is what is looked at of a JSON Schema.
 type schema struct {
 	Properties           map[string]schema `json:"properties"`
-	AdditionalProperties *bool             `json:"additionalProperties"`
+	AdditionalProperties any               `json:"additionalProperties"`
 	Items                *schema           `json:"items"`
 	Type                 any               `json:"type"`
 	Default              any               `json:"default"`
@@ -171,13 +174,17 @@ func TestSettings(t *testing.T) {
 		shipper := s.Properties["spool"].Properties != nil
 		var walk func(prefix string, s schema)
 		walk = func(prefix string, s schema) {
-			if s.AdditionalProperties == nil || *s.AdditionalProperties {
+			if s.AdditionalProperties != false {
 				t.Errorf("%s: %s takes anything", m.Name, prefix)
 			}
 			for name, p := range s.Properties {
 				path := strings.TrimPrefix(prefix+"."+name, ".")
 				if p.Properties != nil {
 					walk(path, p)
+					continue
+				}
+				if p.Items != nil && p.Items.Properties != nil {
+					walk("", *p.Items) // what each has, the README says without saying whose it is
 					continue
 				}
 				text := readme

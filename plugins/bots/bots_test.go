@@ -49,10 +49,11 @@ func plugin(t testing.TB, config string) *sdk.Plugin {
 }
 
 func TestDetect(t *testing.T) {
-	z := newZone(t)
-	z.ptr["1.2.0.192.in-addr.arpa."] = []string{"crawl-1.googlebot.com."}
-	z.a["crawl-1.googlebot.com."] = []netip.Addr{netip.MustParseAddr("192.0.2.1")}
-	z.fail["3.2.0.192.in-addr.arpa."] = true
+	z := newZone(t, func(z *zone) {
+		z.ptr["1.2.0.192.in-addr.arpa."] = []string{"crawl-1.googlebot.com."}
+		z.a["crawl-1.googlebot.com."] = []netip.Addr{netip.MustParseAddr("192.0.2.1")}
+		z.fail["3.2.0.192.in-addr.arpa."] = true
+	})
 	verified := fmt.Sprintf(`"verify": {"enabled": true, "wait": "20s", "timeout": "20s", "resolver": %q}`, z.address())
 	const here, elsewhere, unknown = "192.0.2.1", "192.0.2.2", "192.0.2.3"
 	for _, tt := range []struct {
@@ -154,7 +155,7 @@ func TestSettings(t *testing.T) {
 		`{"verify": {"size": -1}}`:                        "size",
 		`{"verify": {"domains": {"NoSuchBot": ["a.b"]}}}`: "NoSuchBot",
 		`{"verify": {"domains": {"bingbot": [".b"]}}}`:    "domain",
-		`{} {}`:                                           "behind",
+		`{} {}`: "behind",
 	} {
 		if err := Check(json.RawMessage(config)); err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "bots: ") {
 			t.Errorf("%s: got %v, want %q", config, err, want)

@@ -27,7 +27,8 @@ type zone struct {
 	done chan struct{}
 }
 
-func newZone(t *testing.T) *zone {
+// newZone starts one, which tell has told what it knows.
+func newZone(t *testing.T, tell func(z *zone)) *zone {
 	t.Helper()
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
@@ -37,6 +38,7 @@ func newZone(t *testing.T) *zone {
 		conn: conn, ptr: map[string][]string{}, a: map[string][]netip.Addr{}, fail: map[string]bool{}, asks: map[string]int{},
 		done: make(chan struct{}),
 	}
+	tell(z)
 	go z.serve()
 	t.Cleanup(func() {
 		_ = conn.Close()
@@ -110,14 +112,15 @@ func settled() verify {
 
 // Names that an address claims and that do not lead back to it are worth nothing.
 func TestNamesStandUp(t *testing.T) {
-	z := newZone(t)
 	crawler, liar, six := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("2001:db8::1")
-	z.ptr["1.2.0.192.in-addr.arpa."] = []string{"crawl-1.GoogleBot.com.", "other.example."}
-	z.a["crawl-1.GoogleBot.com."] = []netip.Addr{crawler}
-	z.ptr["2.2.0.192.in-addr.arpa."] = []string{"crawl-1.GoogleBot.com."}
-	z.ptr["1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa."] = []string{"six.search.msn.com."}
-	z.a["six.search.msn.com."] = []netip.Addr{six}
-	z.fail["4.2.0.192.in-addr.arpa."] = true
+	z := newZone(t, func(z *zone) {
+		z.ptr["1.2.0.192.in-addr.arpa."] = []string{"crawl-1.GoogleBot.com.", "other.example."}
+		z.a["crawl-1.GoogleBot.com."] = []netip.Addr{crawler}
+		z.ptr["2.2.0.192.in-addr.arpa."] = []string{"crawl-1.GoogleBot.com."}
+		z.ptr["1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa."] = []string{"six.search.msn.com."}
+		z.a["six.search.msn.com."] = []netip.Addr{six}
+		z.fail["4.2.0.192.in-addr.arpa."] = true
+	})
 	v, err := newVerifier(t.Context(), settled(), newResolver(z.address()))
 	if err != nil {
 		t.Fatal(err)
