@@ -68,6 +68,8 @@ type builder struct {
 	opened   []Server
 	compiled []*Route
 	refusals []Refusal
+	// withdrawn are ids of definitions that must not go on as they were.
+	withdrawn []string
 }
 
 func newBuilder(g *Gateway, open Opener, fresh bool) *builder {
@@ -92,6 +94,7 @@ func newBuilder(g *Gateway, open Opener, fresh bool) *builder {
 // build places what compiles before it goes on with routes whose definition does not: a definition that is good has the
 // better right to its listen path.
 func (b *builder) build(ctx context.Context, set *config.Set) {
+	b.withdrawn = set.Withdrawn
 	var failed []func()
 	for _, d := range set.Definitions {
 		if !d.Active {
@@ -150,7 +153,7 @@ func (r *Route) check() error {
 func (b *builder) keep(ctx context.Context, id, file string, l config.Listen, why error) {
 	refusal := Refusal{ID: id, Host: l.Host, ListenPath: l.Path, File: file, State: stateRefused, Reason: why.Error(), err: why}
 	defer func() { b.refusals = append(b.refusals, refusal) }()
-	if before := b.before(id, file); before != nil && before.refused == nil && !b.taken(before) {
+	if before := b.before(id, file); before != nil && before.refused == nil && !b.taken(before) && !slices.Contains(b.withdrawn, before.info.ID) {
 		b.add(before)
 		b.next.stale[before] = why
 		refusal.State = stateStale
@@ -177,7 +180,7 @@ func (b *builder) inherit(ctx context.Context, id, file string) *Route {
 	if before == nil {
 		before = b.heirs[id]
 	}
-	if before == nil || before.refused != nil || b.taken(before) {
+	if before == nil || before.refused != nil || b.taken(before) || slices.Contains(b.withdrawn, before.info.ID) {
 		return nil
 	}
 	var opened []Server

@@ -10,7 +10,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/run"
+
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/definitions"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/settings"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config/document"
@@ -39,7 +40,7 @@ effect here are listed as ignored.`,
 		served, refused := 0, 0
 		if !problems.Refused() {
 			var found config.Problems
-			if found, served, refused, err = run.Check(cmd.Context(), &loaded.Settings, e.environ); err != nil {
+			if found, served, refused, err = definitions.Check(cmd.Context(), &loaded.Settings, e.environ, version); err != nil {
 				return err
 			}
 			problems = append(problems, found...)

@@ -30,6 +30,12 @@ var settingFlags = [...][3]string{
 	{"plugin-server", "servers.default.address",
 		"`ADDRESS` of the plugin server for hooks that name none, such as tcp://127.0.0.1:5555 or unix:/run/p.sock"},
 	{"python", "python.interpreter", "`INTERPRETER` of plugins in Python, a CPython with grpcio and protobuf, by name or path"},
+	{"bundle-base-url", "bundles.base_url", "`URL` or folder of bundles that definitions name, beside those in the folder of plugins; a plain http URL is taken as it is"},
+	{"public-key", "bundles.public_keys", "`FILE` of a key that may sign bundles, ed25519, ECDSA or RSA in PEM; repeated for several"},
+	{"allow-unsigned", "bundles.allow_unsigned", "`NAME` of a bundle, exactly as a definition has it, that nobody need have signed; repeated for several"},
+	{"trust-tyk-wiring", "bundles.trust_tyk_wiring", "take the manifest of bundles that Tyk signed, which that signature does not cover"},
+	{"require-signed", "bundles.require_signed", "run no scripts, plugin folders and commands but those in signed bundles"},
+	{"accept-new-state", "bundles.accept_new_state", "begin a new data/trust.json where it is lost, and forget which releases of bundles were seen"},
 	{"log-level", "log.level", "`LEVEL` from which the gateway's own log is written: debug, info, warn or error"},
 	{"log-format", "log.format", "`FORMAT` of the gateway's own log: text or json"},
 	{"access-log", "access_log.path", "`FILE` of the access log, stdout or stderr"},
@@ -37,6 +43,9 @@ var settingFlags = [...][3]string{
 	{"drain-timeout", "drain_timeout", "`TIME` that requests have to end when the gateway stops or their definition changes"},
 	{"strict", "strict", "refuse to start when a definition is refused"},
 }
+
+// repeated are those that may be given several times.
+func repeated() []string { return []string{"public-key", "allow-unsigned"} }
 
 // addSettingFlags offers the shared flags; the returned function says where settings come from with what they were given.
 func addSettingFlags(cmd *cobra.Command, e *env) func() *settings.Source {
@@ -48,7 +57,9 @@ func addSettingFlags(cmd *cobra.Command, e *env) func() *settings.Source {
 		s := all[slices.IndexFunc(all, func(s config.Setting) bool { return s.Path == strings.Replace(f[1], ".default.", ".*.", 1) })]
 		help := f[2] + " ($" + strings.Replace(s.Env, "*", "DEFAULT", 1) + ")"
 		switch {
-		case f[0] == "strict":
+		case slices.Contains(repeated(), f[0]):
+			flags.StringArray(f[0], nil, help)
+		case s.Default == "true" || s.Default == "false":
 			flags.Bool(f[0], s.Default == "true", help+" (default "+s.Default+")")
 		case s.Default == "":
 			flags.String(f[0], "", help+" (default none)")
@@ -60,8 +71,12 @@ func addSettingFlags(cmd *cobra.Command, e *env) func() *settings.Source {
 	return func() *settings.Source {
 		set := map[string]string{}
 		for _, f := range settingFlags {
-			if flags.Changed(f[0]) {
-				set[f[1]] = flags.Lookup(f[0]).Value.String()
+			if !flags.Changed(f[0]) {
+				continue
+			}
+			set[f[1]] = flags.Lookup(f[0]).Value.String()
+			if all, err := flags.GetStringArray(f[0]); err == nil {
+				set[f[1]] = strings.Join(all, ",")
 			}
 		}
 		if off, err := flags.GetBool("no-access-log"); err == nil && off {

@@ -21,9 +21,10 @@ type Source struct {
 // Files reads source files from one folder and what is below it, never outside, links included. It is safe for
 // concurrent use; the owner closes it.
 type Files struct {
-	root *os.Root
-	dir  string
-	most int64
+	root  *os.Root // nil: texts
+	texts map[string]string
+	dir   string
+	most  int64
 }
 
 // OpenFiles returns the files below dir. None of more than most bytes is read.
@@ -35,8 +36,17 @@ func OpenFiles(dir string, most int64) (*Files, error) {
 	return &Files{root: root, dir: dir, most: most}, nil
 }
 
+// MemoryFiles returns files that are texts already, by paths with slashes; nobody changes them. An absolute path leads to
+// none of them.
+func MemoryFiles(texts map[string]string, most int64) *Files { return &Files{texts: texts, dir: "the bundle", most: most} }
+
 // Close gives the folder back.
-func (f *Files) Close() error { return f.root.Close() }
+func (f *Files) Close() error {
+	if f.root == nil {
+		return nil
+	}
+	return f.root.Close()
+}
 
 // Dir is the folder as it was opened.
 func (f *Files) Dir() string { return f.dir }
@@ -47,6 +57,16 @@ func (f *Files) Read(name string) (Source, error) {
 	clean, err := f.local(name)
 	if err != nil {
 		return Source{}, err
+	}
+	if f.root == nil {
+		text, ok := f.texts[clean]
+		switch {
+		case !ok:
+			return Source{}, fmt.Errorf("script %s: %w", name, fs.ErrNotExist)
+		case int64(len(text)) > f.most:
+			return Source{}, fmt.Errorf("script %s: more than %d bytes", name, f.most)
+		}
+		return Source{Name: clean, Text: text}, nil
 	}
 	file, err := f.root.Open(filepath.FromSlash(clean))
 	if err != nil {
@@ -76,6 +96,10 @@ func (f *Files) Exists(name string) bool {
 	if err != nil {
 		return false
 	}
+	if f.root == nil {
+		_, ok := f.texts[clean]
+		return ok
+	}
 	info, err := f.root.Stat(filepath.FromSlash(clean))
 	return err == nil && info.Mode().IsRegular()
 }
@@ -86,6 +110,16 @@ func (f *Files) List(dir, ext string) ([]string, error) {
 	clean, err := f.local(dir)
 	if err != nil {
 		return nil, err
+	}
+	if f.root == nil {
+		var names []string
+		for name := range f.texts {
+			if path.Dir(name) == clean && strings.HasSuffix(name, ext) {
+				names = append(names, name)
+			}
+		}
+		slices.Sort(names)
+		return names, nil
 	}
 	entries, err := fs.ReadDir(f.root.FS(), clean)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -122,6 +156,9 @@ func (f *Files) Sources(list []string, ext string) ([]Source, error) {
 
 // local makes a path relative to the folder, with slashes.
 func (f *Files) local(name string) (string, error) {
+	if filepath.IsAbs(name) && f.root == nil {
+		return "", fmt.Errorf("script %s: outside of the bundle", name)
+	}
 	if filepath.IsAbs(name) {
 		dir, err := filepath.Abs(f.dir)
 		if err != nil {

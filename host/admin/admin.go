@@ -50,6 +50,7 @@ type Options struct {
 	// ReplaceServer replaces the processes of a plugin server that the gateway started. An error that is a
 	// *router.Refusal says why it cannot; after any other the old ones go on.
 	ReplaceServer func(ctx context.Context, name string) error
+	Bundles       *Bundles
 	// Reload reads definitions and plugin folders again and returns when they serve. An error that is a
 	// *host.RefusedError says that some are refused and the others serve; after any other nothing has changed.
 	Reload func(ctx context.Context) error
@@ -122,20 +123,26 @@ func (a *api) routes() router.Table {
 		{Method: "GET", Path: "/ready", Access: router.Open, Serve: a.ready},
 		{Method: "GET", Path: "/v1/openapi.json", Access: router.Reads, Serve: a.document},
 		{Method: "GET", Path: "/v1/routes", Access: router.Reads, Serve: a.status},
-		{Method: "GET", Path: "/debug/pprof", Access: router.Writes, Serve: profileIndex}, // writes: a command line may hold a secret
-		{Method: "GET", Path: "/debug/pprof/{profile}", Access: router.Writes, Serve: profile},
 	}
+	routes = append(routes, router.Profiles()...)
 	if a.o.Servers != nil {
-		routes = append(routes, router.Route{Method: "GET", Path: "/v1/servers", Access: router.Reads, Serve: a.servers})
+		routes = append(routes, router.Route{Method: "GET", Path: "/v1/servers", Access: router.Reads, Serve: shown(a.o.Servers)})
 	}
 	if a.o.ReplaceServer != nil {
 		routes = append(routes, router.Route{Method: "POST", Path: "/v1/servers/{server}/replace", Access: router.Writes, Serve: a.replaceServer})
 	}
 	if a.o.Scripts != nil {
-		routes = append(routes, router.Route{Method: "GET", Path: "/v1/scripts", Access: router.Reads, Serve: a.scripts})
+		routes = append(routes, router.Route{Method: "GET", Path: "/v1/scripts", Access: router.Reads, Serve: shown(a.o.Scripts)})
 	}
 	if a.o.Reload != nil {
 		routes = append(routes, router.Route{Method: "POST", Path: "/v1/reload", Access: router.Writes, Serve: a.reload}, router.Route{Method: "GET", Path: "/tyk/reload", Access: router.Writes, Serve: a.tykReload})
+	}
+	if a.o.Bundles != nil {
+		routes = append(routes, router.Route{Method: "GET", Path: "/v1/bundles", Access: router.Reads, Serve: shown(a.o.Bundles.Status)},
+			router.Route{Method: "POST", Path: "/v1/bundles/policy", Access: router.Reads, Serve: a.tryPolicy})
+		if a.o.Reload != nil {
+			routes = append(routes, router.Route{Method: "POST", Path: "/v1/bundles/reload", Access: router.Writes, Serve: a.reload})
+		}
 	}
 	if a.o.ReloadGroup != nil {
 		routes = append(routes, router.Route{Method: "GET", Path: "/tyk/reload/group", Access: router.Writes, Serve: a.reloadGroup})

@@ -3,7 +3,6 @@ package admin
 import (
 	"errors"
 	"net/http"
-	"net/http/pprof"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host"
 	"github.com/turnbuckle-gateway/turnbuckle/host/admin/router"
@@ -25,9 +24,12 @@ func (a *api) status(c *router.Call) error {
 	return nil
 }
 
-func (a *api) servers(c *router.Call) error {
-	router.Reply(c.W, http.StatusOK, a.o.Servers())
-	return nil
+// shown answers with what a function tells.
+func shown(tell func() any) func(c *router.Call) error {
+	return func(c *router.Call) error {
+		router.Reply(c.W, http.StatusOK, tell())
+		return nil
+	}
 }
 
 // replaceServer answers 200 when the new processes take calls, and 502 when one does not get ready.
@@ -45,11 +47,6 @@ func (a *api) replaceServer(c *router.Call) error {
 	return nil
 }
 
-func (a *api) scripts(c *router.Call) error {
-	router.Reply(c.W, http.StatusOK, a.o.Scripts())
-	return nil
-}
-
 func (a *api) metrics(c *router.Call) error {
 	a.o.Metrics.ServeHTTP(c.W, c.Request)
 	return nil
@@ -63,29 +60,6 @@ func (a *api) document(c *router.Call) error {
 func (a *api) refreshKeySets(c *router.Call) error {
 	a.o.RefreshKeySets()
 	router.Reply(c.W, http.StatusOK, router.Said{Status: "ok", Message: "cache invalidated"})
-	return nil
-}
-
-func profileIndex(c *router.Call) error {
-	r := c.Clone(c.Context())
-	r.URL.Path = "/debug/pprof/"
-	pprof.Index(c.W, r)
-	return nil
-}
-
-func profile(c *router.Call) error {
-	switch c.Vars["profile"] {
-	case "profile":
-		pprof.Profile(c.W, c.Request)
-	case "symbol":
-		pprof.Symbol(c.W, c.Request)
-	case "trace":
-		pprof.Trace(c.W, c.Request)
-	case "cmdline":
-		pprof.Cmdline(c.W, c.Request)
-	default:
-		pprof.Handler(c.Vars["profile"]).ServeHTTP(c.W, c.Request)
-	}
 	return nil
 }
 

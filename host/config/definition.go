@@ -43,6 +43,9 @@ type Definition struct {
 	// Use turns ready-made plugins on. A Loader has their hooks and observers stand under Hooks and Observers.
 	Use   []PluginUse `yaml:"use"`
 	Hooks Hooks       `yaml:"hooks"`
+	// Bundles are the bundles by the names under which they are asked for. In a native file those listed give the
+	// definition all their hooks, after its own; after loading those that single hooks name are here too.
+	Bundles []string `yaml:"bundles"`
 	// Scripts are the plugins in scripting languages that hooks and observers name as their servers.
 	Scripts []Script `yaml:"-"`
 	// Budget bounds the time all hooks of one request may take together; 0 is no bound.

@@ -18,6 +18,8 @@ type folder struct {
 	also []string
 	// anywhere lets the document name any file: settings are the operator's own.
 	anywhere bool
+	// bundle, if there is one, is what files are read from that stay in memory; dir is then its folder, or empty.
+	bundle BundleFiles
 }
 
 // open opens a file below the folder, through no symbolic link that leads out of it.
@@ -64,6 +66,9 @@ func openRegular(path string, stat func(string) (fs.FileInfo, error), open func(
 
 // read reads at most limit+1 bytes of a file.
 func (f folder) read(path string, limit int64) ([]byte, error) {
+	if f.bundle != nil {
+		return f.bundle.Read(filepath.ToSlash(filepath.Clean(path)))
+	}
 	file, err := f.open(path)
 	if err != nil {
 		return nil, err

@@ -62,6 +62,8 @@ type HookRef struct {
 	// default.
 	Script  string    `yaml:"script"`
 	Isolate Isolation `yaml:"isolate"`
+	// Bundle is a bundle that has the hook, in place of a server; loading makes Server its name.
+	Bundle string `yaml:"bundle"`
 	// Name is what the plugin calls the hook.
 	Name string `yaml:"hook"`
 	// Policy holds what the definition says; its zero fields take the defaults, see
@@ -80,6 +82,8 @@ type ObserverRef struct {
 	Server string `yaml:"server"`
 	// Script is a file in place of a server, as in HookRef.
 	Script string `yaml:"script"`
+	// Bundle is a bundle in place of a server, as in HookRef.
+	Bundle string `yaml:"bundle"`
 	Name   string `yaml:"observer"`
 }
 

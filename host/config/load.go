@@ -44,6 +44,8 @@ type Loader struct {
 	SecretDirs []string
 	// Builtins are the ready-made plugins that there are.
 	Builtins []*Plugin
+	// Bundles open the bundles that native definitions name; nil is none. A Translator has its own.
+	Bundles Bundles
 }
 
 // Set is a folder of definitions.
@@ -53,6 +55,8 @@ type Set struct {
 	Definitions []*Definition
 	// Refused cannot be served.
 	Refused []Refused
+	// Withdrawn are ids of definitions of which what served before must not go on, when the new form is refused.
+	Withdrawn []string
 }
 
 // Refused is a file that gave no definition.
@@ -158,7 +162,7 @@ func (l Loader) decode(file string, root *document.Node, classic bool, where fol
 	if classic {
 		return l.translate(file, root, &f)
 	}
-	def, problems := decodeNative(file, root)
+	def, problems := decodeNative(file, root, l.Bundles)
 	problems = problems.And(document.Locate(l.use(&def), root.Find))
 	f.scripts(&def)
 	f.file("$.upstream.tls.ca", &def.Upstream.TLS.CAFile)

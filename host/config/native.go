@@ -43,7 +43,7 @@ func BundleHash(name string) string {
 
 // decodeNative decodes a native definition whose references are resolved. The definition is whole
 // when the problems do not refuse it.
-func decodeNative(file string, root *document.Node) (Definition, Problems) {
+func decodeNative(file string, root *document.Node, bundles Bundles) (Definition, Problems) {
 	def := DefaultDefinition()
 	def.Source.File = file
 	problems := expandShorthand(root)
@@ -51,6 +51,7 @@ func decodeNative(file string, root *document.Node) (Definition, Problems) {
 	d.Decode(root, &def)
 	problems = append(problems, d.Problems...)
 	var v validator
+	v.bundles(&def, bundles)
 	v.scripts(&def)
 	def.Complete()
 	return def, problems.And(document.Locate(append(v.problems, def.Validate()...), root.Find))

@@ -17,6 +17,9 @@ type Plugin struct {
 	Description string `yaml:"description"`
 	// Dir is the absolute path of the plugin's folder.
 	Dir string `yaml:"-"`
+	// Bundle is what the plugin was asked for by, when it was packed. Its Dir is then where its processes find the
+	// files; empty for one that runs inside the gateway, from memory.
+	Bundle string `yaml:"-"`
 	// Broken says why the plugin cannot be used; nil when it can. A broken plugin is known by its
 	// name and its folder alone.
 	Broken error `yaml:"-"`

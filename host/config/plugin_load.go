@@ -77,7 +77,10 @@ func LoadPlugin(dir string, lookupEnv func(string) (string, bool)) (*Plugin, Pro
 // ParsePlugin makes a plugin of the content of its plugin.yaml; file, an absolute path, says
 // where the files that it names are.
 func ParsePlugin(file string, data []byte, lookupEnv func(string) (string, bool)) (*Plugin, Problems) {
-	where := folder{dir: filepath.Dir(file)}
+	return parsePlugin(file, data, folder{dir: filepath.Dir(file)}, lookupEnv)
+}
+
+func parsePlugin(file string, data []byte, where folder, lookupEnv func(string) (string, bool)) (*Plugin, Problems) {
 	p := &Plugin{Name: filepath.Base(where.dir), Dir: where.dir}
 	p.Server.SetDefaults()
 	root, problems := document.Parse(file, data)
@@ -87,6 +90,14 @@ func ParsePlugin(file string, data []byte, lookupEnv func(string) (string, bool)
 	problems = append(problems, Loader{LookupEnv: lookupEnv}.resolver(where, false).Resolve(root)...)
 	problems = append(problems, document.Decode(root, p)...)
 	f := fileFields{folder: where, built: len(p.Build) > 0}
+	if where.bundle != nil && p.Runtime != JavaScript && p.Runtime != Lua { // what another process reads is read from its folder here, too
+		dir, err := where.bundle.Folder()
+		if err != nil {
+			return p, append(problems, Problem{File: file, Severity: SeverityError, Message: err.Error()})
+		}
+		where = folder{dir: dir}
+		f.folder, p.Dir = where, dir
+	}
 	if p.Runtime != "" {
 		p.script = p.code(&f)
 	}

@@ -52,6 +52,8 @@ type PythonSource struct {
 	Files  []string
 	// Digest is another whenever the code in the folder is.
 	Digest string
+	// Bundle is the bundle that the folder is made of; empty for code that nobody signed.
+	Bundle string
 	// Path is where the source is named in the definition, for messages.
 	Path string
 }
@@ -114,6 +116,33 @@ func (v *validator) pythonServer(path string, p *PluginServer) {
 	v.started(path, &p.Start)
 }
 
+// AddBundledPython adds a plugin in Python that came in a bundle made for Tyk, and returns the name of its script. Of its files
+// middleware.py is loaded alone where it is there, as Tyk does; else all that lie in no folder.
+func (d *Definition) AddBundledPython(b *Bundle, at string) (string, error) {
+	dir, err := b.Files.Folder()
+	if err != nil {
+		return "", err
+	}
+	var files []string
+	for _, name := range b.Files.Names() {
+		if name == "middleware.py" {
+			files = []string{name}
+			break
+		}
+		if path.Ext(name) == ".py" && path.Dir(name) == "." {
+			files = append(files, name)
+		}
+	}
+	if len(files) == 0 {
+		return "", fmt.Errorf("bundle %q has no Python files to load", b.Name)
+	}
+	name := "bundle/" + b.ID
+	if d.Script(name) == nil {
+		d.Scripts = append(d.Scripts, Script{Name: name, Language: Python, Tyk: true, Python: PythonSource{Folder: dir, Files: files, Bundle: b.Name, Path: at}})
+	}
+	return name, nil
+}
+
 // union joins what two definitions name of a folder.
 func union(a, b []string) []string {
 	all := slices.Concat(whole(a), whole(b))
@@ -157,6 +186,12 @@ func (f *fileFields) python(s *Script) {
 	p := &s.Python
 	if len(p.Files) == 1 && p.Files[0] == "." {
 		p.Files = nil
+	}
+	if p.Bundle != "" { // it was made of what was verified
+		if err := p.Read(); err != nil {
+			f.errorf(p.Path, "cannot use the bundle %q: %s", p.Bundle, why(err))
+		}
+		return
 	}
 	named := p.Folder
 	rel := filepath.FromSlash(named)

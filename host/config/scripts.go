@@ -21,6 +21,8 @@ type Script struct {
 	Tyk bool
 	// Modules is the absolute path of the folder whose files it may require, and none outside of it; empty is none.
 	Modules string
+	// Files are the texts that it may require in place of Modules, by path; nil is none.
+	Files map[string]string
 	// Sources are run in this order.
 	Sources []ScriptSource
 	// WithSession are the hooks of Tyk's that are given a session (require_session).
@@ -37,6 +39,8 @@ type ScriptSource struct {
 	Name string
 	// Text is whole after loading; File, empty for what stands in the definition, is where it was read.
 	File, Text string
+	// Bundle is the bundle that it is from; empty for all that nobody signed.
+	Bundle string
 	// Path is where the source is named in the definition, for messages.
 	Path string
 }
@@ -250,7 +254,7 @@ func (f *fileFields) source(dir string, source *ScriptSource) {
 	if rel, err := filepath.Rel(dir, file); filepath.IsAbs(file) && err == nil && filepath.IsLocal(rel) {
 		file = rel
 	}
-	text, err := folder{dir: dir}.read(file, MaxScript)
+	text, err := folder{dir: dir, bundle: f.folder.bundle}.read(file, MaxScript)
 	switch {
 	case err != nil:
 		f.errorf(source.Path, "cannot use the script %q: %s", source.File, why(err))

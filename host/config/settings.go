@@ -37,6 +37,7 @@ type Settings struct {
 
 	Scripts ScriptSettings `yaml:"scripts"`
 	Python  PythonSettings `yaml:"python"`
+	Bundles BundleSettings `yaml:"bundles"`
 
 	AccessLog AccessLog `yaml:"access_log"`
 	Log       Log       `yaml:"log"`
@@ -309,6 +310,7 @@ func DefaultSettings() Settings {
 			Fetch: ScriptFetch{Timeout: 10 * time.Second, Body: 4 << 20, Hops: 4},
 		},
 		Python:       PythonSettings{Dir: "data/python"},
+		Bundles:      BundleSettings{Poll: defaultBundlePoll},
 		AccessLog:    AccessLog{Enabled: true, Format: LogJSON, Path: "stdout"},
 		Log:          Log{Level: LevelInfo, Format: LogText},
 		Tracing:      Tracing{Protocol: OTLPGRPC, SampleRatio: 1, ServiceName: "turnbuckle"},

@@ -134,6 +134,7 @@ func (s *Settings) files(root *document.Node, base settingsFolders) Problems {
 		s.Python.Interpreter = at("$.python.interpreter").folder.join(s.Python.Interpreter)
 	}
 	at("$.scripts.prelude").file("$.scripts.prelude", &s.Scripts.Prelude)
+	s.Bundles.files(at)
 	s.Store.Redis.TLS.files("$.store.redis.tls", at)
 	if p := s.AccessLog.Path; p != "stdout" && p != "stderr" && p != "" {
 		s.AccessLog.Path = at("$.access_log.path").folder.join(p)

@@ -114,12 +114,14 @@ func sample(t *testing.T, s config.Setting, dir string) string {
 		"scripts.idle": "7", "scripts.most": "77", "scripts.allow": "io,os", "scripts.virtual_text": "false",
 		"scripts.fetch.body": "77KiB", "scripts.fetch.hops": "7", "scripts.fetch.insecure_skip_verify": "true",
 		"rate_limits.mode": "exact", "rate_limits.headers": "rates",
+		"bundles.poll": "77s", "bundles.plain_http": "true", "bundles.trust_tyk_wiring": "true", "bundles.accept_new_state": "true",
+		"bundles.require_signed": "true", "bundles.tls.insecure_skip_verify": "true",
 	}
 	if v, ok := byPath[s.Path]; ok {
 		return v
 	}
 	switch last := s.Path[strings.LastIndexByte(s.Path, '.')+1:]; {
-	case (strings.HasPrefix(s.Path, "servers.*.tls.") || strings.HasPrefix(s.Path, "store.redis.tls.")) && slices.Contains([]string{"ca", "cert", "key"}, last):
+	case (strings.HasPrefix(s.Path, "servers.*.tls.") || strings.HasPrefix(s.Path, "bundles.tls.") || strings.HasPrefix(s.Path, "store.redis.tls.")) && slices.Contains([]string{"ca", "cert", "key"}, last):
 		return dir + "/tls/ca.pem"
 	case strings.HasSuffix(last, "timeout"), strings.HasSuffix(last, "delay"), last == "window" && strings.Contains(s.Path, "breaker"), last == "open_for":
 		return "77s"

@@ -50,6 +50,7 @@ func (s *Settings) Validate() Problems {
 	if s.Python.Dir == "" {
 		v.errorf("$.python.dir", "must not be empty")
 	}
+	v.bundleSettings(&s.Bundles)
 	v.tracing(&s.Tracing)
 	for i, field := range s.AccessLog.Fields {
 		if !isToken(field) {

@@ -4,7 +4,11 @@
 package bundled
 
 import (
+	"cmp"
+	"context"
+	"log/slog"
 	"runtime"
+	"strings"
 
 	"github.com/turnbuckle-gateway/turnbuckle/bundles"
 	"github.com/turnbuckle-gateway/turnbuckle/bundles/refusal"
@@ -49,6 +53,8 @@ type Decision struct {
 	Verdict *bundles.Verdict `json:"verdict,omitempty"`
 	// Stale is why the source was of no use, and the archive came from the cache.
 	Stale string `json:"stale,omitempty"`
+
+	again bool // it was loaded before, and nothing about it has changed
 }
 
 // Decide makes a Decision of what Verify returned.
@@ -64,4 +70,47 @@ func Decide(name, origin string, b *bundles.Bundle, err error) Decision {
 	v := b.Verdict()
 	d.Verdict = &v
 	return d
+}
+
+// decided counts a decision, tells it, and writes the audit line.
+func (l *Loader) decided(ctx context.Context, d Decision) {
+	l.count(cmp.Or(string(d.Reason), "loaded"))
+	if l.settings.Observe != nil {
+		l.settings.Observe(d)
+	}
+	attrs := []slog.Attr{slog.String("bundle", d.Name), slog.String("origin", d.Origin)}
+	if !d.OK {
+		attrs = append(attrs, slog.String("reason", string(d.Reason)), slog.String("error", d.Message), slog.String("hint", d.Advice))
+		l.settings.Log.LogAttrs(ctx, slog.LevelError, "bundle refused", attrs...)
+		return
+	}
+	v := d.Verdict
+	attrs = append(attrs, slog.String("version", v.Release.Version), slog.Uint64("serial", v.Release.Serial), slog.String("digest", v.Digest),
+		slog.String("archive_sha256", v.ArchiveSHA256), slog.String("keys", strings.Join(v.Keys, ",")), slog.String("rule", v.Rule), slog.String("format", v.Format))
+	level := slog.LevelInfo
+	for _, doubt := range d.Doubts() {
+		level = slog.LevelWarn
+		attrs = append(attrs, slog.Bool(doubt, true))
+	}
+	if d.again { // has been said
+		level = slog.LevelDebug
+	}
+	l.settings.Log.LogAttrs(ctx, level, "bundle loaded", attrs...)
+}
+
+// Doubts names what an operator should know about a bundle that loaded all the same.
+func (d Decision) Doubts() []string {
+	var doubts []string
+	for _, doubt := range []struct {
+		name string
+		set  bool
+	}{
+		{"stale", d.Stale != ""}, {"unsigned", d.OK && d.Verdict.Unsigned}, {"unsigned_wiring", d.OK && d.Verdict.UnsignedWiring},
+		{"overridden", d.OK && d.Verdict.Overridden}, {"clock_back", d.OK && d.Verdict.ClockBack}, {"unlisted_files", d.OK && len(d.Verdict.Unlisted) > 0},
+	} {
+		if doubt.set {
+			doubts = append(doubts, doubt.name)
+		}
+	}
+	return doubts
 }

@@ -1,7 +1,6 @@
 package bundled
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -11,8 +10,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -30,6 +29,10 @@ type Settings struct {
 	// is the operator's word that plain http may be spoken there; PlainHTTP is that for oci.
 	Base      string
 	PlainHTTP bool
+	// Folder is a folder of bundles that go before those at the base; "" is none.
+	Folder string
+	// RequireSigned refuses what nobody signed, whatever the policy says.
+	RequireSigned bool
 	// TLS is for this base alone; nil is TLS 1.2 and newer with the system's roots.
 	TLS   *tls.Config
 	Trust Trust
@@ -37,6 +40,8 @@ type Settings struct {
 	Data string
 	// AcceptNewState begins a new trust.json where one is missing that was there: which releases were seen is forgotten.
 	AcceptNewState bool
+	// LookOnly is for whoever loads nothing: what is read is not recorded as seen, and nothing is kept.
+	LookOnly bool
 	// Limits are archive.DefaultLimits when zero; Now is the clock, by default time.Now.
 	Limits archive.Limits
 	Host   bundles.Host
@@ -101,14 +106,21 @@ func Open(ctx context.Context, s Settings) (*Loader, error) {
 	if l.state, err = OpenState(s.Data, s.AcceptNewState); err != nil {
 		return nil, err
 	}
-	if l.cache, err = source.NewCache(filepath.Join(s.Data, cacheName)); err != nil {
-		return nil, err
+	if !s.LookOnly {
+		if l.cache, err = source.NewCache(filepath.Join(s.Data, cacheName)); err != nil {
+			return nil, err
+		}
 	}
 	if err := l.Reload(ctx); err != nil {
 		return nil, err
 	}
-	if l.source, err = OpenSource(s.Base, s, l.cache); err != nil {
-		return nil, err
+	if s.Folder == "" || s.Base != "" {
+		if l.source, err = OpenSource(s.Base, s, l.cache); err != nil {
+			return nil, err
+		}
+	}
+	if s.Folder != "" {
+		l.source = inFolder{source.NewFolder(s.Folder, source.Limits{Archive: s.Limits.Archive, Adoption: s.Limits.Envelope}), l.source}
 	}
 	return l, nil
 }
@@ -134,10 +146,10 @@ func (l *Loader) Close() error { return l.source.Close() }
 // ones before stay in force. What is loaded already is not judged again; Recheck does that.
 func (l *Loader) Reload(ctx context.Context) error {
 	fresh, err := l.read(ctx, l.settings.Trust)
-	if err == nil {
+	if err == nil && !l.settings.LookOnly {
 		err = fresh.Record(l.state, l.settings.Now())
 	}
-	if err == nil && (fresh.ringDigest != "" || fresh.Index != nil) {
+	if err == nil && !l.settings.LookOnly && (fresh.ringDigest != "" || fresh.Index != nil) {
 		err = l.mark()
 	}
 	if err != nil {
@@ -214,20 +226,21 @@ func (l *Loader) LoadAll(ctx context.Context, names ...string) ([]*bundles.Bundl
 	if err := l.mark(); err != nil {
 		return nil, err
 	}
-	l.hold(ctx, names, found)
+	before := l.hold(ctx, names, found)
 	for i, name := range names {
 		d := Decide(name, found[i].origin, out[i], nil)
 		if stale[i] != nil {
 			d.Stale = stale[i].Error()
 		}
+		d.again = sameVerdict(before[i], out[i])
 		l.decided(ctx, d)
 	}
 	return out, nil
 }
 
-// hold keeps what was accepted, here and in the cache. A cache that keeps nothing is missed only when the source is of no
+// hold keeps what was accepted, and returns what was held before; here and in the cache. A cache that keeps nothing is missed only when the source is of no
 // use one day.
-func (l *Loader) hold(ctx context.Context, names []string, found []holding) {
+func (l *Loader) hold(ctx context.Context, names []string, found []holding) (before []*bundles.Bundle) {
 	for i, h := range found {
 		if err := h.keep(); err != nil {
 			l.settings.Log.LogAttrs(ctx, slog.LevelWarn, "bundle not kept in the cache", slog.String("bundle", names[i]), slog.Any("error", err))
@@ -237,8 +250,15 @@ func (l *Loader) hold(ctx context.Context, names []string, found []holding) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i, name := range names {
+		before = append(before, l.held[name].bundle)
 		l.held[name] = found[i]
 	}
+	return before
+}
+
+// sameVerdict reports whether a bundle is the one that was loaded before, vouched for in the same way.
+func sameVerdict(before, now *bundles.Bundle) bool {
+	return before != nil && reflect.DeepEqual(before.Verdict(), now.Verdict())
 }
 
 // verify fetches and verifies; h.origin is set once it is known.
@@ -254,6 +274,9 @@ func (l *Loader) verify(ctx context.Context, t *Trusted, name string) (h holding
 	h.origin, h.keep = got.Origin, got.Keep
 	h.request = bundles.Request{Name: name, Archive: got.Archive, Adoption: got.Adoption, PlainHTTP: got.PlainHTTP}
 	h.bundle, err = l.verifier(t).Verify(h.request)
+	if err == nil && l.settings.RequireSigned && h.bundle.Verdict().Unsigned {
+		err = refusal.New(refusal.Unsigned, "nobody has signed %q, and this gateway requires it", name)
+	}
 	return h, got.Stale, err
 }
 
@@ -346,44 +369,4 @@ func (l *Loader) mark() error {
 		return fmt.Errorf("the trust state: %w", err)
 	}
 	return errors.Join(file.Sync(), file.Close())
-}
-
-// decided counts a decision, tells it, and writes the audit line.
-func (l *Loader) decided(ctx context.Context, d Decision) {
-	l.count(cmp.Or(string(d.Reason), "loaded"))
-	if l.settings.Observe != nil {
-		l.settings.Observe(d)
-	}
-	attrs := []slog.Attr{slog.String("bundle", d.Name), slog.String("origin", d.Origin)}
-	if !d.OK {
-		attrs = append(attrs, slog.String("reason", string(d.Reason)), slog.String("error", d.Message), slog.String("hint", d.Advice))
-		l.settings.Log.LogAttrs(ctx, slog.LevelError, "bundle refused", attrs...)
-		return
-	}
-	v := d.Verdict
-	attrs = append(attrs, slog.String("version", v.Release.Version), slog.Uint64("serial", v.Release.Serial), slog.String("digest", v.Digest),
-		slog.String("archive_sha256", v.ArchiveSHA256), slog.String("keys", strings.Join(v.Keys, ",")), slog.String("rule", v.Rule), slog.String("format", v.Format))
-	level := slog.LevelInfo
-	for _, doubt := range d.Doubts() {
-		level = slog.LevelWarn
-		attrs = append(attrs, slog.Bool(doubt, true))
-	}
-	l.settings.Log.LogAttrs(ctx, level, "bundle loaded", attrs...)
-}
-
-// Doubts names what an operator should know about a bundle that loaded all the same.
-func (d Decision) Doubts() []string {
-	var doubts []string
-	for _, doubt := range []struct {
-		name string
-		set  bool
-	}{
-		{"stale", d.Stale != ""}, {"unsigned", d.OK && d.Verdict.Unsigned}, {"unsigned_wiring", d.OK && d.Verdict.UnsignedWiring},
-		{"overridden", d.OK && d.Verdict.Overridden}, {"clock_back", d.OK && d.Verdict.ClockBack}, {"unlisted_files", d.OK && len(d.Verdict.Unlisted) > 0},
-	} {
-		if doubt.set {
-			doubts = append(doubts, doubt.name)
-		}
-	}
-	return doubts
 }

@@ -211,3 +211,16 @@ func clientTLS(ca, cert, key string) (*tls.Config, error) {
 	}
 	return t, nil
 }
+
+// BundleTLS is how the gateway behaves as a TLS client of the server of bundles; nil where nothing is said.
+func BundleTLS(c *config.BundleTLS) (*tls.Config, error) {
+	if *c == (config.BundleTLS{}) {
+		return nil, nil
+	}
+	t, err := clientTLS(c.CAFile, c.CertFile, c.KeyFile)
+	if err != nil {
+		return nil, err
+	}
+	t.ServerName, t.InsecureSkipVerify = c.ServerName, c.InsecureSkipVerify
+	return t, nil
+}

@@ -94,7 +94,7 @@ func (g *gateway) reread(ctx context.Context) error {
 	next.from.Store(&origins{l, waiting})
 	changed := differences(now.from.Load().Values, l.Values)
 	g.adopt(next)
-	log.Info("settings changed", "settings", strings.Join(pathsOf(changed), ", "), "routes", len(next.loaded.Load().set.Definitions))
+	log.Info("settings changed", "settings", strings.Join(pathsOf(changed), ", "), "routes", len(next.loaded.Load().Set.Definitions))
 	return nil
 }
 
@@ -104,7 +104,7 @@ func (g *gateway) redefine(ctx context.Context, now *generation) error {
 	defer cancel()
 	err := g.load(loading, now)
 	if err == nil {
-		g.sight.log.Info("reloaded", "routes", len(now.loaded.Load().set.Definitions))
+		g.sight.log.Info("reloaded", "routes", len(now.loaded.Load().Set.Definitions))
 		return nil
 	}
 	if errors.Is(err, host.ErrClosing) {

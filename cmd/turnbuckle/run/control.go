@@ -7,11 +7,11 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"reflect"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/hint"
 	"github.com/turnbuckle-gateway/turnbuckle/host"
 	"github.com/turnbuckle-gateway/turnbuckle/host/admin"
@@ -105,12 +105,6 @@ func (g *gateway) listenControl() error {
 func areRefused(err error) bool {
 	var refused *host.RefusedError
 	return errors.As(err, &refused)
-}
-
-// sameOutside reports whether plugin folders and servers are what they were: then unchanged definitions keep their
-// routes.
-func sameOutside(a, b *definitions) bool {
-	return reflect.DeepEqual(a.servers, b.servers) && reflect.DeepEqual(a.plugins, b.plugins)
 }
 
 // targetEvent publishes that a target of an upstream went down or came up.

@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/builtin"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/definitions"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/settings"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/shelf"
 	"github.com/turnbuckle-gateway/turnbuckle/host/admin"
 	"github.com/turnbuckle-gateway/turnbuckle/host/admin/folder"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
@@ -51,15 +53,21 @@ func (g *gateway) stateOptions(gen *generation, o *admin.Options) error {
 	if err != nil {
 		return err
 	}
+	lookup := settings.LookupIn(g.o.Source.Environ)
+	look := shelf.NewLooking(g.ctx, gen.shelf(), lookup)
+	o.Bundles = g.bundlesOf(gen)
 	o.Folder = folder.New(folder.Options{
-		Dir: gen.s.APIs, Check: func(ctx context.Context, d *config.Definition) config.Problems {
-			return gen.checkDefinition(ctx, g.builtins, d)
+		Dir: gen.s.APIs,
+		Check: func(ctx context.Context, def *config.Definition) config.Problems {
+			return gen.checkDefinition(ctx, g.builtins, def, look)
 		},
-		Loader: config.Loader{Classic: translator(gen.s), WorkDir: dir, LookupEnv: settings.LookupIn(g.o.Source.Environ), SecretDirs: gen.s.SecretDirs, Builtins: manifests},
+		Loader: config.Loader{
+			Classic: definitions.Translator(gen.s, look), WorkDir: dir, LookupEnv: lookup, SecretDirs: gen.s.SecretDirs, Bundles: look, Builtins: manifests,
+		},
 	})
 	o.Definitions = func() []*config.Definition {
 		if d := gen.loaded.Load(); d != nil {
-			return d.set.Definitions
+			return d.Set.Definitions
 		}
 		return nil
 	}
@@ -67,17 +75,21 @@ func (g *gateway) stateOptions(gen *generation, o *admin.Options) error {
 }
 
 // checkDefinition says why a definition would be refused, beside what serves now.
-func (gen *generation) checkDefinition(ctx context.Context, ready *builtin.Builtins, def *config.Definition) config.Problems {
-	now := gen.loaded.Load()
-	if now == nil {
-		now = &definitions{}
-		now.servers, _ = config.Servers(gen.s, nil)
+func (gen *generation) checkDefinition(ctx context.Context, ready *builtin.Builtins, def *config.Definition, look shelf.Looking) config.Problems {
+	alone := &definitions.All{Set: config.Set{Definitions: []*config.Definition{def}}}
+	if now := gen.loaded.Load(); now != nil {
+		alone.Plugins = slices.Clone(now.Plugins)
 	}
-	if bad := def.CheckHooks(now.servers, now.plugins); bad.Refused() {
+	alone.AddBundled(look.PluginsOf(def))
+	alone.Servers, _ = config.Servers(gen.s, alone.Plugins)
+	bad := def.CheckHooks(alone.Servers, alone.Plugins)
+	if gen.s.Bundles.RequireSigned {
+		bad = append(bad, def.Unsigned()...)
+	}
+	if bad.Refused() {
 		return bad
 	}
-	alone := &definitions{plugins: now.plugins, servers: now.servers, set: config.Set{Definitions: []*config.Definition{def}}}
-	return compileAll(ctx, gen.s, ready, alone)
+	return definitions.Compile(ctx, gen.s, ready, alone)
 }
 
 // groupMark is what the store has of the last reload that was asked of the group; not known while it does not say.

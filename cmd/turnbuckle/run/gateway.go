@@ -19,6 +19,7 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/outside"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/scripts"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/settings"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/shelf"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/script"
 	"github.com/turnbuckle-gateway/turnbuckle/host/flow"
 	"github.com/turnbuckle-gateway/turnbuckle/host/front"
@@ -93,6 +94,10 @@ func Serve(ctx context.Context, o Options) (err error) {
 	g.builtins = builtin.New(log, all.Plugins())
 	g.sight.watch(g.servers, g.targets, g.scripts)
 	g.sight.registry.MustRegister(g.builtins)
+	g.sight.registry.MustRegister(shelf.NewCollector(&g.sight.bundles, g.shelf))
+	if !o.Loaded.Settings.Bundles.RequireSigned {
+		log.Warn("for development: scripts, plugin folders and commands run that nobody signed; bundles.require_signed refuses them")
+	}
 	if err := g.build(ctx); err != nil {
 		return err
 	}
@@ -170,6 +175,7 @@ func (g *gateway) start(serving context.Context, hangups <-chan os.Signal) error
 	g.group.run(func() error { defer g.working.Done(); return g.work(serving) })
 	g.group.run(func() error { return g.heed(serving, hangups) })
 	g.group.run(func() error { return g.watch(serving) })
+	g.group.run(func() error { return g.followBundles(serving) })
 	if g.admin != nil {
 		g.group.run(func() error { return g.followGroup(serving, seen) })
 	}

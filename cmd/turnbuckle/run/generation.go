@@ -11,9 +11,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/definitions"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/outside"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/scripts"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/settings"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/share"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/shelf"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/state"
 	"github.com/turnbuckle-gateway/turnbuckle/host"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
@@ -31,9 +34,10 @@ type generation struct {
 	host  *host.Gateway
 	written
 	control *control // nil: there is no control listener
+	bundles *share.Part[*shelf.Shelf]
 
-	loaded atomic.Pointer[definitions] // nil before the first load
-	files  outside.Stamps              // of what is loaded; the worker's
+	loaded atomic.Pointer[definitions.All] // nil before the first load
+	files  outside.Stamps                  // of what is loaded; the worker's
 }
 
 // origins are where the settings of a generation come from.
@@ -45,7 +49,7 @@ type origins struct {
 // newGeneration makes what the settings ask for, without loading yet; of before, which may be nil, it shares what it can.
 func (g *gateway) newGeneration(ctx context.Context, l *settings.Loaded, before *generation) (*generation, error) {
 	s := &l.Settings
-	replies, err := compileReplies(s)
+	replies, err := definitions.Replies(s)
 	if err != nil {
 		return nil, err
 	}
@@ -61,6 +65,10 @@ func (g *gateway) newGeneration(ctx context.Context, l *settings.Loaded, before 
 		gen.state = state.New(context.WithoutCancel(ctx), o)
 	} else {
 		gen.state = before.state.Next(o)
+	}
+	gen.bundles = g.newShelf(s, before)
+	if _, err := gen.bundles.Get(); err != nil {
+		return nil, errors.Join(err, gen.state.Close(g.ctx), gen.written.close(g.ctx))
 	}
 	gen.room = scripts.NewRoom(s, gen.state)
 	gen.host = host.New(context.WithoutCancel(ctx), host.Options{
@@ -101,7 +109,7 @@ func (gen *generation) close(ctx context.Context, drain time.Duration) error {
 	gen.room.Close()
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
-	return errors.Join(err, gen.state.Close(closing), gen.written.close(ctx))
+	return errors.Join(err, gen.state.Close(closing), gen.bundles.Release(closing), gen.written.close(ctx))
 }
 
 // close lets go of the access log and the spans, which get so long each to take what is left.
@@ -128,11 +136,12 @@ func (g *gateway) load(ctx context.Context, gen *generation) error {
 	if err := gen.state.Reload(); err != nil && before != nil {
 		return err // a policy is wrong: what serves goes on
 	}
-	d, err := loadDefinitions(gen.s, g.builtins, g.o.Source.Environ)
+	bundles := gen.shelf().Begin(ctx, settings.LookupIn(g.o.Source.Environ))
+	d, err := definitions.Read(gen.s, g.builtins, g.o.Source.Environ, bundles)
 	if err != nil && (before != nil || d == nil) {
 		return err // the folder cannot be read: what serves goes on
 	}
-	for _, p := range d.problems {
+	for _, p := range d.Problems {
 		level := slog.LevelWarn
 		switch p.Severity {
 		case config.SeverityError:
@@ -142,16 +151,20 @@ func (g *gateway) load(ctx context.Context, gen *generation) error {
 		}
 		g.sight.log.Log(ctx, level, "definition", "severity", p.Severity.String(), "problem", p.Error())
 	}
-	files := outside.Files(gen.s.Errors.Dir, d.servers, d.set.Definitions)
-	maps.Copy(files, scripts.Modules(d.set.Definitions, d.plugins))
-	fresh := before != nil && !(sameOutside(before, d) && maps.Equal(gen.files, files))
+	d.Set.Withdrawn = gen.shelf().Withdrawn()
+	files := outside.Files(gen.s.Errors.Dir, d.Servers, d.Set.Definitions)
+	maps.Copy(files, scripts.Modules(d.Set.Definitions, d.Plugins))
+	fresh := before != nil && !(d.SameOutside(before) && maps.Equal(gen.files, files))
 	open := &outside.Opener{
-		Ctx: ctx, Servers: g.servers, Targets: g.targets, Settings: d.servers, Plugins: d.plugins, Notify: g.targetEvent,
+		Ctx: ctx, Servers: g.servers, Targets: g.targets, Settings: d.Servers, Plugins: d.Plugins, Notify: g.targetEvent,
 		Scripts: g.scripts, Room: gen.room, Builtins: g.builtins, Data: gen.s.Store.Path, Lifetime: lifetimeOf(gen.s),
 	}
-	loadErr := gen.host.Load(ctx, d.set, open, fresh)
+	loadErr := gen.host.Load(ctx, d.Set, open, fresh)
 	gen.files = files
 	gen.loaded.Store(d)
+	if g.now.Load() == gen {
+		gen.served()
+	}
 	return errors.Join(err, loadErr)
 }
 
@@ -186,7 +199,7 @@ func (g *gateway) fit(ctx context.Context, next *successor, before *generation) 
 			return host.ErrClosing
 		case errors.As(err, &refused) && next.s.Strict:
 			return unfitFor(refused.Refusals, err)
-		case refused == nil && next.loaded.Load() == nil, refused == nil && was != nil && was.unread == nil:
+		case refused == nil && next.loaded.Load() == nil, refused == nil && was != nil && was.Unread == nil:
 			return &unfit{reasons: []string{err.Error()}, err: err}
 		}
 	}
@@ -254,6 +267,7 @@ func (g *gateway) adopt(next *successor) {
 	g.sight.lines.Set(next.s.Log)
 	g.now.Store(next.generation)
 	next.host.Succeed(before.host)
+	next.served()
 	if next.control != nil {
 		g.control.Store(next.control)
 	}

@@ -2,7 +2,6 @@ package run
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"reflect"
@@ -16,9 +15,9 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/outside"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/scripts"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/share"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/shelf"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/observe"
-	"github.com/turnbuckle-gateway/turnbuckle/host/reply"
 )
 
 // sight is how a running gateway is seen, whatever its settings are: log, counters, and what access logs and spans lose.
@@ -29,6 +28,7 @@ type sight struct {
 	registry *prometheus.Registry
 	logs     losses // of access logs
 	spans    losses
+	bundles  shelf.Tally
 }
 
 func newSight(w io.Writer, c config.Log) *sight {
@@ -171,12 +171,4 @@ func (g *gateway) openTracer(t *config.Tracing) (*observe.Tracer, share.Close, e
 		defer v.spans.remove(tracer)
 		return tracer.Close(ctx)
 	}, nil
-}
-
-func compileReplies(s *config.Settings) (*reply.Renderer, error) {
-	r, err := reply.Compile(s.Errors, s.HideGenerator)
-	if err != nil {
-		return nil, fmt.Errorf("error templates: %w", err)
-	}
-	return r, nil
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/watched"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 )
@@ -102,7 +103,7 @@ func foldersOf(gen *generation) *watched.Folders {
 	var defs []*config.Definition
 	var plugins []*config.Plugin
 	if d := gen.loaded.Load(); d != nil {
-		defs, plugins = d.set.Definitions, d.plugins
+		defs, plugins = d.Set.Definitions, d.Plugins
 	}
 	return watched.New(gen.s, files, defs, plugins)
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/builtin"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/outside"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/settings"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/state"
@@ -235,7 +236,12 @@ func TestReloadWhileClosing(t *testing.T) {
 	}
 	g := &gateway{ctx: t.Context(), o: &Options{Source: &settings.Source{}}, sight: newSight(&said, config.Log{})}
 	g.servers, g.targets = outside.NewServers(g.sight.log, "test"), outside.NewTargets()
+	g.builtins = builtin.New(g.sight.log, nil)
 	gen := &generation{s: &s, state: state.New(t.Context(), state.Options{Settings: &s, Log: g.sight.log, TLS: outside.PluginTLS})}
+	gen.bundles = g.newShelf(&s, nil)
+	if _, err := gen.bundles.Get(); err != nil {
+		t.Fatal(err)
+	}
 	gen.host = host.New(t.Context(), host.Options{Log: g.sight.log, Metrics: g.sight.metrics, Shared: gen.state})
 	if err := errors.Join(gen.host.Close(t.Context()), gen.state.Close(t.Context())); err != nil {
 		t.Fatal(err)

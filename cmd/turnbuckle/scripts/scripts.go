@@ -109,7 +109,9 @@ func (s *Scripts) start(ctx context.Context, room *Room, owner Owner, c *config.
 	for _, source := range c.Sources {
 		p.Main = append(p.Main, script.Source{Name: source.Name, Text: source.Text})
 	}
-	if c.Modules != "" && !isApart(room, c) {
+	if c.Files != nil {
+		p.Files = script.MemoryFiles(c.Files, p.Limits.Complete().Source)
+	} else if c.Modules != "" && !isApart(room, c) {
 		files, err := script.OpenFiles(c.Modules, p.Limits.Complete().Source)
 		if err != nil {
 			return nil, err

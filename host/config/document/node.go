@@ -207,6 +207,12 @@ func (n *Node) Set(value *Node, keys ...string) {
 	}
 }
 
+// Append puts a value behind the elements of a list.
+func (n *Node) Append(value *Node) {
+	value.parent, value.index = n, len(n.Items)
+	n.Items = append(n.Items, value)
+}
+
 func (n *Node) put(key string, child *Node) {
 	for i := range n.Fields {
 		if n.Fields[i].Key == key {

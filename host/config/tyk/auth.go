@@ -258,6 +258,16 @@ func (t *translation) custom() {
 		}})
 		return
 	}
+	if native := t.nativeAuth(); !named && len(native) > 0 {
+		for i, ref := range native {
+			m := config.AuthMethod{Kind: config.AuthHook, Name: nameCustom, Hook: config.HookAuth{HookRef: ref, Store: true}}
+			if i > 0 {
+				m.Name = "" // the hook's
+			}
+			t.method(on, m)
+		}
+		return
+	}
 	if !named {
 		t.errorf(on, "plugin auth is on, and custom_middleware.auth_check names no hook or is disabled")
 		return

@@ -138,7 +138,7 @@ func pluginFields() []Field {
 			"custom_middleware.id_extractor.extractor_config.xpath_expression"),
 		works("header, form or body; what extracts nothing in Tyk is refused", "custom_middleware.id_extractor.extract_from"),
 		refused("traffic log hooks are not supported", "custom_middleware.traffic_logs"),
-		off("custom_middleware_bundle_disabled", refused("bundles are not supported yet", "custom_middleware_bundle")),
+		works("one name, or several with commas between; a bundle's hooks take the place of custom_middleware", "custom_middleware_bundle"),
 		works("", "custom_middleware_bundle_disabled", "config_data", "config_data_disabled"),
 		works("cp_dynamic_handler, eh_dynamic_handler and eh_log_handler; others are refused",
 			"event_handlers.events.*[].handler_name", "event_handlers.events.*[].handler_meta"),

@@ -44,6 +44,7 @@ func (t *translation) plugins() {
 	if hooks && t.server != "" && t.server != scriptPython {
 		t.sourced(m)
 	}
+	t.nativeHooks()
 	t.def.BundleHash = config.BundleHash(t.text(t.get("custom_middleware_bundle")))
 	t.processors(t.get("response_processors"))
 }

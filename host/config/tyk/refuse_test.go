@@ -70,7 +70,7 @@ func TestRefusals(t *testing.T) {
 			"2:134: $.custom_middleware.id_extractor.extract_from: Tyk extracts nothing from a query string"},
 		{"id extractor of a body as it is", keyed(`"enable_coprocess_auth": true, "custom_middleware": {"driver": "grpc", "auth_check": {"name": "A"}, "id_extractor": {"extract_from": "body", "extract_with": "value"}}`),
 			"2:117: $.custom_middleware.id_extractor: a whole body is no id"},
-		{"bundle", minimal(`"custom_middleware_bundle": "b.zip"`), "2:29: $.custom_middleware_bundle: bundles are not supported yet"},
+		{"bundle", minimal(`"custom_middleware_bundle": "b.zip"`), "2:29: $.custom_middleware_bundle: bundles cannot be opened here"},
 		{"empty allow list", minimal(`"enable_ip_whitelisting": true, "allowed_ips": []`),
 			"2:27: $.enable_ip_whitelisting: enable_ip_whitelisting is on and allowed_ips is empty: name the addresses, or turn it off"},
 		{"bad address", minimal(`"enable_ip_blacklisting": true, "blacklisted_ips": ["10.0.0.0/8", "lan"]`),

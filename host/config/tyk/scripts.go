@@ -33,6 +33,8 @@ type Options struct {
 	Prelude string
 	// NoVirtualText refuses virtual endpoints whose text stands in the definition.
 	NoVirtualText bool
+	// Bundles open what custom_middleware_bundle names; nil refuses all.
+	Bundles config.Bundles
 }
 
 // language says in which script hooks are, by the driver; empty for a plugin server.
@@ -48,7 +50,9 @@ func (t *translation) language() string {
 		return scriptJS
 	case name == "lua":
 		s := t.newScript(scriptLua)
-		if s.Sources = t.folder("lua", ".lua"); len(s.Sources) > 0 {
+		if b := t.bundleOf(driver); b != nil {
+			t.bundledLua(&s)
+		} else if s.Sources = t.folder("lua", ".lua"); len(s.Sources) > 0 {
 			s.Modules = filepath.Join(t.options.Middleware, "lua")
 		}
 		t.def.Scripts = append(t.def.Scripts, s)
@@ -75,6 +79,13 @@ func (t *translation) python(entry *document.Node) string {
 		t.errorf(code, "a plugin in Python is a folder: name it, or a file in it, under path")
 	}
 	file := get(entry, "path")
+	if b := t.bundleOf(entry); b != nil { // which has them all: Tyk looks at no path
+		server, err := t.def.AddBundledPython(b, entry.Path())
+		if err != nil {
+			t.errorf(entry, "%v", err)
+		}
+		return server
+	}
 	if t.text(file) == "" {
 		file = t.onlyPath()
 	}
@@ -135,6 +146,8 @@ func (t *translation) entry(entry *document.Node, script string) {
 	switch {
 	case t.text(code) != "":
 		t.inline(script, code, name)
+	case t.text(file) != "" && t.bundleOf(entry) != nil:
+		t.bundled(t.bundleOf(entry), script, file)
 	case t.text(file) != "":
 		t.source(script, config.ScriptSource{Name: t.text(file), File: t.text(file), Path: file.Path()})
 	}
@@ -151,7 +164,11 @@ func (t *translation) inline(script string, text *document.Node, name string) {
 		t.errorf(text, "must be the base64 of a script")
 		return
 	}
-	t.source(script, config.ScriptSource{Name: name, Text: string(decoded), Path: text.Path()})
+	source := config.ScriptSource{Name: name, Text: string(decoded), Path: text.Path()}
+	if b := t.bundleOf(text); b != nil {
+		source.Bundle = b.Name
+	}
+	t.source(script, source)
 }
 
 // placedHook is a hook that Tyk finds by where its file lies.

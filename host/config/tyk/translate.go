@@ -72,8 +72,9 @@ func (tr *Translator) Translate(file string, root *document.Node) (config.Defini
 		t.errorf(get(root, exported), "this is a dashboard's export: put what stands under api_definition into the file by itself")
 		return t.def, t.decoder.Problems
 	}
-	t.walk(root, tr.rules)
 	t.def = config.DefaultDefinition()
+	t.bundle()
+	t.walk(root, tr.rules)
 	t.def.Source = config.Source{File: file, Format: config.FormatClassic}
 	t.def.Dialect = config.DialectTyk
 	t.def.Upstream.Ejection.Failures = 0
@@ -100,6 +101,9 @@ type translation struct {
 	options Options
 	def     config.Definition
 	server  string // the script that has the hooks; empty for the default plugin server
+	// wired are the bundles by what the nodes of their wiring say that they are from, native those that are ours.
+	wired   map[string]*config.Bundle
+	native  []*config.Bundle
 	decoder document.Decoder
 	// origin is which node of the document a path of the native form comes from.
 	origin map[string]*document.Node

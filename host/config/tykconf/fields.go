@@ -48,8 +48,8 @@ func table() map[string]*field {
 		"newrelic", "monitor", "dnscache", "log_format", "enable_http_profiler", "enable_key_logging", "track_404_logs", "instrumentation")
 	add(ignored, "redis is the one kind of storage there", "storage.redis_use_tls", "storage.ssl_insecure", "storage.timeout", "storage.optimisation_max_idle")
 	add(works, "", "middleware_path", "enable_jsvm", "jsvm_timeout", "tyk_js_path", "disable_virtual_path_blobs")
-	add(ignored, "not supported yet", "enable_bundle_downloader", "bundle_base_url", "public_key_path", "bundle_insecure_skip_verify",
-		"skip_verify_existing_plugin_bundle")
+	add(works, "", "enable_bundle_downloader", "bundle_base_url", "public_key_path", "bundle_insecure_skip_verify")
+	add(ignored, "every bundle is verified each time it is loaded", "skip_verify_existing_plugin_bundle")
 	add(ignored, "headers keep their spelling", "ignore_canonical_mime_header_key")
 	add(ignored, "the path travels byte for byte", "http_server_options.skip_target_path_escaping", "http_server_options.skip_url_cleaning")
 	add(ignored, "time limits are those of listen in turnbuckle.yaml", "http_server_options.read_timeout", "http_server_options.write_timeout",

@@ -21,6 +21,7 @@ func (l *loader) translate() {
 	l.limits()
 	l.plugins()
 	l.scripts()
+	l.bundles()
 	if l.truth("hide_generator_header") {
 		l.set("hide_generator", "true")
 	}
@@ -241,5 +242,29 @@ func (l *loader) plugins() {
 				l.set(server+to, strconv.FormatInt(n, 10))
 			}
 		}
+	}
+}
+
+// bundles are verified more strictly than Tyk does: nothing unsigned without its name being allowed, with a key or without
+// one, and the wiring of signed ones is nobody's word yet.
+func (l *loader) bundles() {
+	base, said := l.text("bundle_base_url")
+	if !l.truth("enable_bundle_downloader") {
+		if said {
+			l.report(l.said["bundle_base_url"], config.SeverityWarning, "has no effect, since enable_bundle_downloader is off: bundles are looked for in the folder of plugins alone")
+		}
+		base = ""
+	}
+	l.set("bundles.base_url", base)
+	if key, ok := l.text("public_key_path"); ok {
+		l.set("bundles.public_keys", key)
+		l.report(l.said["public_key_path"], config.SeverityWarning,
+			"Tyk's signature covers the files of a bundle and not which of them run where: adopt each bundle (turnbuckle bundle adopt), or accept that with --trust-tyk-wiring")
+	} else if base != "" {
+		l.report(l.said["bundle_base_url"], config.SeverityWarning, "bundles that nobody signed load only by name: --allow-unsigned NAME for each")
+	}
+	if l.truth("bundle_insecure_skip_verify") {
+		l.set("bundles.tls.insecure_skip_verify", "true")
+		l.report(l.said["bundle_insecure_skip_verify"], config.SeverityWarning, "holds for the server of bundles alone")
 	}
 }

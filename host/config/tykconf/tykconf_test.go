@@ -25,6 +25,45 @@ const full = `{
     "certificates": [{"domain_name": "*", "cert_file": "a.pem", "key_file": "a.key"}, {"cert_file": "b.pem", "key_file": "b.key"}]}
 }`
 
+// Settings about bundles mean what they mean in Tyk, with its holes closed.
+func TestBundles(t *testing.T) {
+	tests := []struct {
+		name, doc string
+		want      map[string]string
+		problems  []string
+	}{
+		{"all", `{"enable_bundle_downloader": true, "bundle_base_url": "https://b/x/", "public_key_path": "keys/p.pem",
+			"bundle_insecure_skip_verify": true, "skip_verify_existing_plugin_bundle": true}`,
+			map[string]string{"bundles.base_url": "https://b/x/", "bundles.public_keys": "keys/p.pem", "bundles.tls.insecure_skip_verify": "true"},
+			[]string{"ignored $.skip_verify_existing_plugin_bundle", "warning $.public_key_path", "warning $.bundle_insecure_skip_verify"}},
+		{"no key", `{"enable_bundle_downloader": true, "bundle_base_url": "http://b/"}`,
+			map[string]string{"bundles.base_url": "http://b/"}, []string{"warning $.bundle_base_url"}},
+		{"off", `{"bundle_base_url": "http://b/"}`, map[string]string{}, []string{"warning $.bundle_base_url"}},
+		{"nothing", `{}`, map[string]string{}, nil},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := tykconf.Load("tyk.conf", []byte(tt.doc), nil)
+			values := map[string]string{}
+			for path, value := range got.Values {
+				if strings.HasPrefix(path, "bundles.") {
+					values[path] = value
+				}
+			}
+			if diff := cmp.Diff(tt.want, values); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+			var listed []string
+			for _, p := range got.Problems {
+				listed = append(listed, p.Severity.String()+" "+p.Path)
+			}
+			if diff := cmp.Diff(tt.problems, listed); diff != "" {
+				t.Errorf("(-want +got)\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestLoad(t *testing.T) {
 	got := tykconf.Load("tyk.conf", []byte(full), nil)
 	want := map[string]string{
