@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/bench/foreign"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/bench/peers"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/bench/plugins"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/bench/proc"
@@ -102,10 +103,16 @@ func (w workshop) openPlugin(ctx context.Context, f *fixture, s setup, dir strin
 		}
 		f.address, accepts = "tcp://"+address, proc.Accepts(address)
 	}
+	args := []string{w.self, "plugin", "--protocol", s.protocol}
 	var err error
+	if s.language != "" {
+		if args, err = foreign.Command(ctx, s.language, dir, w.dir, s.workers); err != nil {
+			return err
+		}
+	}
 	f.plugin, err = proc.Start(ctx, proc.Spec{
 		Name:  s.String() + " plugin server",
-		Args:  []string{w.self, "plugin", "--protocol", s.protocol, "--listen", f.address},
+		Args:  append(args, "--listen", f.address),
 		Log:   filepath.Join(dir, "plugin.log"),
 		Ready: accepts,
 	})

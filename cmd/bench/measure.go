@@ -198,7 +198,7 @@ func (c course) read(ctx context.Context, f *fixture) (r reading, err error) {
 		if p == nil {
 			continue
 		}
-		if *clock, err = proc.CPU(p.PID); err != nil {
+		if *clock, err = proc.TreeCPU(p.PID); err != nil {
 			return r, err
 		}
 	}

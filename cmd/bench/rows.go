@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/bench/foreign"
 )
 
 // A row is one line of the table: one gateway, with or without hooks, under a number of connections.
@@ -28,6 +30,8 @@ type setup struct {
 	kind       kind
 	protocol   string // of the plugin server: "", "tyk" or "native"
 	transport  string // to the plugin server: "", "unix" or "tcp"
+	language   string // of the plugin server: "" for this program, foreign.Python or foreign.Node
+	workers    int    // in Python, its processes
 	definition string // file in testdata, for ours
 	keys       int    // requests bear the tokens of so many keys, drawn at random; 0: all of them the same credential
 	redis      string // how it counts in the Redis where its keys are: "", "exact" or "distributed"
@@ -43,6 +47,9 @@ func (s setup) String() string {
 		return "grpc-" + s.transport
 	}
 	name := "ours"
+	if s.language != "" {
+		name += "-" + s.language + strconv.Itoa(s.workers)
+	}
 	for _, part := range []string{s.protocol, s.definition, s.redis} {
 		if part != "" {
 			name += "-" + part
@@ -56,7 +63,7 @@ func (s setup) String() string {
 
 // hooked says whether requests of the setup pass the SetHeader hook.
 func (s setup) hooked() bool {
-	return slices.Contains([]string{"pre1", "pre4", "js", "lua", "js10", "lua10", "jstyk", "luatyk"}, s.definition)
+	return slices.Contains([]string{"pre1", "pre4", "sleep", "js", "lua", "js10", "lua10", "jstyk", "luatyk"}, s.definition)
 }
 
 // rewritten says whether a hook changes the upstream's body.
@@ -79,6 +86,11 @@ const (
 	few  = 1_000
 	many = 1_000_000
 )
+
+// apart is a setup with a plugin server in another language.
+func apart(language string, workers int, definition string) setup {
+	return setup{kind: gateway, protocol: "native", transport: "unix", language: language, workers: workers, definition: definition}
+}
 
 // rows is the table, plugin servers being reached over the given transport.
 func rows(transport string) []row {
@@ -112,6 +124,11 @@ func rows(transport string) []row {
 		at("grpc-unix", setup{kind: bareGRPC, protocol: "tyk", transport: "unix"}, 50),
 		at("grpc-tcp", setup{kind: bareGRPC, protocol: "tyk", transport: "tcp"}, 50),
 		at("extractor", ours("native", "extractor"), 50),
+		at("python-1", apart(foreign.Python, 1, "pre1"), 50),
+		at("python-2", apart(foreign.Python, 2, "pre1"), 50),
+		at("python-4", apart(foreign.Python, 4, "pre1"), 50),
+		at("python-sleep", apart(foreign.Python, 2, "sleep"), 50),
+		at("node-stream", apart(foreign.Node, 0, "pre1"), 50),
 		at("js", ours("", "js"), 50, 1),
 		at("plain-classic", ours("", "classic"), 50),
 		at("js-tyk", ours("", "jstyk"), 50),

@@ -72,6 +72,15 @@ func added(figure func(sample) float64, row, plain string) value {
 	}
 }
 
+// scaledBoth is scaled, of the gateway's CPU and its plugin server's together.
+func scaledBoth(row, plain string) value {
+	share := ratio(added(func(s sample) float64 { return s.GatewayCPU + s.PluginCPU }, row, plain), of(gatewayCPU, "baseline/50"))
+	return func(r round) (float64, bool) {
+		x, have := share(r)
+		return 39 * x, have
+	}
+}
+
 // ratio divides; without a positive divisor there is no value.
 func ratio(a, b value) value {
 	return func(r round) (float64, bool) {
@@ -101,7 +110,7 @@ func ofStart(figure func(start) float64) value {
 }
 
 // targets lists what the performance page asks of the host and its out-of-process hooks; binary is the gateway's
-// size in MiB, 0 if there is none. Python joins the list with the rows that measure it. Rows that draw a token
+// size in MiB, 0 if there is none. Rows that draw a token
 // for each request are compared with a plain gateway under the same load: making requests has its cost.
 func targets(transport string, binary float64) []target {
 	unary := added(gatewayCPU, "unary-1/50", "plain/50")
@@ -119,6 +128,12 @@ func targets(transport string, binary float64) []target {
 		{"4 stream hooks: added CPU / 1 hook's", ratio(added(gatewayCPU, "stream-4/50", "plain/50"), stream), false, 1.5, 1.2, ""},
 		{"stream auth hook: added CPU / pre hook's", ratio(added(gatewayCPU, "stream-auth/50", "plain/50"), stream), false, 1.3, 0, ""},
 		{"id_extractor hit: added CPU where the baseline is 39 µs", scaled("extractor/50", "plain/50"), false, 3, 0, "µs"},
+		{"Python hook, 1 worker: added CPU of gateway and workers where the baseline is 39 µs", scaledBoth("python-1/50", "plain/50"), false, 25, 0, "µs"},
+		{"Python hook, 2 workers: added CPU of gateway and workers where the baseline is 39 µs", scaledBoth("python-2/50", "plain/50"), false, 25, 0, "µs"},
+		{"Python hook, 4 workers: added CPU of gateway and workers where the baseline is 39 µs", scaledBoth("python-4/50", "plain/50"), false, 25, 0, "µs"},
+		{"Python hook: throughput of 2 workers / 1 worker's", ratio(of(perSecond, "python-2/50"), of(perSecond, "python-1/50")), true, 1, 0, ""},
+		{"Python hook that sleeps 10 ms, 50 callers: requests per second", of(perSecond, "python-sleep/50"), true, 3500, 0, ""},
+		{"Node stream hook: added CPU of gateway and server where the baseline is 39 µs", scaledBoth("node-stream/50", "plain/50"), false, 60, 0, "µs"},
 		{"JavaScript hook: added CPU where the baseline is 39 µs", scaled("js/50", "plain/50"), false, 4, 3, "µs"},
 		{"JavaScript hook of Tyk's: added CPU where the baseline is 39 µs", scaled("js-tyk/50", "plain-classic/50"), false, 6, 3, "µs"},
 		{"JavaScript hook that rewrites bodies: added CPU where the baseline is 39 µs", scaled("js-body/50", "plain/50"), false, 6, 0, "µs"},
@@ -143,7 +158,6 @@ func elsewhere() []string {
 	return []string{
 		"more cores, allocations: go test -bench . -benchmem -cpu 1,2,4,8 ./host/... ./coprocess/... ./sdk/...",
 		"scripts, memory of a plugin that is idle: go test -run xxx -bench Idle -benchtime 3x ./coprocess/js ./coprocess/lua",
-		"Python: no rows yet; they come with its package",
 	}
 }
 

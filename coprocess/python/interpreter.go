@@ -88,7 +88,7 @@ func (s *Shim) probe(ctx context.Context, path string) (*Interpreter, error) {
 	asking, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
 	cmd := exec.CommandContext(asking, path, "-m", "turnbuckle", "probe")
-	cmd.Env = append(environment(os.LookupEnv), s.env()...)
+	cmd.Env = append(environment(os.LookupEnv), s.Env()...)
 	cmd.WaitDelay = time.Second
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr

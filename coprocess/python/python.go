@@ -88,7 +88,7 @@ func Open(ctx context.Context, o Options) (*Server, error) {
 	}
 	p.Handshake, p.Health = handshake.Config{Mode: handshake.Plain}, ""
 	p.Command = append([]string{o.Interpreter.Path}, o.arguments()...)
-	p.Env = append(o.Shim.env(), p.Env...)
+	p.Env = append(o.Shim.Env(), p.Env...)
 	if o.Install {
 		made, err := o.environment(&p)
 		if err != nil {

@@ -71,7 +71,7 @@ func digest(modules fs.FS) ([]byte, error) {
 	return hash.Sum(nil), err
 }
 
-// env is what interpreters need to find the package, and to keep what they compile.
-func (s *Shim) env() []string {
+// Env is what interpreters need to find the package, and to keep what they compile.
+func (s *Shim) Env() []string {
 	return []string{"PYTHONPATH=" + s.path, "PYTHONPYCACHEPREFIX=" + filepath.Join(s.dir, "cache"), "PYTHONUNBUFFERED=1"}
 }

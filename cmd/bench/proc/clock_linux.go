@@ -3,6 +3,7 @@ package proc
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,6 +21,36 @@ func CPU(pid int) (time.Duration, error) {
 		return 0, fmt.Errorf("CPU clock of process %d: %w", pid, err)
 	}
 	return time.Duration(now.Nano()), nil
+}
+
+// TreeCPU is the CPU time of a process and all that descend from it and run.
+func TreeCPU(pid int) (time.Duration, error) {
+	sum, err := CPU(pid)
+	if err != nil {
+		return 0, err
+	}
+	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid)) // each thread has its own
+	if err != nil {
+		return 0, err
+	}
+	for _, list := range lists {
+		text, err := os.ReadFile(list)
+		if err != nil {
+			continue // the thread has ended, and another one has its children
+		}
+		for field := range strings.FieldsSeq(string(text)) {
+			child, err := strconv.Atoi(field)
+			if err != nil {
+				return 0, fmt.Errorf("%s: %w", list, err)
+			}
+			used, err := TreeCPU(child)
+			if err != nil {
+				return 0, err
+			}
+			sum += used
+		}
+	}
+	return sum, nil
 }
 
 // Memory is what a process has resident, in bytes. Mapped is the part of RSS that is pages of files, its program's among

@@ -13,6 +13,9 @@ var errLinux = errors.New("the cost of other processes can only be read on Linux
 // CPU needs Linux.
 func CPU(int) (time.Duration, error) { return 0, errLinux }
 
+// TreeCPU needs Linux.
+func TreeCPU(int) (time.Duration, error) { return 0, errLinux }
+
 // Memory needs Linux.
 type Memory struct{ RSS, Mapped int64 }
 

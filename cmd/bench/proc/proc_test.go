@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -25,6 +26,42 @@ func TestCPU(t *testing.T) {
 	}
 	if _, err := CPU(1 << 28); err == nil {
 		t.Error("no error for a process that is not there")
+	}
+}
+
+// What a process started counts as its own.
+func TestTreeCPU(t *testing.T) {
+	child := exec.Command("sh", "-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; echo; read x")
+	in, err := child.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 1)); err != nil {
+		t.Error(err)
+	}
+	own, err := CPU(child.Process.Pid)
+	if err != nil {
+		t.Error(err)
+	}
+	all, err := TreeCPU(os.Getpid())
+	if err != nil || all <= own {
+		t.Errorf("all have used %v, %v; the child alone %v", all, err, own)
+	}
+	if before, err := CPU(os.Getpid()); err != nil || own <= 0 || all < before/2 {
+		t.Errorf("this process has used %v, %v, the child %v", before, err, own)
+	}
+	if err := errors.Join(in.Close(), child.Wait()); err != nil {
+		t.Log(err) // read found the end
+	}
+	if _, err := TreeCPU(1 << 28); err == nil {
+		t.Error("a process that there is not has used time")
 	}
 }
 
