@@ -182,6 +182,10 @@ export interface Options {
   socketMode?: number;
   /** Whether to take a socket's path over from a server that still runs. */
   takeover?: boolean;
+  /** Whether a host that starts plugins has started the process: it may stop it. serve finds that out itself. */
+  hosted?: boolean;
+  /** Is told, once the server has stopped, whether every call was answered. */
+  onStopped?: (well: boolean) => void;
   /** Files, or PEM text. With clientCA, clients have to present a certificate. */
   tls?: { cert: string; key: string; clientCA?: string };
   /** Takes what goes wrong; console.error. */

@@ -13,6 +13,7 @@ const { Session } = require('./session');
 const { dispatch, dispatchEvent } = require('./tyk');
 
 const PLUGIN = 'turnbuckle.plugin.v1.Plugin', TYK = 'coprocess.Dispatcher', HEALTH = 'grpc.health.v1.Health';
+const CONTROLLER = 'plugin.GRPCController', HOSTED = 'plugin'; // go-plugin's: how a host has the process end, and what it asks the health of
 
 const defaults = {
   credit: 1024, // calls that a host may have outstanding on one stream
@@ -21,6 +22,8 @@ const defaults = {
   handover: 1000, // of these, how long hosts may take to find a server that has taken the address over
   socketMode: 0o600,
   takeover: false,
+  hosted: false, // a host started the process, and may stop it
+  onStopped: () => {}, // told, once it has stopped, whether every call was answered
   logger: (line) => console.error(line),
 };
 
@@ -33,7 +36,7 @@ class Server {
     this._sessions = new Set();
     this._draining = false;
     this._observers = new Observers(this.plugin, logger);
-    this._health = new Health(['', PLUGIN, TYK]);
+    this._health = new Health(['', PLUGIN, TYK, ...(this.options.hosted ? [HOSTED] : [])]);
     this._grpc = new grpc.Server({ 'grpc.max_receive_message_length': maxMessage, 'grpc.max_send_message_length': maxMessage });
     const told = encode(messages.DescribeReply, this.plugin.describe(maxMessage));
     this._grpc.addService(service(PLUGIN, { Describe: [false, false], Session: [true, true] }), {
@@ -47,6 +50,7 @@ class Server {
     this._grpc.addService(service(TYK, { Dispatch: [false, false], DispatchEvent: [false, false] }), {
       Dispatch: dispatch(this.plugin, logger), DispatchEvent: dispatchEvent(this._observers),
     });
+    if (this.options.hosted) this._grpc.addService(service(CONTROLLER, { Shutdown: [false, false] }), { Shutdown: (_, callback) => this._shutdown(callback) });
     this._grpc.addService(service(HEALTH, { Check: [false, false], Watch: [false, true] }), this._health.handlers);
   }
 
@@ -64,8 +68,17 @@ class Server {
    * left; and ends when they have, or at the bound. Resolves to whether every call was answered.
    */
   stop() {
-    this._stopping ??= this._stop();
+    if (!this._stopping) {
+      this._stopping = this._stop();
+      this._stopping.then(this.options.onStopped);
+    }
     return this._stopping;
+  }
+
+  /** The host's word. It is answered before the server stops, because a call under way would hold that up. */
+  _shutdown(callback) {
+    callback(null, Buffer.alloc(0));
+    setImmediate(() => this.stop());
   }
 
   async _stop() {
