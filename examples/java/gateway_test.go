@@ -19,6 +19,10 @@ func TestJava(t *testing.T) {
 		// grpc-java decodes frames before its server sees them, and has a status of its own for those it cannot.
 		gatewaytest.Conform(t, program, nil, 114, []string{"streams/broken"}, java, "-cp", jar, "example.Conformance")
 	})
+	t.Run("template", func(t *testing.T) {
+		java, dir := gatewaytest.Java(t, gatewaytest.New(t, program, "java"))
+		gatewaytest.ConformQuick(t, program, java, "-jar", filepath.Join(dir, "target", "plugin.jar"))
+	})
 	definition, err := os.ReadFile("native.yaml")
 	if err != nil {
 		t.Fatal(err)

@@ -31,6 +31,17 @@ func TestRuby(t *testing.T) {
 		// Debian's grpc has no watch of the health.
 		gatewaytest.Conform(t, program, env, 114, []string{"server/watch"}, ruby, "conformance.rb")
 	})
+	t.Run("template", func(t *testing.T) {
+		made := gatewaytest.New(t, program, "ruby")
+		for _, args := range [][]string{{"sh", "stubs.sh"}, {ruby, "test/plugin_test.rb"}} {
+			cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
+			cmd.Dir = made
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Fatalf("%q: %v\n%s", args, err, out)
+			}
+		}
+		gatewaytest.ConformQuick(t, program, ruby, filepath.Join(made, "server.rb"))
+	})
 	definition, err := os.ReadFile("native.yaml")
 	if err != nil {
 		t.Fatal(err)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path"
@@ -40,27 +39,22 @@ func Java(t testing.TB, project string) (java, dir string) {
 	})
 }
 
-// Rust builds a Cargo package and returns the folder with its programs. The test is skipped where there is no Cargo with protoc, or
-// no registry. test says whether the package's own tests are run as well.
-func Rust(t testing.TB, project string, test bool) string {
+// Rust builds a Cargo package, runs its own tests, and returns the folder with its programs. What it depends on is built once for all
+// packages. The test is skipped where there is no Cargo with protoc, or no registry.
+func Rust(t testing.TB, project string) string {
 	t.Helper()
 	cargo := need(t, "cargo")
 	need(t, "rustc")
 	need(t, "protoc")
 	version := try(t, exec.Command(cargo, "--version"), "cargo --version failed")
-	pins := read(t, filepath.Join(project, "Cargo.lock"))
-	target := filepath.Join(cache(t), fmt.Sprintf("rust-target-%x", sha256.Sum256(append([]byte(version), pins...)))[:40])
+	target := filepath.Join(cache(t), fmt.Sprintf("rust-target-%x", sha256.Sum256([]byte(version)))[:28])
 	dir := built(t, "rust", version, project, func(dir string) {
 		defer lock(t, target+".lock")()
-		env := []string{"CARGO_TARGET_DIR=" + target, "CARGO_INCREMENTAL=0"}
-		if out, err := run(t, dir, env, cargo, "fetch", "--locked", "--quiet"); err != nil {
+		env := []string{"CARGO_TARGET_DIR=" + target, "CARGO_INCREMENTAL=0", "CARGO_PROFILE_DEV_DEBUG=0"}
+		if out, err := run(t, dir, env, cargo, "fetch", "--quiet"); err != nil {
 			t.Skipf("Cargo cannot get what Cargo.lock pins: %v: %s", err, tail(out))
 		}
-		steps := [][]string{{"build", "--locked", "--offline", "--quiet", "--bins"}}
-		if test {
-			steps = append(steps, []string{"test", "--locked", "--offline", "--quiet"})
-		}
-		for _, args := range steps {
+		for _, args := range [][]string{{"test", "--offline", "--quiet"}, {"build", "--offline", "--quiet", "--bins"}} {
 			if out, err := run(t, dir, env, cargo, args...); err != nil {
 				t.Fatalf("cargo %s: %v\n%s", args[0], err, out)
 			}
@@ -137,26 +131,34 @@ type source struct {
 // sources reads a project, without what was built in it and tests in Go.
 func sources(t testing.TB, project string) []source {
 	t.Helper()
-	var files []source
-	add := func(from fs.FS, prefix string) {
-		err := fs.WalkDir(from, ".", func(name string, e fs.DirEntry, err error) error {
-			if err == nil && e.IsDir() && (name == "target" || name == "stubs" || name != "." && strings.HasPrefix(e.Name(), ".")) {
-				return fs.SkipDir
-			}
-			if err != nil || e.IsDir() || strings.HasSuffix(name, ".go") || prefix != "" && path.Ext(name) != ".proto" {
-				return err
-			}
-			data, err := fs.ReadFile(from, name)
-			files = append(files, source{prefix + name, data})
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	add(os.DirFS(project), "")
+	files := tree(t, project, "", func(name string) bool { return !strings.HasSuffix(name, ".go") })
 	if _, err := os.Stat(filepath.Join(project, "proto")); err != nil {
-		add(os.DirFS(filepath.Join(moduleRoot(t), "proto")), "proto/")
+		protos := filepath.Join(moduleRoot(t), "proto")
+		files = append(files, tree(t, protos, "proto/", func(name string) bool { return path.Ext(name) == ".proto" })...)
+	}
+	return files
+}
+
+// tree reads a folder, with what links in it lead to. The files' names are relative to it, behind a prefix.
+func tree(t testing.TB, dir, prefix string, wanted func(name string) bool) []source {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var files []source
+	for _, e := range entries {
+		name, from := e.Name(), filepath.Join(dir, e.Name())
+		info, err := os.Stat(from)
+		switch {
+		case err != nil:
+			t.Fatal(err)
+		case info.IsDir() && (name == "target" || name == "stubs" || strings.HasPrefix(name, ".")):
+		case info.IsDir():
+			files = append(files, tree(t, from, prefix+name+"/", wanted)...)
+		case wanted(name):
+			files = append(files, source{prefix + name, read(t, from)})
+		}
 	}
 	return files
 }

@@ -142,3 +142,23 @@ func Conform(t *testing.T, program string, env []string, least int, known []stri
 		}
 	}
 }
+
+// New returns a plugin that `turnbuckle plugin new` makes, called made.
+func New(t testing.TB, program, lang string) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "made")
+	out, err := exec.CommandContext(t.Context(), program, "plugin", "new", "--lang", lang, "--dir", dir, "made").CombinedOutput()
+	if err != nil {
+		t.Fatalf("plugin new: %v\n%s", err, out)
+	}
+	return dir
+}
+
+// ConformQuick holds a plugin server that New made to as much of the specification as can be seen from outside.
+func ConformQuick(t *testing.T, program string, command ...string) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), program, append([]string{"plugin", "conform", "--quick"}, command...)...).CombinedOutput()
+	if err != nil || !bytes.Contains(out, []byte("made 0.1.0")) || !bytes.Contains(out, []byte(" 0 failed, ")) {
+		t.Errorf("plugin conform: %v\n%s", err, out)
+	}
+}
