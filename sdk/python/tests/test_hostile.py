@@ -1,0 +1,227 @@
+"""What SHIM.md says of hooks that raise, end, block or kill their worker: what becomes of the call, and that others go on."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import Any
+
+import pytest
+from conftest import PATIENCE, environment, request, until
+from turnbuckle._pb import plugin_pb2 as pb
+
+PLUGIN = '''
+import ctypes, os, sys, threading, time
+import turnbuckle
+
+@turnbuckle.hook("pre")
+def raises(x):
+    x.request.headers["X-Lost"] = "1"
+    {}["nothing"]
+
+@turnbuckle.hook("pre")
+def exits(x):
+    sys.exit(3)
+
+@turnbuckle.hook("pre")
+def segfaults(x):
+    ctypes.string_at(0)
+
+@turnbuckle.hook("pre")
+def ends(x):
+    os._exit(7)
+
+@turnbuckle.hook("pre")
+def blocks(x):
+    ctypes.PyDLL(None).sleep(60)  # holds the interpreter's lock
+
+@turnbuckle.hook("pre")
+def sleeps(x):
+    time.sleep(float(x.config))
+
+@turnbuckle.hook("pre")
+def spins(x):
+    end = time.monotonic() + 1.5
+    while time.monotonic() < end:
+        pass
+
+@turnbuckle.hook("pre")
+def quick(x):
+    x.request.headers["X-Process"] = str(os.getpid())
+    x.request.headers["X-Thread"] = threading.current_thread().name
+
+@turnbuckle.hook("pre")
+async def cancelled(x):
+    import asyncio
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        turnbuckle_cancelled.append(1)
+        raise
+
+@turnbuckle.hook("pre")
+def count_cancelled(x):
+    x.request.headers["X-Count"] = str(len(turnbuckle_cancelled))
+
+turnbuckle_cancelled = []
+'''
+
+
+def header(reply: Any, name: str) -> str:
+    assert not reply.HasField("failure"), reply.failure.message
+    return next(op.value.decode() for op in reply.effects.headers if op.name == name)
+
+
+def test_raises_and_exits(serve: Any) -> None:
+    server = serve(PLUGIN)
+    before = server.workers()
+    session = server.session()
+    reply = session.call(session.bind("raises"))
+    assert reply.failure.code == pb.FAILURE_CODE_FAILED and reply.failure.message == "KeyError: 'nothing' (plugin.py, line 8)"
+    assert not reply.effects.headers
+    reply = session.call(session.bind("exits"))
+    assert reply.failure.code == pb.FAILURE_CODE_FAILED and reply.failure.message.startswith("SystemExit: 3")
+    assert header(session.call(session.bind("quick")), "X-Process")
+    assert server.workers() == before
+    session.close()
+
+
+@pytest.mark.parametrize("hook", ["segfaults", "ends"])
+def test_worker_dies(serve: Any, hook: str) -> None:
+    server = serve(PLUGIN)
+    before = set(server.workers())
+    session = server.session()
+    deadly, quick = session.bind(hook), session.bind("quick")
+    sent = session.send(pb.Call(binding=deadly, **request()))
+    reply = session.wait(sent[0])
+    assert reply.failure.code == pb.FAILURE_CODE_FAILED and "worker ended" in reply.failure.message
+    began = time.monotonic()
+    assert header(session.call(quick), "X-Process")  # from the other worker, at once
+    assert time.monotonic() - began < 5
+    after = until(lambda: len(server.workers()) == 2 and set(server.workers()))
+    assert len(after & before) == 1
+    assert any("another is started" in line for line in server.errors)
+    session.close()
+
+
+def test_interpreter_blocked(serve: Any) -> None:
+    """The worker is killed after 8 s; calls on the other one are answered meanwhile."""
+    server = serve(PLUGIN)
+    session = server.session()
+    blocks, quick = session.bind("blocks"), session.bind("quick")
+    began = time.monotonic()
+    blocked = session.send(pb.Call(binding=blocks, **request()))[0]
+    for _ in range(20):
+        session.call(quick)
+        assert blocked not in session.replies
+    assert time.monotonic() - began < 8
+    assert "worker ended" in session.wait(blocked).failure.message
+    assert time.monotonic() - began < 12
+    until(lambda: len(server.workers()) == 2)
+    session.close()
+
+
+def test_waiting_hooks_hold_nobody(serve: Any) -> None:
+    server = serve(PLUGIN, "--workers", "1")
+    session = server.session()
+    sleeps, quick = session.bind("sleeps", config=b"2"), session.bind("quick")
+    slow = session.send(*[pb.Call(binding=sleeps, **request()) for _ in range(30)])
+    for _ in range(20):
+        session.call(quick)
+    assert not set(slow) & set(session.replies)
+    began = time.monotonic()
+    for id in slow:
+        assert not session.wait(id).HasField("failure")
+    assert time.monotonic() - began < 30  # one after another they take 60 s
+    session.close()
+
+
+def test_computing_hooks_hold_nobody(serve: Any) -> None:
+    server = serve(PLUGIN, "--workers", "1")
+    session = server.session()
+    quick, spins = session.bind("quick"), session.bind("spins")
+    assert header(session.call(quick), "X-Thread") == "turnbuckle-lead"
+    spinning = session.send(pb.Call(binding=spins, **request()))[0]
+    session.call(quick)
+    assert spinning not in session.replies
+    assert not session.wait(spinning).HasField("failure")
+    assert header(session.call(quick), "X-Thread") == "turnbuckle-lead"
+    session.close()
+
+
+def test_deadline_ends_and_cancels(serve: Any) -> None:
+    server = serve(PLUGIN, "--workers", "1")
+    session = server.session()
+    reply = session.call(session.bind("cancelled"), timeout_us=50_000)
+    assert reply.failure.code == pb.FAILURE_CODE_TIMEOUT
+    count = session.bind("count_cancelled")
+    until(lambda: header(session.call(count), "X-Count") == "1")
+    session.close()
+
+
+def test_load_failures(start: Any, tmp_path: Any) -> None:
+    cases = {
+        "missing": ("import turnbuckle\nimport not_there.at_all\n", "missing-module", {"module": "not_there", "line": 2}),
+        "exits": ("import sys\nsys.exit(0)\n", "load", {"line": 2}),
+        "raises": ("\n\n1 / 0\n", "load", {"line": 3}),
+        "syntax": ("def pre(:\n", "load", {"line": 1}),
+        "empty": ("x = 1\n", "load", {}),
+        "dies": ("import os\nos._exit(9)\n", "load", {}),
+    }
+    for name, (text, kind, details) in cases.items():
+        file = tmp_path / (name + ".py")
+        file.write_text(text)
+        server = start("-m", "turnbuckle", "serve", str(file), "--listen", "127.0.0.1:0", "--workers", "2")
+        assert server.wait() == 3, name
+        found = [line for line in server.errors if line.startswith("turnbuckle-error ")]
+        assert len(found) == 1, server.errors
+        told = json.loads(found[0][len("turnbuckle-error ") :])
+        assert told["kind"] == kind, told
+        for key, value in details.items():
+            assert told[key] == value, told
+        if name != "dies":
+            assert told["interpreter"] == sys.executable and sys.executable in told["message"] and str(file) in told["message"]
+
+
+def test_other_statuses(start: Any, tmp_path: Any) -> None:
+    (tmp_path / "plugin.py").write_text("def pre(x): pass\n")
+    taken = start("-m", "turnbuckle", "serve", str(tmp_path), "--listen", "unix:%s/s" % tmp_path, "--workers", "1").ready()
+    again = start("-m", "turnbuckle", "serve", str(tmp_path), "--listen", "unix:%s/s" % tmp_path, "--workers", "1")
+    assert again.wait() == 1
+    assert any('"kind": "address"' in line for line in again.errors)
+    assert start("-m", "turnbuckle", "serve", str(tmp_path), "--workers", "0", "--listen", "127.0.0.1:0").wait() == 2
+    assert taken.stop() == 0
+
+
+def test_probe_and_unfit_interpreter(start: Any, tmp_path: Any) -> None:
+    probe = start("-m", "turnbuckle", "probe")
+    assert probe.wait() == 0 and json.loads(probe.lines.get(timeout=PATIENCE))["ok"]
+    old = tmp_path / "grpc"
+    (old / "aio").mkdir(parents=True)
+    (old / "__init__.py").write_text("__version__ = '1.50.2'\n")
+    (old / "aio" / "__init__.py").write_text("")
+    path = str(tmp_path) + ":" + environment()["PYTHONPATH"]
+    probe = start("-m", "turnbuckle", "probe", PYTHONPATH=path)
+    assert probe.wait() == 4
+    assert json.loads(probe.lines.get(timeout=PATIENCE))["problems"] == ["grpc 1.50.2 is too old: 1.51 is the oldest that will do"]
+    server = start("-m", "turnbuckle", "serve", "x", PYTHONPATH=path)
+    assert server.wait() == 4 and any('"kind": "interpreter"' in line for line in server.errors)
+
+
+def test_workers_die_with_a_killed_server(serve: Any) -> None:
+    server = serve(PLUGIN)
+    workers = server.workers()
+    server.process.kill()
+    server.wait()
+
+    def gone(pid: int) -> bool:
+        try:
+            with open("/proc/%d/stat" % pid) as f:
+                return f.read().rpartition(")")[2].split()[0] == "Z"
+        except OSError:
+            return True
+
+    until(lambda: all(gone(pid) for pid in workers), 5)
+    assert os.getpid() not in workers
