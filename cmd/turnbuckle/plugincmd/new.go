@@ -26,6 +26,7 @@ import (
 
 	"github.com/turnbuckle-gateway/turnbuckle/proto"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk/node"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk/python"
 )
 
 //go:embed all:templates
@@ -51,6 +52,14 @@ func payloads() map[string]func() (map[string][]byte, error) {
 		"npm": func() (map[string][]byte, error) {
 			b, err := node.Tarball()
 			return map[string][]byte{"turnbuckle-1.0.0.tgz": b}, err
+		},
+		"wheel": func() (map[string][]byte, error) {
+			name, err := python.WheelName()
+			if err != nil {
+				return nil, err
+			}
+			b, err := python.Wheel()
+			return map[string][]byte{name: b}, err
 		},
 		"proto": func() (map[string][]byte, error) {
 			files := map[string][]byte{}
@@ -88,6 +97,7 @@ func Command(stdout io.Writer, version string) *cobra.Command {
 that need no gateway. --lang says in which language:
 ` + list.String(),
 		Example: `  turnbuckle plugin new --lang node greeter
+  turnbuckle plugin new --lang python greeter
   turnbuckle plugin new --lang go --source ~/src/turnbuckle greeter`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {

@@ -170,10 +170,12 @@ def test_load_failures(start: Any, tmp_path: Any) -> None:
         "empty": ("x = 1\n", "load", {}),
         "dies": ("import os\nos._exit(9)\n", "load", {}),
     }
-    for name, (text, kind, details) in cases.items():
-        file = tmp_path / (name + ".py")
-        file.write_text(text)
-        server = start("-m", "turnbuckle", "serve", str(file), "--listen", "127.0.0.1:0", "--workers", "2")
+    servers = {}
+    for name, (text, _, _) in cases.items():
+        (tmp_path / (name + ".py")).write_text(text)
+        servers[name] = start("-m", "turnbuckle", "serve", str(tmp_path / (name + ".py")), "--listen", "127.0.0.1:0", "--workers", "2" if name == "missing" else "1")
+    for name, (_, kind, details) in cases.items():
+        server = servers[name]
         assert server.wait() == 3, name
         found = [line for line in server.errors if line.startswith("turnbuckle-error ")]
         assert len(found) == 1, server.errors
@@ -182,7 +184,7 @@ def test_load_failures(start: Any, tmp_path: Any) -> None:
         for key, value in details.items():
             assert told[key] == value, told
         if name != "dies":
-            assert told["interpreter"] == sys.executable and sys.executable in told["message"] and str(file) in told["message"]
+            assert told["interpreter"] == sys.executable and sys.executable in told["message"] and name + ".py" in told["message"]
 
 
 def test_other_statuses(start: Any, tmp_path: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any, Dict
 
 import grpc
@@ -10,6 +11,7 @@ import pytest
 from conftest import Server, until
 from turnbuckle._pb import coprocess_object_pb2 as tyk
 from turnbuckle._pb import plugin_pb2 as pb
+from turnbuckle.errors import LoadError
 
 HOOKS = '''
 from tyk.decorators import *
@@ -295,10 +297,17 @@ def test_layouts(tyk_folder: Any, layout: str) -> None:
     ({"middleware.py": ONE, "manifest.json": '{'}, [], "the manifest cannot be read"),
     ({"middleware.py": "import requests_that_is_not_there\n"}, [], "there is no module 'requests_that_is_not_there'"),
 ])
-def test_what_cannot_be_loaded(tyk_folder: Any, files: Any, flags: Any, message: str) -> None:
-    server = tyk_folder(files, *flags, ready=False)
-    assert server.wait() == 3
-    assert any(message in line for line in server.errors), server.errors
+def test_what_cannot_be_loaded(tmp_path: Any, monkeypatch: Any, files: Any, flags: Any, message: str) -> None:
+    from turnbuckle.tyk.load import load
+
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(LoadError, match=message):
+        load(str(tmp_path), flags[1:])
+    for name in ("middleware", "lazy"):
+        sys.modules.pop(name, None)
 
 
 EVENTS = '''

@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 import sys
-from typing import Callable, List, Optional, Sequence
+from typing import Callable, Optional, Sequence
 
 from turnbuckle import link
 from turnbuckle.errors import Error, LoadError
@@ -22,17 +22,20 @@ from turnbuckle.pool import own_command
 from turnbuckle.probe import WORKER_FD, report
 
 
-def serve(plugin: Plugin, address: str = "", workers: Optional[int] = None, threads: int = 64) -> None:
-    """Serves a plugin until SIGTERM or SIGINT, on both protocols. address is unix:PATH, tcp://HOST:PORT or HOST:PORT, by default
-    what TURNBUCKLE_LISTEN says. The workers are processes that run this script again, up to this call; what stands
-    before it should only define the plugin."""
+def serve(plugin: Plugin, address: str = "", workers: Optional[int] = None, threads: Optional[int] = None,
+          arguments: Optional[Sequence[str]] = None) -> None:
+    """Serves a plugin until SIGTERM or SIGINT, on both protocols, and ends the program. address is unix:PATH, tcp://HOST:PORT or
+    HOST:PORT. Flags of the command line (--listen, --workers, ...; see SHIM.md) go before what is given here, and this before the
+    environment; arguments are for programs with a command line of their own. The workers are processes that run this
+    script again, up to this call; what stands before it should only define the plugin."""
     _logging()
+    parser = _parser(bare=True)
+    given = {"listen": address, "workers": workers, "threads": threads}
+    parser.set_defaults(**{name: value for name, value in given.items() if value})
+    args = parser.parse_args(arguments)
     if WORKER_FD in os.environ:
-        _work(lambda: plugin, threads)
-    address = address or default_address()
-    if not address:
-        sys.exit("turnbuckle: no address to listen on: give one, or set %s" % ENVIRONMENT[0])
-    sys.exit(_distribute(["--listen", address] + (["--workers", str(workers)] if workers else [])))
+        _work(lambda: plugin, args.threads)
+    sys.exit(_distribute(args))
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -41,7 +44,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     args = _parser().parse_args(arguments)
     if WORKER_FD in os.environ:
         _work(lambda: _load(args), args.threads)
-    return _distribute(None, args)
+    return _distribute(args)
 
 
 def _load(args: argparse.Namespace) -> Plugin:
@@ -55,7 +58,7 @@ def _load(args: argparse.Namespace) -> Plugin:
 
 
 def _parser(bare: bool = False) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m turnbuckle", description="Serves plugins for Turnbuckle and for gateways that speak Tyk's protocol.")
+    parser = argparse.ArgumentParser(prog=None if bare else "python -m turnbuckle", description="Serves plugins for Turnbuckle and for gateways that speak Tyk's protocol.")
     if bare:
         _flags(parser)
         return parser
@@ -87,10 +90,9 @@ def _flags(parser: argparse.ArgumentParser) -> None:
     add("--tls-client-ca", default=env("TURNBUCKLE_PLUGIN_TLS_CLIENT_CA", ""), help="certificates of who may connect")
 
 
-def _distribute(arguments: Optional[List[str]], args: Optional[argparse.Namespace] = None) -> int:
+def _distribute(args: argparse.Namespace) -> int:
     from turnbuckle.server import Options, run  # workers do without gRPC
 
-    args = args or _parser(bare=True).parse_args(arguments)
     if not args.listen:
         print("turnbuckle: no address to listen on: give --listen or set %s" % ENVIRONMENT[0], file=sys.stderr)
         return 2
