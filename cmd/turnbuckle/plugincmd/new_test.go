@@ -150,9 +150,6 @@ func TestPython(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(string(read(t, filepath.Join(dir, "requirements.txt"))), "./vendor/"+name+"\n") {
-		t.Error("requirements.txt does not name the wheel", name)
-	}
 	cmd := exec.CommandContext(t.Context(), interpreter, "-m", "unittest")
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "PYTHONPATH="+filepath.Join(dir, "vendor", name), "PYTHONDONTWRITEBYTECODE=1")
 	if out, err := cmd.CombinedOutput(); err != nil || !bytes.Contains(out, []byte("Ran 2 tests")) {
