@@ -106,7 +106,8 @@ func (s *Server) Up() bool {
 
 // Replace replaces each process by a new one, one after the other: the new one is started and ready before the old one
 // is let go, which has its time to end the calls it has. A crash budget that is used up begins anew. It returns when the
-// last new process is ready, or one did not get ready: the old ones stay then.
+// last new process is ready, or one did not get ready: the old ones stay then. The
+// error is ErrClosed when the server is closed meanwhile.
 func (s *Server) Replace(ctx context.Context) error {
 	s.replace.Lock()
 	defer s.replace.Unlock()
@@ -117,7 +118,7 @@ func (s *Server) Replace(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-s.ctx.Done():
-			return errClosed
+			return ErrClosed
 		}
 		select {
 		case err := <-o.done:
@@ -127,13 +128,14 @@ func (s *Server) Replace(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-s.ctx.Done():
-			return errClosed
+			return ErrClosed
 		}
 	}
 	return nil
 }
 
-var errClosed = errors.New("plugin server was closed")
+// ErrClosed is what a server answers that is closed, or is being closed.
+var ErrClosed = errors.New("plugin server was closed")
 
 // Close ends the processes, and waits until nothing of them is left. Calls that are under way fail with
 // sdk.ErrUnavailable.

@@ -55,6 +55,16 @@ func (s Setting) IsSecret() bool {
 	return false
 }
 
+// StartsPrograms reports whether whoever says the setting decides which programs the gateway starts, or as whom: that is for
+// those who have the machine, not for callers of the control API.
+func (s Setting) StartsPrograms() bool {
+	switch s.Path {
+	case "plugins", "servers.*.command", "servers.*.dir", "servers.*.env", "servers.*.pass_env", "servers.*.user":
+		return true
+	}
+	return false
+}
+
 // Alternative is the setting that one of the same source takes the place of, such as a secret's file that of the secret;
 // empty when there is none.
 func (s Setting) Alternative() string { return strings.Join(alternatives(s.Path), ".") }

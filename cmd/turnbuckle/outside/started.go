@@ -158,8 +158,13 @@ func (s *Servers) Replace(ctx context.Context, name string) error {
 		return err
 	}
 	var errs []error
-	for _, p := range all { // more than one while a reload has the old one drain
-		errs = append(errs, p.Replace(ctx))
+	for _, p := range all {
+		if err := p.Replace(ctx); !errors.Is(err, process.ErrClosed) { // one that a reload has replaced leaves meanwhile
+			errs = append(errs, err)
+		}
+	}
+	if len(errs) == 0 {
+		return router.Refusef(http.StatusNotFound, "plugin server %q is in use no more", name)
 	}
 	return errors.Join(errs...)
 }

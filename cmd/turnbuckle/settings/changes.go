@@ -80,7 +80,10 @@ func (p *patching) value(path string, value json.RawMessage) {
 		p.takeBack(path)
 		return
 	}
-	if _, is := p.setting(path); is {
+	if s, is := p.setting(path); is {
+		if s.StartsPrograms() {
+			p.errs = append(p.errs, fmt.Errorf("%s decides which programs the gateway starts: say it in the settings file, the environment or by a flag", path))
+		}
 		if slices.Contains(p.paths, path) {
 			p.errs = append(p.errs, fmt.Errorf("%q is said twice, nested and joined by dots", path))
 		}

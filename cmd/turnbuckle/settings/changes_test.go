@@ -43,6 +43,11 @@ func TestPatched(t *testing.T) {
 			"there is no setting \"\"\nthere is no setting \"a.b.c.d.e.f\"\nthere is no setting \"log.levl\" (did you mean \"log.level\"?)\n" +
 				"there is no setting \"nonsense\"\n\"servers.a\" holds settings: its value must be an object of them\nthere is no setting \"servers.b.x\"\n" +
 				"\"store\" holds settings: its value must be an object of them"},
+		{"what is started, and as whom", `{"servers":{"a":{"command":["sh"],"env":{"A":"b"},"instances":2},"b.user":"root"},"plugins":"/tmp"}`, nil, nil,
+			"plugins decides which programs the gateway starts: say it in the settings file, the environment or by a flag\n" +
+				"servers.a.command decides which programs the gateway starts: say it in the settings file, the environment or by a flag\n" +
+				"servers.a.env decides which programs the gateway starts: say it in the settings file, the environment or by a flag\n" +
+				"servers.b.user decides which programs the gateway starts: say it in the settings file, the environment or by a flag"},
 		{"twice", `{"log":{"level":"debug"},"log.level":"info"}`, nil, nil, `"log.level" is said twice, nested and joined by dots`},
 		{"a key twice", `{"log.level":"debug","log.level":"info"}`, nil, nil, "not a change of settings: the change:1:22: $[\"log.level\"]: key stands twice in one mapping"},
 		{"a list", `[]`, nil, nil, "not a change of settings: want one JSON object"},
