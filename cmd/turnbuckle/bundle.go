@@ -9,13 +9,14 @@ import (
 
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/bundlecmd"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/bundlecmd/console"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/client"
 )
 
 // bundleCommand is for those who publish plugins, and for those who say whom a gateway trusts.
 func bundleCommand(e *env) *cobra.Command {
 	cmd := bundlecmd.Command(console.Env{
 		Environ: e.environ, Stdin: os.Stdin, Stdout: e.stdout, Stderr: e.stderr, Version: version, Now: time.Now,
-	}, nil)
+	}, client.NewBundles(client.Env{Environ: e.environ, Stdin: os.Stdin, Stdout: e.stdout, Stderr: e.stderr}))
 	quiet(cmd)
 	return cmd
 }

@@ -19,9 +19,9 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/hint"
 )
 
-// Command returns the command. An error that is console.ErrSaid has been told. running, which may be nil, asks the
-// gateway that runs what it has loaded.
-func Command(e console.Env, running statecmd.Running) *cobra.Command {
+// Command returns the command. An error that is console.ErrSaid has been told. running asks the gateway that runs what it
+// has loaded.
+func Command(e console.Env, running statecmd.Gateway) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bundle",
 		Short: "Build, sign, verify and distribute bundles, and say whom the gateway trusts",

@@ -29,7 +29,7 @@ once, which --overlap 0 does.
 
 Gateways that have no key ring are given both keys, --public-key old.pub --public-key new.pub, and later the new one alone.`,
 		Example: `  turnbuckle bundle rotate release.pub release-2027.pub --keyring ring --key root.key
-  turnbuckle bundle rotate release.pub release-2027.pub --keyring ring --dry-run --overlap 0s --bundles plugins`,
+  turnbuckle bundle rotate release.pub release-2027.pub --keyring ring --dry-run --overlap 0s --bundles plugins.d`,
 		Args: cobra.ExactArgs(2),
 	}
 	c := &change{e: e}

@@ -50,7 +50,7 @@ func (c *change) add(cmd *cobra.Command, defaultExpires string) {
 	f.StringVar(&c.passphrase, "passphrase-file", "", "`FILE` with the passphrase of the secret keys ($TURNBUCKLE_KEY_PASSPHRASE; asked for on a terminal)")
 	f.StringVar(&c.expires, "expires", defaultExpires, "`TIME` at which the new version ends, or so long from now (default as the one before)")
 	f.BoolVar(&c.dryRun, "dry-run", false, "change nothing, and say which bundles would stop loading")
-	f.StringVar(&c.bundles, "bundles", "plugins", "`FOLDER` of bundles for --dry-run")
+	f.StringVar(&c.bundles, "bundles", "plugins.d", "`FOLDER` of bundles for --dry-run")
 	f.StringVar(&c.policy, "policy", "", "`FILE` of the trust policy for --dry-run (default: any signature that counts)")
 	f.BoolVar(&c.asJSON, "json", false, "write JSON")
 }

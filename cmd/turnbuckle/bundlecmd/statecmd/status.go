@@ -19,13 +19,18 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/bundles/trust"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/bundlecmd/console"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/bundled"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/shelf"
 )
 
 // A Row is what status says of one name.
 type Row struct {
 	Name string `json:"name"`
-	// Running is what the gateway runs; nil when it runs none of the name, or was not asked.
-	Running *bundled.Decision `json:"running,omitempty"`
+	// Running is what the gateway runs, in Definitions, of which Stale go on although their newer form is refused; nil when
+	// it runs none of the name, or was not asked. Refused is why its last try to load the name failed.
+	Running     *bundled.Decision `json:"running,omitempty"`
+	Definitions []string          `json:"definitions,omitempty"`
+	Stale       []string          `json:"stale,omitempty"`
+	Refused     *shelf.Refused    `json:"refused,omitempty"`
 	// File is what is in the folder of bundles, and whether it would load today.
 	File *bundled.Decision `json:"file,omitempty"`
 	// Would is whether File would load by the other trust that was asked about.
@@ -52,25 +57,32 @@ type statusFlags struct {
 	asJSON        bool
 }
 
-func statusCommand(e console.Env, running Running) *cobra.Command {
+func statusCommand(e console.Env, running Gateway) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show what runs, which key vouched for it, and what would stop loading",
 		Long: `Status shows for each name what is in the folder of bundles and whether it would load, which keys vouch for it, and
 the highest release that the gateway has accepted, below which it does not go back.
 
+With --admin, or with the secret of a control listener, it asks the gateway that runs: which releases those are, in which
+definitions, and why it refused others; --if-policy then asks what of that would stop loading. The folder of bundles is
+looked at besides when it is said whom to trust.
+
 The --if flags ask about other trust than is in force: the column WOULD says what would come of it, and the exit code
 is 1 when something that loads would not any more. Nothing is changed.`,
 		Example: `  turnbuckle bundle status --public-key release.pub
+  turnbuckle bundle status --admin http://127.0.0.1:8081 --admin-secret-file secret
+  turnbuckle bundle status --admin-secret-file secret --if-policy stricter.json
   turnbuckle bundle status --public-key old.pub --public-key new.pub --if-public-key new.pub
   turnbuckle bundle status --keyring ring --keyring-sha256 e3b0c4… --if-policy stricter.json --json | jq .stops`,
 		Args: cobra.NoArgs,
 	}
 	f := &statusFlags{}
+	running.AddFlags(cmd)
 	AddTrustFlags(cmd, &f.trust, "")
 	AddTrustFlags(cmd, &f.other, "if-")
 	cmd.Flags().StringVar(&f.data, "data", "data", "the gateway's `FOLDER` of data")
-	cmd.Flags().StringVar(&f.bundles, "bundles", "plugins", "`FOLDER` of bundles")
+	cmd.Flags().StringVar(&f.bundles, "bundles", "plugins.d", "`FOLDER` of bundles")
 	cmd.Flags().BoolVar(&f.asJSON, "json", false, "write JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		s, err := f.status(cmd.Context(), e, running)
@@ -93,7 +105,7 @@ is 1 when something that loads would not any more. Nothing is changed.`,
 // asksIf is whether another trust is asked about.
 func (f *statusFlags) asksIf() bool { return !reflect.DeepEqual(f.other, bundled.Trust{}) }
 
-func (f *statusFlags) status(ctx context.Context, e console.Env, running Running) (*Status, error) {
+func (f *statusFlags) status(ctx context.Context, e console.Env, running Gateway) (*Status, error) {
 	state, err := readState(f.data)
 	if err != nil {
 		return nil, err
@@ -109,22 +121,57 @@ func (f *statusFlags) status(ctx context.Context, e console.Env, running Running
 	for name, seen := range state.Names {
 		rows[name] = &Row{Name: name, Seen: &seen}
 	}
-	if err := f.survey(ctx, e, out, rows); err != nil {
-		return nil, err
-	}
-	if running != nil {
-		runs, err := running(ctx)
-		if err != nil {
+	asked := running.Asked()
+	if !asked || !reflect.DeepEqual(f.trust, bundled.Trust{}) {
+		if err := f.survey(ctx, e, out, rows); err != nil {
 			return nil, err
 		}
-		for _, d := range runs {
-			rowOf(rows, d.Name).Running = &d
+	}
+	if asked {
+		if err := f.running(ctx, running, out, rows); err != nil {
+			return nil, err
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(rows)) {
 		out.Bundles = append(out.Bundles, rows[name])
 	}
 	return out, nil
+}
+
+// running asks the gateway.
+func (f *statusFlags) running(ctx context.Context, gateway Gateway, out *Status, rows map[string]*Row) error {
+	var told shelf.Status
+	if err := gateway.Status(ctx, &told); err != nil {
+		return err
+	}
+	for _, b := range told.Bundles {
+		row := rowOf(rows, b.Name)
+		if row.Running != nil { // another release of the name, that was put in its place and is not ready
+			row = &Row{Name: b.Name}
+			rows[b.Name+" "+b.Running.Verdict.ArchiveSHA256] = row
+		}
+		row.Running, row.Definitions, row.Stale, row.Refused = b.Running, b.Definitions, b.Stale, b.Refused
+	}
+	if f.other.Policy == "" {
+		return nil
+	}
+	policy, err := source.ReadDocument(f.other.Policy, trust.MaxDocument)
+	if err != nil {
+		return err
+	}
+	var would struct {
+		Bundles []bundled.Decision `json:"bundles"`
+	}
+	if err := gateway.Try(ctx, policy, &would); err != nil {
+		return err
+	}
+	for _, d := range would.Bundles {
+		rowOf(rows, d.Name).Would = &d
+		if !d.OK && !slices.Contains(out.Stops, d.Name) {
+			out.Stops = append(out.Stops, d.Name)
+		}
+	}
+	return nil
 }
 
 // survey judges the files by the trust that is given, and by the other one.
@@ -219,6 +266,14 @@ func (f *statusFlags) print(e console.Env, s *Status) error {
 			}
 		}
 	}
+	for _, r := range s.Bundles {
+		if len(r.Definitions) > 0 {
+			e.Say("%s runs in %s", r.Name, console.Printable(strings.Join(r.Definitions, ", ")))
+		}
+		if r.Refused != nil {
+			e.Say("%s: the gateway refused it: %s: %s (%s)", r.Name, console.Printable(r.Refused.Message), r.Refused.Advice, r.Refused.Reason)
+		}
+	}
 	for _, o := range s.Overrides {
 		e.Say("rollback: %s may load %s until %s: %s", o.Name, console.Short(o.Digest), o.Until.Format("2006-01-02 15:04:05"), console.Printable(o.Reason))
 	}
@@ -241,6 +296,8 @@ func (r *Row) cells(would bool) []string {
 		d = r.File
 	}
 	switch {
+	case d == nil && r.Refused != nil:
+		row[2] = "refused: " + r.Refused.Reason
 	case d == nil:
 		row[2] = "no file"
 	case !d.OK:

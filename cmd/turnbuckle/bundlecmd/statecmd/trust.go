@@ -19,11 +19,19 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/hint"
 )
 
-// Running asks the gateway that runs what it has loaded.
-type Running func(ctx context.Context) ([]bundled.Decision, error)
+// Gateway asks the gateway that runs about its bundles.
+type Gateway interface {
+	// AddFlags offers the flags that say which gateway, and Asked reports whether they name one.
+	AddFlags(cmd *cobra.Command)
+	Asked() bool
+	// Status decodes a shelf.Status, Try what of it would not load by another policy, in JSON: a list of bundled.Decision
+	// under bundles.
+	Status(ctx context.Context, into any) error
+	Try(ctx context.Context, policy []byte, into any) error
+}
 
-// Commands are those of this package. running may be nil.
-func Commands(e console.Env, running Running) []*cobra.Command {
+// Commands are those of this package.
+func Commands(e console.Env, running Gateway) []*cobra.Command {
 	return []*cobra.Command{statusCommand(e, running), rollbackCommand(e)}
 }
 
