@@ -164,7 +164,8 @@ func (v *validator) hookName(path, name string) {
 }
 
 func (v *validator) server(d *Definition, path, name string) {
-	if name != "" && d.Script(name) == nil && !serverName.MatchString(name) {
+	bundled := func(asked string) bool { return strings.HasPrefix(asked, name) } // which begins with the plugin's name
+	if name != "" && d.Script(name) == nil && !serverName.MatchString(name) && !slices.ContainsFunc(d.Bundles, bundled) {
 		v.errorf(path+".server", "%q is not a server name: lower-case letters, digits and - between them", name)
 	}
 }
