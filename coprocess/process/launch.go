@@ -96,10 +96,29 @@ func (r *running) abort(f *failure) error {
 	return f
 }
 
+// prepare completes what the keeper is told.
+func (s *Server) prepare(ctx context.Context) (keeper.Spec, error) {
+	spec := *s.spec
+	if s.o.Prepare == nil {
+		return spec, nil
+	}
+	command, err := s.o.Prepare(ctx)
+	if err != nil {
+		return spec, err
+	}
+	s.command.Store(&command)
+	spec.Args = command
+	spec.Path, err = program(command, spec.Dir)
+	return spec, err
+}
+
 // start starts the process and begins to read what it writes.
 func (r *running) start(ctx context.Context) (*handshake.Offer, error) {
 	s := r.s
-	spec := *s.spec
+	spec, err := s.prepare(ctx)
+	if err != nil {
+		return nil, err
+	}
 	spec.Private = filepath.Join(s.o.RunDir, fmt.Sprintf("tb-%012x", rand.Uint64()&(1<<48-1)))
 	offer, err := handshake.New(s.o.Handshake, spec.Private)
 	if err != nil {

@@ -2,6 +2,7 @@ package process
 
 import (
 	"encoding/json"
+	"errors"
 	"slices"
 	"strings"
 )
@@ -26,7 +27,13 @@ const LoadErrorMark = "turnbuckle-error "
 func (s *Server) LoadError() error {
 	for _, u := range s.slots {
 		i, _ := u.snapshot()
-		if i.Starts > 0 || i.LastCrash == nil || i.LastCrash.Reason != ReasonExited {
+		if i.Starts > 0 || i.LastCrash == nil {
+			continue
+		}
+		if known := (*LoadError)(nil); errors.As(i.LastCrash.cause, &known) {
+			return known
+		}
+		if i.LastCrash.Reason != ReasonExited {
 			continue
 		}
 		if err := loadError(i.LastCrash.Lines); err != nil {

@@ -7,6 +7,7 @@
 package process
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -32,6 +33,9 @@ type Options struct {
 	Name string
 	// Command is the program and its arguments. A program with a slash in it is looked for from Dir, another in PATH.
 	Command []string
+	// Prepare says the command before each start, in place of Command, for those that take time to find out: it counts as
+	// part of the start. An error that is a [*LoadError] says that no start will do better.
+	Prepare func(context.Context) ([]string, error)
 	// Dir is where it works, by default where the gateway does.
 	Dir string
 	// Env is added to its environment, as NAME=VALUE; PassEnv names what it gets of the gateway's, beyond PATH, HOME,
@@ -107,7 +111,7 @@ const maxRunDir = 60
 // spec derives what keepers are told, but for what is different at each start.
 func (o *Options) spec() (*keeper.Spec, error) {
 	fail := func(err error) (*keeper.Spec, error) { return nil, fmt.Errorf("plugin server %q: %w", o.Name, err) }
-	if o.Name == "" || len(o.Command) == 0 || o.Command[0] == "" {
+	if o.Name == "" || o.Prepare == nil && (len(o.Command) == 0 || o.Command[0] == "") {
 		return fail(errors.New("name and command are required"))
 	}
 	if err := o.Handshake.Validate(); err != nil {
@@ -128,11 +132,12 @@ func (o *Options) spec() (*keeper.Spec, error) {
 		return fail(err)
 	}
 	o.RunDir = run
-	path, err := o.program(dir)
-	if err != nil {
-		return fail(err)
+	s := &keeper.Spec{Args: o.Command, Dir: dir, Limits: o.Limits, Remains: o.Remains}
+	if o.Prepare == nil {
+		if s.Path, err = program(o.Command, dir); err != nil {
+			return fail(err)
+		}
 	}
-	s := &keeper.Spec{Path: path, Args: o.Command, Dir: dir, Limits: o.Limits, Remains: o.Remains}
 	home := os.Getenv("HOME")
 	if o.User != "" {
 		if s.User, home, err = findUser(o.User); err != nil {
@@ -146,9 +151,9 @@ func (o *Options) spec() (*keeper.Spec, error) {
 	return s, nil
 }
 
-// program finds the file to run.
-func (o *Options) program(dir string) (string, error) {
-	name := o.Command[0]
+// program finds the file that a command runs.
+func program(command []string, dir string) (string, error) {
+	name := command[0]
 	if !strings.Contains(name, "/") {
 		path, err := exec.LookPath(name)
 		if err != nil {

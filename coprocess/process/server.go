@@ -36,6 +36,7 @@ type Server struct {
 	owned   sync.WaitGroup
 	slots   []*slot
 	started atomic.Uint64
+	command atomic.Pointer[[]string] // what was started last, when that had to be prepared
 	replace sync.Mutex // one replacement at a time
 }
 

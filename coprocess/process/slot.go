@@ -103,7 +103,7 @@ func crashOf(err error) *Crash {
 		return &Crash{Time: time.Now(), Reason: ReasonStart, Error: err.Error(), ExitCode: -1}
 	}
 	if f.crash == nil {
-		return &Crash{Time: time.Now(), Reason: f.reason, Error: f.err.Error(), ExitCode: -1}
+		return &Crash{Time: time.Now(), Reason: f.reason, Error: f.err.Error(), ExitCode: -1, cause: f.err}
 	}
 	return f.crash
 }

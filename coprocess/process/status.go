@@ -51,6 +51,8 @@ type Crash struct {
 	MaxRSS   int64         `json:"max_rss_bytes,omitempty"`
 	CPU      time.Duration `json:"cpu_ns,omitempty"`
 	Lines    []string      `json:"last_lines,omitempty"` // of what it wrote
+
+	cause error // of one that was not started
 }
 
 // Status is what is known of a plugin server at one moment.
@@ -84,6 +86,9 @@ type InstanceStatus struct {
 // Status says what is known at the moment. It can be encoded as JSON.
 func (s *Server) Status() Status {
 	st := Status{Name: s.o.Name, Command: s.o.Command, Protocol: s.Protocol()}
+	if c := s.command.Load(); c != nil {
+		st.Command = *c
+	}
 	members := map[string]*rpc.InstanceStatus{}
 	all := s.rpc.Status()
 	for i := range all {

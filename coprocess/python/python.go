@@ -28,9 +28,10 @@ type Options struct {
 	// Process says how the shim is looked after. Its Command, Handshake and Health are this package's; its Dir is by default
 	// the plugin's folder.
 	Process process.Options
-	// Shim and Interpreter are what runs it. Both are required.
+	// Shim and Interpreter are what runs it. Both are required. Interpreter is asked before each start, and may take its time;
+	// an error that is ErrNoInterpreter says that no start will do better.
 	Shim        *Shim
-	Interpreter *Interpreter
+	Interpreter func(context.Context) (*Interpreter, error)
 
 	// Folder is the plugin's, absolute.
 	Folder string
@@ -87,17 +88,12 @@ func Open(ctx context.Context, o Options) (*Server, error) {
 		p.StartTimeout = loadTime
 	}
 	p.Handshake, p.Health = handshake.Config{Mode: handshake.Plain}, ""
-	p.Command = append([]string{o.Interpreter.Path}, o.arguments()...)
 	p.Env = append(o.Shim.Env(), p.Env...)
-	if o.Install {
-		made, err := o.environment(&p)
-		if err != nil {
-			return fail(err)
-		}
-		if made != "" {
-			p.Command = append([]string{o.Interpreter.Path, "-c", venv, made, filepath.Join(o.Folder, requirements)}, o.arguments()...)
-		}
+	if o.Install && o.requires() {
+		p.StartTimeout = max(p.StartTimeout, installTime)
+		p.PassEnv = append(p.PassEnv, installs[:]...)
 	}
+	p.Prepare = o.command
 	s, err := process.Open(ctx, p)
 	if err != nil {
 		return nil, err
@@ -160,21 +156,38 @@ func (o *Options) arguments() []string {
 	return args
 }
 
+// requirements is the file that says which packages a plugin needs.
 const requirements = "requirements.txt"
 
-// environment says where the plugin's virtual environment is to be; "" when it asks for none. It is one for an interpreter
-// and a text of requirements.
-func (o *Options) environment(p *process.Options) (string, error) {
-	text, err := os.ReadFile(filepath.Join(o.Folder, requirements))
-	if errors.Is(err, os.ErrNotExist) {
-		return "", nil
+// installs are the variables of the gateway's environment that installing goes by.
+var installs = [...]string{
+	"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE",
+	"PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_CERT", "PIP_FIND_LINKS", "PIP_NO_INDEX",
+}
+
+func (o *Options) requires() bool {
+	_, err := os.Stat(filepath.Join(o.Folder, requirements))
+	return err == nil
+}
+
+// command is what is started. A virtual environment is one for an interpreter and a text of requirements.
+func (o *Options) command(ctx context.Context) ([]string, error) {
+	i, err := o.Interpreter(ctx)
+	if errors.Is(err, ErrNoInterpreter) {
+		return nil, &process.LoadError{Kind: "interpreter", Message: err.Error()}
 	}
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	sum := sha256.Sum256([]byte(o.Interpreter.Path + "\x00" + o.Interpreter.Version + "\x00" + string(text)))
-	p.StartTimeout = max(p.StartTimeout, installTime)
-	p.PassEnv = append(p.PassEnv, "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
-		"SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_CERT", "PIP_FIND_LINKS", "PIP_NO_INDEX")
-	return filepath.Join(o.Shim.dir, fmt.Sprintf("venv-%x", sum[:8])), nil
+	if !o.Install || !o.requires() {
+		return append([]string{i.Path}, o.arguments()...), nil
+	}
+	file := filepath.Join(o.Folder, requirements)
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256([]byte(i.Path + "\x00" + i.Version + "\x00" + string(text)))
+	made := filepath.Join(o.Shim.dir, fmt.Sprintf("venv-%x", sum[:8]))
+	return append([]string{i.Path, "-c", venv, made, file}, o.arguments()...), nil
 }

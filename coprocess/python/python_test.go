@@ -66,10 +66,8 @@ func folder(t *testing.T, files map[string]string) string {
 func open(t *testing.T, o python.Options) *python.Server {
 	t.Helper()
 	o.Shim = unpack(t)
-	var err error
-	if o.Interpreter, err = o.Shim.Find(t.Context(), pythontest.Any(t)); err != nil {
-		t.Fatal(err)
-	}
+	path := pythontest.Any(t)
+	o.Interpreter = func(ctx context.Context) (*python.Interpreter, error) { return o.Shim.Find(ctx, path) }
 	o.Process.Name = "p"
 	s, err := python.Open(t.Context(), o)
 	if err != nil {

@@ -18,39 +18,26 @@ import (
 // pythons are the interpreters that have been found to do. They are asked once.
 type pythons struct {
 	mu    sync.Mutex
-	found map[config.PythonSettings]*pythonHome
+	found map[config.PythonSettings]*python.Interpreter
 }
 
-// pythonHome is what plugins run on.
-type pythonHome struct {
-	shim        *python.Shim
-	interpreter *python.Interpreter
-}
-
-// home finds the interpreter, and puts the package for it where the settings say.
-func (p *pythons) home(ctx context.Context, c *config.PythonSettings) (*pythonHome, error) {
+// find returns the interpreter by the settings. Whoever else wants one waits meanwhile: it is the same, mostly.
+func (p *pythons) find(ctx context.Context, shim *python.Shim, c *config.PythonSettings) (*python.Interpreter, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	key := config.PythonSettings{Interpreter: c.Interpreter, Dir: c.Dir}
-	if h := p.found[key]; h != nil {
-		return h, nil
+	if i := p.found[key]; i != nil {
+		return i, nil
 	}
-	modules, err := pythonsdk.Modules()
+	i, err := shim.Find(ctx, c.Interpreter)
 	if err != nil {
 		return nil, err
 	}
-	h := &pythonHome{}
-	if h.shim, err = python.Unpack(modules, c.Dir); err != nil {
-		return nil, err
-	}
-	if h.interpreter, err = h.shim.Find(ctx, c.Interpreter); err != nil {
-		return nil, err
-	}
 	if p.found == nil {
-		p.found = map[config.PythonSettings]*pythonHome{}
+		p.found = map[config.PythonSettings]*python.Interpreter{}
 	}
-	p.found[key] = h
-	return h, nil
+	p.found[key] = i
+	return i, nil
 }
 
 // startedPython is a plugin in Python, with the store that it is lent.
@@ -71,13 +58,18 @@ func (s *Servers) event(plugin, kind, message string) error {
 // startPython begins to start a plugin in Python.
 func (s *Servers) startPython(ctx context.Context, name string, c *config.PluginServer) (*startedPython, error) {
 	p := c.Start.Python
-	home, err := s.pythons.home(ctx, &p.Settings)
+	modules, err := pythonsdk.Modules()
+	if err != nil {
+		return nil, err
+	}
+	shim, err := python.Unpack(modules, p.Settings.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("plugin %q: %w", name, err)
 	}
 	o := python.Options{
-		Shim: home.shim, Interpreter: home.interpreter, Folder: p.Folder, Tyk: p.Tyk,
+		Shim: shim, Folder: p.Folder, Tyk: p.Tyk,
 		Workers: p.Settings.Workers, Threads: p.Settings.Threads, Install: p.Settings.Install,
+		Interpreter: func(ctx context.Context) (*python.Interpreter, error) { return s.pythons.find(ctx, shim, &p.Settings) },
 	}
 	if o.Process, err = processOptions(name, c); err != nil {
 		return nil, err

@@ -186,7 +186,11 @@ func (s *Servers) Status() any {
 	s.open.Each(func(k serverKey, o *opened, users int) {
 		one := server{Name: k.name, Address: o.settings.Address, Command: o.settings.Start.Command, Users: users}
 		if o.process != nil {
-			one.Dir, one.Protocol, one.Instances, one.Stats = o.settings.Start.Dir, o.process.Protocol(), o.process.Status().Instances, o.process.Stats()
+			st := o.process.Status()
+			one.Command, one.Dir, one.Protocol, one.Instances, one.Stats = st.Command, o.settings.Start.Dir, o.process.Protocol(), st.Instances, o.process.Stats()
+			if p := o.settings.Start.Python; p != nil {
+				one.Dir = p.Folder
+			}
 		} else {
 			one.Protocol, one.Instances, one.Stats = o.rpc.Protocol(), o.rpc.Status(), o.rpc.Stats()
 		}

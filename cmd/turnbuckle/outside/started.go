@@ -131,6 +131,9 @@ func (s *Servers) succeed(ctx context.Context, one *opened) error {
 			reason = i.LastCrash.Error
 		}
 	}
+	if err := one.process.LoadError(); err != nil {
+		reason = err.Error()
+	}
 	return &NotReadyError{one.name, reason}
 }
 
