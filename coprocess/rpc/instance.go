@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -42,6 +43,7 @@ type instance struct {
 	ended   chan struct{} // closed when all that it ran has ended
 
 	patience time.Duration // of the next link with cancelled calls; the goroutine's own
+	unknown  atomic.Int64  // when the server last said that it does not know a call, in unix nanoseconds; 0: never
 
 	mu    sync.Mutex
 	state State
@@ -103,7 +105,7 @@ func authority(s *Server) string {
 func (i *instance) run() {
 	defer i.s.owned.Done()
 	defer close(i.ended)
-	defer func() { _ = i.conn.Close() }()
+	defer i.hangUp()
 	defer i.cancel()
 	var links sync.WaitGroup
 	defer links.Wait()
@@ -128,6 +130,16 @@ func (i *instance) run() {
 		i.pause(i.ctx, failures)
 		failures++
 	}
+}
+
+// calm is how long a connection stays open after a call that the server does not know.
+const calm = 100 * time.Millisecond
+
+// hangUp closes the connection. Not right after a call that the server does not know: of that, servers on grpc-js die (1.14.1; it
+// leaves the stream of such a call without a listener for errors, and a connection that ends at that moment is one).
+func (i *instance) hangUp() {
+	<-time.After(time.Until(time.Unix(0, i.unknown.Load()).Add(calm)))
+	_ = i.conn.Close()
 }
 
 // pause waits before the next attempt; gRPC waits too between its attempts to connect.

@@ -99,6 +99,7 @@ func (i *instance) describe(ctx context.Context) (*manner, error) {
 	switch {
 	case err == nil:
 	case status.Code(err) == codes.Unimplemented && i.s.o.Protocol == Auto:
+		i.unknown.Store(time.Now().UnixNano())
 		return &manner{protocol: Tyk}, nil
 	default:
 		return nil, fmt.Errorf("%w: describe: %w", sdk.ErrUnavailable, err)
@@ -320,6 +321,7 @@ func (l *link) watchHealth(ctx context.Context, report chan<- bool) {
 			}
 		}
 		if status.Code(err) == codes.Unimplemented {
+			l.i.unknown.Store(time.Now().UnixNano())
 			first()
 			tell(true)
 			return

@@ -21,7 +21,7 @@ func TestJava(t *testing.T) {
 	})
 	t.Run("template", func(t *testing.T) {
 		java, dir := gatewaytest.Java(t, gatewaytest.New(t, program, "java"))
-		gatewaytest.ConformQuick(t, program, java, "-jar", filepath.Join(dir, "target", "plugin.jar"))
+		gatewaytest.CheckMade(t, program, dir, java, "-jar", filepath.Join(dir, "target", "plugin.jar"))
 	})
 	definition, err := os.ReadFile("native.yaml")
 	if err != nil {

@@ -40,7 +40,7 @@ func TestRuby(t *testing.T) {
 				t.Fatalf("%q: %v\n%s", args, err, out)
 			}
 		}
-		gatewaytest.ConformQuick(t, program, ruby, filepath.Join(made, "server.rb"))
+		gatewaytest.CheckMade(t, program, made, ruby, filepath.Join(made, "server.rb"))
 	})
 	definition, err := os.ReadFile("native.yaml")
 	if err != nil {

@@ -18,8 +18,19 @@ func TestRust(t *testing.T) {
 		gatewaytest.Conform(t, program, nil, 115, nil, filepath.Join(bin, "conformance"))
 	})
 	t.Run("template", func(t *testing.T) {
-		bin := gatewaytest.Rust(t, gatewaytest.New(t, program, "rust"))
-		gatewaytest.ConformQuick(t, program, filepath.Join(bin, "made"))
+		made := gatewaytest.New(t, program, "rust")
+		built, release := filepath.Join(gatewaytest.Rust(t, made), "made"), filepath.Join(made, "target", "release")
+		if err := os.MkdirAll(release, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		binary, err := os.ReadFile(built)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(release, "made"), binary, 0o755) // a plugin's program lies in its folder
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		gatewaytest.CheckMade(t, program, made, built)
 	})
 	definition, err := os.ReadFile("native.yaml")
 	if err != nil {

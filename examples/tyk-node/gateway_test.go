@@ -44,6 +44,21 @@ func TestServers(t *testing.T) {
 		protos := filepath.Join(gatewaytest.Export(t, program), "coprocess")
 		gatewaytest.CheckTyk(t, program, string(definition), start(t, node, modules, "server.js", protos, "+node"))
 	})
+	// Gateways that leave as soon as they have found out what the server speaks. grpc-js dies when a connection ends right after a call of a
+	// method that it does not know.
+	t.Run("gateways leave", func(t *testing.T) {
+		protos := filepath.Join(gatewaytest.Export(t, program), "coprocess")
+		server := start(t, node, modules, "server.js", protos, "+node")
+		for range 5 {
+			g := gatewaytest.Serve(t, gatewaytest.Config{Program: program, Server: "tcp://" + server.Address, APIs: map[string]string{"tyk.json": string(definition)}})
+			if err := g.Stop(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := server.Stop(); err != nil {
+			t.Errorf("the server died: %v", err)
+		}
+	})
 	// Servers with the messages of years ago, in a language whose library drops the fields it does not know.
 	for name, year := range map[string]int{"2017": 2017, "2020": 2020} {
 		t.Run(name, func(t *testing.T) {

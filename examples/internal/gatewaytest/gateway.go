@@ -106,6 +106,8 @@ type Config struct {
 	Wrap []string
 	// Server is the address of the default plugin server; empty: there is none.
 	Server string
+	// Plugins is a folder of plugin folders; empty: the gateway's own, plugins.d.
+	Plugins string
 	// Files are what else is in the gateway's working directory, by path; see Folder.
 	Files map[string]string
 }
@@ -137,6 +139,9 @@ func Serve(t testing.TB, c Config) *Gateway {
 		"--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--admin-secret", AdminSecret}
 	if c.Server != "" {
 		args = append(args, "--plugin-server", c.Server)
+	}
+	if c.Plugins != "" {
+		args = append(args, "--plugins", c.Plugins)
 	}
 	p, m := start(t, "turnbuckle", dir, `msg=serving .*\baddress=(\S+)`, nil, append(slices.Clone(c.Wrap), args...)...)
 	return &Gateway{Process: p, URL: "http://" + m[1], Admin: "http://" + p.Await(t, `msg="control listener" address=(\S+)`)[1]}

@@ -154,11 +154,27 @@ func New(t testing.TB, program, lang string) string {
 	return dir
 }
 
-// ConformQuick holds a plugin server that New made to as much of the specification as can be seen from outside.
-func ConformQuick(t *testing.T, program string, command ...string) {
+// CheckMade has the gateway start a plugin that New made and that was built, and calls its hooks; and holds the command that starts it to as
+// much of the specification as can be seen from outside.
+func CheckMade(t *testing.T, program, folder string, command ...string) {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), program, append([]string{"plugin", "conform", "--quick"}, command...)...).CombinedOutput()
 	if err != nil || !bytes.Contains(out, []byte("made 0.1.0")) || !bytes.Contains(out, []byte(" 0 failed, ")) {
 		t.Errorf("plugin conform: %v\n%s", err, out)
 	}
+	plugins := t.TempDir()
+	if err := os.Symlink(folder, filepath.Join(plugins, "made")); err != nil {
+		t.Fatal(err)
+	}
+	g := Serve(t, Config{Program: program, Plugins: plugins, APIs: map[string]string{"made.yaml": `
+listen: {path: /made}
+upstream: {url: "` + Upstream(t).URL + `"}
+config: {greeting: good day}
+hooks:
+  pre: [{hook: Greet, server: made, timeout: 15s}]
+  response: [{hook: Stamp, server: made}]
+`}})
+	r := g.Do(t, "GET", "/made/x", "")
+	wantHeader(t, r.Header, http.Header{"X-Stamped-By": {"made"}})
+	wantHeader(t, r.Seen(t).Header, http.Header{"X-Greeting": {"good day 127.0.0.1"}})
 }
