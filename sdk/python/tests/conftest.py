@@ -20,13 +20,13 @@ from turnbuckle._pb import plugin_pb2 as pb
 
 SOURCE = str(Path(__file__).resolve().parent.parent / "src")
 _CACHE = os.path.join(tempfile.gettempdir(), "turnbuckle-pycache-%d" % os.getuid())  # not in the sources, and not compiled for each process
-PATIENCE = 30.0  # seconds, of a machine that has other things to do
+PATIENCE = 120.0  # seconds, of a machine that has other things to do
 
 
 def environment(**more: str) -> Dict[str, str]:
     """The environment of a server under test."""
     path = os.environ.get("TURNBUCKLE_TEST_PACKAGE", SOURCE)
-    kept = {k: v for k, v in os.environ.items() if not k.startswith("TURNBUCKLE_")}
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("TURNBUCKLE_") and k != "PYTHONDONTWRITEBYTECODE"}
     return {**kept, "PYTHONPATH": path, "PYTHONPYCACHEPREFIX": _CACHE, **more}
 
 

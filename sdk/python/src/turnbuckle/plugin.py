@@ -45,6 +45,7 @@ class Hook:
     is_async: bool = False
     threaded: bool = False  # calls of it run in threads, because one took long
     suspect: int = 0  # how many more calls are watched closely
+    strikes: int = 0  # in how many of these it has waited
     calm: int = 0  # how many calls in threads in a row were quick
     patience: int = 200  # how many of these bring it back
 

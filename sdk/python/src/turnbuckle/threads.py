@@ -46,16 +46,24 @@ def usage() -> resource.struct_rusage:
     return resource.getrusage(getattr(resource, "RUSAGE_THREAD", resource.RUSAGE_SELF))
 
 
+def watch_closely(hook: Hook) -> None:
+    """Has the next calls of a hook watched, of which one took long."""
+    if not hook.suspect:
+        hook.strikes = 0
+    hook.suspect = 16
+
+
 def watch_hook(call: Any, hook: Hook) -> float:
-    """Runs a hook that took long once, and moves it to the threads if it does so by itself again: by waiting, or by
-    computing. Returns the seconds it took."""
+    """Runs a hook that took long once, and moves it to the threads if it does so by itself again: by computing, or twice by
+    waiting, for one wait may be for the interpreter's lock. Returns the seconds it took."""
     before = usage()
     took: float = call.run(hook)
     hook.suspect -= 1
     if took > SLOW:
         after = usage()
         computed = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
-        if after.ru_nvcsw > before.ru_nvcsw or computed > SLOW:
+        hook.strikes += after.ru_nvcsw > before.ru_nvcsw
+        if computed > SLOW or hook.strikes > 1:
             hook.threaded, hook.calm, hook.suspect = True, 0, 0
     return took
 

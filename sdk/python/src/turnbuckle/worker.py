@@ -21,16 +21,17 @@ from turnbuckle import link
 from turnbuckle._pb import plugin_pb2 as pb
 from turnbuckle._pb import turnbuckle_frames_pb2 as frames
 from turnbuckle.asyncs import Loop
-from turnbuckle.call import CANCELED, PROTOCOL, TIMEOUT, Binding, Call, bind
+from turnbuckle.call import CANCELED, MAX_LINES, PROTOCOL, TIMEOUT, Binding, Call, bind
 from turnbuckle.dispatch import Dispatch, bad_object
 from turnbuckle.errors import ProtocolError
 from turnbuckle.observers import Observers
 from turnbuckle.plugin import Hook, Plugin
-from turnbuckle.threads import SLOW, Threads, is_waiting, usage, watch_hook
+from turnbuckle.threads import SLOW, Threads, is_waiting, watch_closely, watch_hook
 
 log = logging.getLogger("turnbuckle")
 
 _WATCH = 0.005  # seconds a hook may hold the leader up
+_AGAIN = 0.001  # seconds after which a thread that only wanted the interpreter's lock has it
 _FLUSH = 0.0005  # seconds after which replies do not wait for the rest of their batch
 _REPLIES = 1 << 20  # bytes of replies in one message
 
@@ -58,7 +59,6 @@ class Worker:
         self._inline = 0.0  # seconds that hooks took since the last message
         self._leader = 0  # the thread that leads
         self._hook: Optional[Tuple[Hook, float]] = None  # what the leader runs, and since when
-        self._switches = 0  # how often the leader had waited when its batch began
         self._resting, self._wake = False, threading.Event()
         self._over = threading.Event()
         self._threads = Threads(threads, self._run_here)
@@ -101,7 +101,6 @@ class Worker:
                 if self._resting:
                     self._resting = False
                     self._wake.set()
-                self._switches = usage().ru_nvcsw
                 self._messages.extend(self._parser.feed(data))
             else:
                 return  # another leads
@@ -177,15 +176,18 @@ class Worker:
             hook, since = running
             if time.monotonic() - since < _WATCH:
                 continue
+            waited = is_waiting(self._leader)
+            if waited:  # perhaps for the interpreter's lock, which this thread has
+                time.sleep(_AGAIN)
             with self._lock:
                 if self._hook is not running:
                     continue
                 stuck, self._hook = self._leader, None
                 self._leader = -1
-            if is_waiting(stuck):
+            if waited and is_waiting(stuck):
                 hook.threaded, hook.calm = True, 0
             else:
-                hook.suspect = 16
+                watch_closely(hook)
             self._lead_anew()
 
     def _rest(self) -> None:
@@ -231,11 +233,7 @@ class Worker:
                 self._hook = None
                 self._inline += took
         if took > SLOW and mine and not hook.suspect:
-            switches = usage().ru_nvcsw
-            if switches > self._switches:  # it waited; otherwise the machine may have been busy with others
-                hook.threaded, hook.calm, self._switches = True, 0, switches
-            else:
-                hook.suspect = 16
+            watch_closely(hook)  # the machine may have been busy with others
         return mine
 
     def _run_here(self, call: Any, hook: Hook) -> None:
@@ -322,6 +320,7 @@ class Worker:
                 stream.bindings[message.id] = bind(self._plugin, message)
             except ProtocolError:
                 stream.bindings[message.id] = None  # its calls are refused
+        small = len(raw) < MAX_LINES  # what has too many of anything has at least a byte for each
         for message in calls:
             binding = stream.bindings.get(message.binding)
             if binding is None:
@@ -329,7 +328,7 @@ class Worker:
                 continue
             call = Call(number, binding, message, arrived)
             stream.calls[call.id] = call
-            if call.check():
+            if small or call.check():
                 self._pending.append(call)
             else:
                 self._finish(call)
@@ -402,7 +401,7 @@ def _settle(hook: Hook, took: float) -> None:
     hook.calm += 1
     if hook.calm >= hook.patience:
         hook.threaded, hook.calm = False, 0
-        hook.patience = min(hook.patience * 2, 100_000)
+        hook.patience = min(hook.patience * 2, 6_400)
 
 
 def end_process(status: int) -> None:
