@@ -7,7 +7,9 @@ import (
 
 	"github.com/turnbuckle-gateway/turnbuckle/plugins/bots"
 	"github.com/turnbuckle-gateway/turnbuckle/plugins/correlation"
+	"github.com/turnbuckle-gateway/turnbuckle/plugins/kafka"
 	"github.com/turnbuckle-gateway/turnbuckle/plugins/loggly"
+	"github.com/turnbuckle-gateway/turnbuckle/plugins/nats"
 	"github.com/turnbuckle-gateway/turnbuckle/plugins/webhook"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
@@ -27,7 +29,9 @@ func Plugins() []Plugin {
 	return []Plugin{
 		{"bots", bots.Manifest(), bots.Check, bots.New},
 		{"correlation", correlation.Manifest(), correlation.Check, correlation.New},
+		{"kafka", kafka.Manifest(), kafka.Check, kafka.New},
 		{"loggly", loggly.Manifest(), loggly.Check, loggly.New},
+		{"nats", nats.Manifest(), nats.Check, nats.New},
 		{"webhook", webhook.Manifest(), webhook.Check, webhook.New},
 	}
 }

@@ -1,6 +1,7 @@
 package ship
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -15,3 +16,7 @@ func Place(parts ...string) string {
 	const enough = 8 // bytes, to tell the places of one gateway apart
 	return hex.EncodeToString(h.Sum(nil)[:enough])
 }
+
+// Run makes a name for this run of a plugin, unlike any other's: what sinks that know ids of messages put before an
+// item's Seq.
+func Run() string { return rand.Text()[:16] }
