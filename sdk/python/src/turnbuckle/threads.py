@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import threading
+import time
 from queue import SimpleQueue
 from typing import Any, Callable, Optional, Tuple
 
@@ -56,13 +57,12 @@ def watch_closely(hook: Hook) -> None:
 def watch_hook(call: Any, hook: Hook) -> float:
     """Runs a hook that took long once, and moves it to the threads if it does so by itself again: by computing, or twice by
     waiting, for one wait may be for the interpreter's lock. Returns the seconds it took."""
-    before = usage()
+    before, began = usage(), time.thread_time()
     took: float = call.run(hook)
     hook.suspect -= 1
     if took > SLOW:
-        after = usage()
-        computed = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
-        hook.strikes += after.ru_nvcsw > before.ru_nvcsw
+        computed = time.thread_time() - began  # exact, where what getrusage says may come in ticks of the kernel
+        hook.strikes += usage().ru_nvcsw > before.ru_nvcsw
         if computed > SLOW or hook.strikes > 1:
             hook.threaded, hook.calm, hook.suspect = True, 0, 0
     return took
