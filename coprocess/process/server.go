@@ -37,7 +37,7 @@ type Server struct {
 	slots   []*slot
 	started atomic.Uint64
 	command atomic.Pointer[[]string] // what was started last, when that had to be prepared
-	replace sync.Mutex // one replacement at a time
+	replace sync.Mutex               // one replacement at a time
 }
 
 var (

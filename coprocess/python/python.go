@@ -56,8 +56,8 @@ const (
 	installTime = 5 * time.Minute
 )
 
-//go:embed venv.py
-var venv string
+//go:embed install.py
+var installer string
 
 // Server is a plugin in Python. It is safe for concurrent use.
 type Server struct {
@@ -189,5 +189,5 @@ func (o *Options) command(ctx context.Context) ([]string, error) {
 	}
 	sum := sha256.Sum256([]byte(i.Path + "\x00" + i.Version + "\x00" + string(text)))
 	made := filepath.Join(o.Shim.dir, fmt.Sprintf("venv-%x", sum[:8]))
-	return append([]string{i.Path, "-c", venv, made, file}, o.arguments()...), nil
+	return append([]string{i.Path, "-I", "-c", installer, made, file}, o.arguments()...), nil
 }

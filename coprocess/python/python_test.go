@@ -1,10 +1,12 @@
 package python_test
 
 import (
+	"archive/zip"
 	"context"
 	"errors"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -67,6 +69,9 @@ func open(t *testing.T, o python.Options) *python.Server {
 	t.Helper()
 	o.Shim = unpack(t)
 	path := pythontest.Any(t)
+	if o.Install {
+		path = withVenv(t)
+	}
 	o.Interpreter = func(ctx context.Context) (*python.Interpreter, error) { return o.Shim.Find(ctx, path) }
 	o.Process.Name = "p"
 	s, err := python.Open(t.Context(), o)
@@ -259,5 +264,75 @@ def pre(x):
 	}
 	if st := s.Status(); st.Instances[0].State != process.StateReady || st.Instances[0].Restarts != 0 {
 		t.Errorf("got %+v", st)
+	}
+}
+
+// wheel writes a package for pip: one module with a word in it.
+func wheel(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "tbextra-1.0-py3-none-any.whl")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	z := zip.NewWriter(f)
+	for name, text := range map[string]string{
+		"tbextra.py":                     "WORD = 'installed'\n",
+		"tbextra-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: tbextra\nVersion: 1.0\n",
+		"tbextra-1.0.dist-info/WHEEL":    "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+		"tbextra-1.0.dist-info/RECORD":   "",
+	} {
+		w, err := z.Create(name)
+		if err == nil {
+			_, err = w.Write([]byte(text))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(z.Close(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// withVenv returns an interpreter that makes virtual environments.
+func withVenv(t *testing.T) string {
+	t.Helper()
+	for _, path := range []string{pythontest.Any(t), pythontest.Version(t, "")} {
+		if path != "" && exec.CommandContext(t.Context(), path, "-I", "-c", "import venv, ensurepip").Run() == nil {
+			return path
+		}
+	}
+	t.Skip("there is no interpreter with venv (.ci/install does that on Debian)")
+	return ""
+}
+
+// What requirements.txt asks for is installed where that is allowed, into an environment that is kept; else it is missing.
+func TestInstall(t *testing.T) {
+	withVenv(t)
+	t.Setenv("PIP_NO_INDEX", "1") // no network
+	text := "import tbextra\ndef pre(x):\n    x.request.headers.set('Word', tbextra.WORD)\n"
+	dir := folder(t, map[string]string{"plugin.py": text, "requirements.txt": wheel(t) + "\n"})
+	var missing *process.LoadError
+	if err := open(t, python.Options{Folder: dir, Workers: 1}).LoadError(); !errors.As(err, &missing) || missing.Module != "tbextra" {
+		t.Errorf("not allowed: %v", err)
+	}
+	for range 2 { // the second finds it
+		s := open(t, python.Options{Folder: dir, Workers: 1, Install: true})
+		if !processtest.Poll(func() bool { return s.Status().Instances[0].Starts > 0 || s.LoadError() != nil }) {
+			t.Fatalf("it is not installed in time: %+v", s.Status())
+		}
+		if x, err := call(t, s, "pre"); err != nil || x.Request().Header().Get("Word") != "installed" {
+			t.Errorf("got %q, %v", x.Request().Header().Get("Word"), err)
+		}
+	}
+	if os.Getenv("TURNBUCKLE_SOAK") == "" {
+		return // another environment takes its time
+	}
+	bad := folder(t, map[string]string{"plugin.py": text, "requirements.txt": "no-such-package==1\n"})
+	s := open(t, python.Options{Folder: bad, Workers: 1, Install: true})
+	if !processtest.Poll(func() bool { return s.LoadError() != nil }) || !strings.Contains(s.LoadError().Error(), "no-such-package") {
+		t.Errorf("got %v", s.LoadError())
 	}
 }

@@ -111,7 +111,7 @@ func find(t testing.TB, version string) string {
 func says(t testing.TB, python, line string) error {
 	ctx, cancel := context.WithTimeout(t.Context(), askTime)
 	defer cancel()
-	return exec.CommandContext(ctx, python, "-c", line).Run()
+	return exec.CommandContext(ctx, python, "-I", "-c", line).Run() // -I: the folder of the test has files in Python, perhaps
 }
 
 // lock waits until no other test process holds the file, and returns what lets go of it.

@@ -1,6 +1,6 @@
 """Runs a program with what a requirements.txt asks for: makes the virtual environment the first time, and becomes its interpreter.
 
-venv.py FOLDER REQUIREMENTS ARGUMENTS... FOLDER is for this interpreter and these requirements alone."""
+FOLDER REQUIREMENTS ARGUMENTS... are the arguments; FOLDER is for this interpreter and these requirements alone."""
 
 import fcntl
 import json
