@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -67,11 +68,17 @@ func folder(t *testing.T, files map[string]string) string {
 // open starts a plugin and waits until it is loaded, or known not to be.
 func open(t *testing.T, o python.Options) *python.Server {
 	t.Helper()
-	o.Shim = unpack(t)
 	path := pythontest.Any(t)
 	if o.Install {
 		path = withVenv(t)
 	}
+	return openWith(t, o, path)
+}
+
+// openWith starts a plugin on that interpreter.
+func openWith(t *testing.T, o python.Options, path string) *python.Server {
+	t.Helper()
+	o.Shim = unpack(t)
 	o.Interpreter = func(ctx context.Context) (*python.Interpreter, error) { return o.Shim.Find(ctx, path) }
 	o.Process.Name = "p"
 	s, err := python.Open(t.Context(), o)
@@ -141,6 +148,23 @@ func TestTyk(t *testing.T) {
 	// Nothing is left in the plugin's own folder.
 	if _, err := os.Stat(filepath.Join(dir, "__pycache__")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("compiled files: %v", err)
+	}
+}
+
+// Tyk's plugins run on whichever CPython there is, also on those that have neither imp nor Tyk's own loader any more.
+func TestVersions(t *testing.T) {
+	dir := folder(t, map[string]string{"middleware.py": tykPlugin, "helper.py": "import sys\ndef greeting():\n    return 'hello from %d.%d' % sys.version_info[:2]\n"})
+	for _, version := range []string{"3.12", "3.13"} {
+		t.Run(version, func(t *testing.T) {
+			path := pythontest.Version(t, version)
+			if path == "" {
+				t.Skip("there is no such Python, or no registry")
+			}
+			s := openWith(t, python.Options{Folder: dir, Tyk: true, Workers: 1}, path)
+			if x, err := call(t, s, "Greet"); err != nil || x.Request().Header().Get("Greeting") != "hello from "+version {
+				t.Errorf("got %q, %v", x.Request().Header().Get("Greeting"), err)
+			}
+		})
 	}
 }
 
@@ -224,6 +248,45 @@ func TestFind(t *testing.T) {
 	if good != "/usr/bin/python3" && (err == nil || !strings.Contains(err.Error(), "too old")) {
 		t.Errorf("got %v, %v", i, err)
 	}
+}
+
+// Hooks that wait hold no quick one of the same plugin and worker: here the quick one is what they wait for.
+func TestQuickWhileBlocked(t *testing.T) {
+	dir := folder(t, map[string]string{"plugin.py": `
+import threading
+ready, hooks = threading.Event(), {"slow": {}, "quick": {}}
+waiting = threading.Semaphore(0)
+def slow(x):
+    waiting.release()
+    if not ready.wait(20):
+        raise TimeoutError("no quick call came through")
+def quick(x):
+    for _ in range(50):
+        waiting.acquire()
+    ready.set()
+`})
+	s := open(t, python.Options{Folder: dir, Workers: 1})
+	// The first calls of a hook run inline, until one has taken long.
+	var all sync.WaitGroup
+	run := func(name string) {
+		h, err := s.Hook(sdk.HookUse{Name: name, Phase: sdk.Pre, Route: &sdk.Route{ID: "shop"}})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		x, _ := coprocesstest.NewExchange()
+		x.Begin(sdk.Pre, nil, false)
+		ctx, cancel := context.WithTimeout(t.Context(), processtest.Patience)
+		defer cancel()
+		if err := h.Handle(ctx, x); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for range 50 {
+		all.Go(func() { run("slow") })
+	}
+	all.Go(func() { run("quick") })
+	all.Wait()
 }
 
 // A worker that dies is replaced, and the server stays.
