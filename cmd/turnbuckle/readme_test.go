@@ -2,8 +2,10 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -60,4 +62,33 @@ func repositoryFile(t *testing.T, name string) string {
 		t.Fatal(err)
 	}
 	return strings.ReplaceAll(string(data), "\r\n", "\n")
+}
+
+// TestReadmeBundles runs the commands of "Ship it signed" as they stand there, and then serves.
+func TestReadmeBundles(t *testing.T) {
+	t.Parallel()
+	block := readmeBlock(t, "(?s)## Ship it signed\n.*?```console\n(.*?)```\n")
+	commands, serving, ok := strings.Cut(block, "$ bin/turnbuckle serve ")
+	if !ok {
+		t.Fatalf("no serve in %s", block)
+	}
+	dir := t.TempDir()
+	script := "set -e\n" + strings.ReplaceAll(strings.ReplaceAll("\n"+commands, "\n$ ", "\n"), "bin/turnbuckle ", "turnbuckle ")
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", script)
+	cmd.Dir, cmd.Env = dir, environment()
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "1 APIs can be served, 0 are refused") {
+		t.Fatalf("%v: %s", err, out)
+	}
+	up := start(t, dir, environment(), "upstream")
+	file := filepath.Join(dir, "signed/guarded.yaml")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, file, strings.Replace(string(text), "127.0.0.1:9000", up.address, 1))
+	flags := strings.Fields(serving)
+	g := startGateway(t, dir, nil, flags[:slices.Index(flags, "--admin-listen")]...)
+	if got := ask(t, g.url+"/guarded/x"); !strings.Contains(got, "X-Guard: 1.0.0") {
+		t.Errorf("%s", got)
+	}
 }
