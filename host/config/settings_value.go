@@ -55,11 +55,14 @@ func (s Setting) IsSecret() bool {
 	return false
 }
 
-// StartsPrograms reports whether whoever says the setting decides which programs the gateway starts, or as whom: that is for
-// those who have the machine, not for callers of the control API.
+// StartsPrograms reports whether whoever says the setting decides which programs the gateway starts, as whom, or whose
+// bundles it believes: that is for those who have the machine, not for callers of the control API.
 func (s Setting) StartsPrograms() bool {
+	if strings.HasPrefix(s.Path, "bundles.") {
+		return s.Path != "bundles.poll"
+	}
 	switch s.Path {
-	case "plugins", "servers.*.command", "servers.*.dir", "servers.*.env", "servers.*.pass_env", "servers.*.user":
+	case "plugins", "python.interpreter", "python.dir", "python.install", "servers.*.command", "servers.*.dir", "servers.*.env", "servers.*.pass_env", "servers.*.user":
 		return true
 	}
 	return false

@@ -43,8 +43,10 @@ func TestPatched(t *testing.T) {
 			"there is no setting \"\"\nthere is no setting \"a.b.c.d.e.f\"\nthere is no setting \"log.levl\" (did you mean \"log.level\"?)\n" +
 				"there is no setting \"nonsense\"\n\"servers.a\" holds settings: its value must be an object of them\nthere is no setting \"servers.b.x\"\n" +
 				"\"store\" holds settings: its value must be an object of them"},
-		{"what is started, and as whom", `{"servers":{"a":{"command":["sh"],"env":{"A":"b"},"instances":2},"b.user":"root"},"plugins":"/tmp"}`, nil, nil,
-			"plugins decides which programs the gateway starts: say it in the settings file, the environment or by a flag\n" +
+		{"what is started, and as whom", `{"servers":{"a":{"command":["sh"],"env":{"A":"b"},"instances":2},"b.user":"root"},"plugins":"/tmp","bundles":{"require_signed":false,"poll":"1s","public_keys":["k"]}}`, nil, nil,
+			"bundles.public_keys decides which programs the gateway starts: say it in the settings file, the environment or by a flag\n" +
+				"bundles.require_signed decides which programs the gateway starts: say it in the settings file, the environment or by a flag\n" +
+				"plugins decides which programs the gateway starts: say it in the settings file, the environment or by a flag\n" +
 				"servers.a.command decides which programs the gateway starts: say it in the settings file, the environment or by a flag\n" +
 				"servers.a.env decides which programs the gateway starts: say it in the settings file, the environment or by a flag\n" +
 				"servers.b.user decides which programs the gateway starts: say it in the settings file, the environment or by a flag"},
