@@ -56,6 +56,9 @@ const (
 // their ending. What a running program writes is to be none of them.
 func (s Stamps) code(dir string) {
 	left := maxCodeFiles
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		dir = real // WalkDir does not follow a link, and plugin folders may be such
+	}
 	_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error { // what cannot be read cannot be run either
 		switch {
 		case err != nil:

@@ -57,3 +57,18 @@ func put(t *testing.T, path, text string) {
 		t.Fatal(err)
 	}
 }
+
+// Plugin folders may be links to where they are written: their code counts all the same.
+func TestCodeBehindALink(t *testing.T) {
+	real, link := t.TempDir(), filepath.Join(t.TempDir(), "plugin")
+	put(t, real+"/lib/hooks.py", "1")
+	if err := os.Symlink(real, link); err != nil {
+		t.Fatal(err)
+	}
+	server := &config.PluginServer{Start: config.PluginStart{Folder: link}}
+	before := ofServer(server)
+	put(t, real+"/lib/hooks.py", "another")
+	if before == "" || before == ofServer(server) {
+		t.Error("a change of code behind a link goes unseen")
+	}
+}

@@ -176,8 +176,8 @@ func logOf(line []byte) (logEvent, bool) {
 	_, ofHook := e.Fields["hook"]
 	_, ofExchange := e.Fields["request_id"]
 	switch e.Message {
-	case "serving", "stopping", "draining", "stopped", "reloaded":
+	case "serving", "stopping", "draining", "stopped", "reloaded", "plugin server changed":
 		return e, false
 	}
-	return e, (!ofHook || !ofExchange) && !strings.HasPrefix(e.Message, "reload: ")
+	return e, (!ofHook || !ofExchange) && !strings.HasPrefix(e.Message, "reload: ") && !strings.HasPrefix(e.Message, "for development: ")
 }

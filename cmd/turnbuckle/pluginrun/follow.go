@@ -143,18 +143,18 @@ func (s *stage) act(ctx context.Context, r *run.Running, names []string) {
 }
 
 func (s *stage) apply(ctx context.Context, r *run.Running) (did string, err error) {
-	p, err := s.load()
+	p, err := s.load(ctx)
 	if err != nil {
 		return "", err
 	}
 	s.plugin = p
-	if err := s.build(ctx); err != nil {
-		return "", err
-	}
 	if err := s.define(); err != nil {
 		return "", err
 	}
-	return "reloaded", r.Reload(ctx)
+	if did = "reloaded"; len(p.Server.Start.Command) > 0 || p.Server.Start.Python != nil {
+		did = "replaced"
+	}
+	return did, r.Reload(ctx)
 }
 
 // errBuild says that the build command failed.
@@ -164,7 +164,8 @@ var errBuild = errors.New("build failed")
 func (s *stage) firstBuild(ctx context.Context) error {
 	nothing := func(string) {}
 	before := scan(s.folder, nothing)
-	if err := s.build(ctx); err != nil {
+	var err error
+	if s.plugin, err = s.load(ctx); err != nil {
 		return err
 	}
 	s.seen = scan(s.folder, nothing)
@@ -178,18 +179,18 @@ func (s *stage) firstBuild(ctx context.Context) error {
 const maxOutput = 16 << 10
 
 // build runs the build command, if there is one, and tells of it.
-func (s *stage) build(ctx context.Context) error {
-	if len(s.plugin.Build) == 0 {
+func (s *stage) build(ctx context.Context, command []string) error {
+	if len(command) == 0 {
 		return nil
 	}
 	began := time.Now()
-	cmd := exec.CommandContext(ctx, s.plugin.Build[0], s.plugin.Build[1:]...)
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Dir, cmd.Env, cmd.WaitDelay = s.folder, s.env.Environ, time.Second
 	out, err := cmd.CombinedOutput()
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	e := &buildEvent{Event: "build", Command: s.plugin.Build, OK: err == nil, Duration: time.Since(began).Milliseconds()}
+	e := &buildEvent{Event: "build", Command: command, OK: err == nil, Duration: time.Since(began).Milliseconds()}
 	if len(out) > maxOutput {
 		out = append([]byte("…"), out[len(out)-maxOutput:]...)
 	}
@@ -200,5 +201,5 @@ func (s *stage) build(ctx context.Context) error {
 	}
 	e.Error = err.Error()
 	s.tell.built(e)
-	return fmt.Errorf("%w: %s: %w", errBuild, strings.Join(s.plugin.Build, " "), err)
+	return fmt.Errorf("%w: %s: %w", errBuild, strings.Join(command, " "), err)
 }

@@ -47,7 +47,7 @@ func newStage(e Env, o *options, t *teller) (*stage, error) {
 	if s.folder, err = filepath.EvalSymlinks(s.folder); err != nil {
 		return nil, fmt.Errorf("plugin: %w", err)
 	}
-	if s.plugin, err = s.load(); err != nil {
+	if s.plugin, err = s.read(); err != nil {
 		return nil, err
 	}
 	conf, err := text(o.config)
@@ -83,14 +83,31 @@ func (s *stage) close() error {
 	return errors.Join(err, os.RemoveAll(s.dir))
 }
 
-// load reads plugin.yaml.
-func (s *stage) load() (*config.Plugin, error) {
+// read reads plugin.yaml. What it says may be wrong, for lack of what the build command makes, say.
+func (s *stage) read() (*config.Plugin, error) {
 	file := filepath.Join(s.folder, config.PluginFile)
 	if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
 		return nil, hint.New(fmt.Errorf("%s holds no plugin: there is no %s", s.folder, config.PluginFile),
 			"turnbuckle plugin new begins one; turnbuckle plugin test runs a script without")
 	}
 	p, problems := config.LoadPlugin(s.folder, s.lookup)
+	if err := problems.Err(); err != nil && len(p.Build) == 0 {
+		return nil, fmt.Errorf("the plugin is refused:\n%w", err)
+	}
+	return p, nil
+}
+
+// load reads plugin.yaml, builds, and checks what that comes to.
+func (s *stage) load(ctx context.Context) (*config.Plugin, error) {
+	p, err := s.read()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.build(ctx, p.Build); err != nil {
+		return nil, err
+	}
+	p, problems := config.LoadPlugin(s.folder, s.lookup)
+	file := filepath.Join(s.folder, config.PluginFile)
 	if err := problems.Err(); err != nil {
 		return nil, fmt.Errorf("the plugin is refused:\n%w", err)
 	}
@@ -170,6 +187,11 @@ func (s *stage) settings() (*settings.Source, *settings.Loaded, error) {
 		"store.path": s.path("data"), "access_log.enabled": "false", "log.format": "json", "log.level": "info", "watch": "false",
 		"strict": "true", "drain_timeout": "2s", "shutdown_delay": "0s",
 	}}
+	if python := filepath.Join(s.folder, ".venv", "bin", "python"); s.plugin.Runtime == config.Python {
+		if _, set := s.lookup("TURNBUCKLE_PYTHON_INTERPRETER"); !set && exists(python) {
+			src.Flags["python.interpreter"] = python
+		}
+	}
 	for _, pair := range s.env.Environ {
 		if name, _, _ := strings.Cut(pair, "="); name != config.EnvConfigFile && name != config.EnvTykConf {
 			src.Environ = append(src.Environ, pair)
@@ -180,6 +202,11 @@ func (s *stage) settings() (*settings.Source, *settings.Loaded, error) {
 		err = l.Problems.Err()
 	}
 	return src, l, err
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // run serves until ctx ends, or what it was started for is done.
@@ -303,6 +330,8 @@ func (s *stage) awaitReady(ctx context.Context, r *run.Running) {
 	for r.Dead() > 0 && ctx.Err() == nil {
 		select {
 		case <-tick.C:
+		case <-s.tell.gone: // it does not get ready by itself
+			return
 		case <-ctx.Done():
 		}
 	}

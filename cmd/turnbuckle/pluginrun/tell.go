@@ -25,6 +25,8 @@ type teller struct {
 
 	plugin string // its name
 	hide   *strings.Replacer
+	gone   chan struct{} // closed when the plugin's process has ended too often
+	ended  bool          // gone is closed
 	seen   chan struct{} // closed after the first exchange
 	count  int
 	more   chan struct{} // closed and replaced after each
@@ -32,7 +34,7 @@ type teller struct {
 
 func newTeller(w io.Writer, asJSON bool) *teller {
 	return &teller{
-		w: w, p: display.NewPrinter(w), json: asJSON, hide: strings.NewReplacer(), seen: make(chan struct{}), more: make(chan struct{}),
+		w: w, p: display.NewPrinter(w), json: asJSON, hide: strings.NewReplacer(), seen: make(chan struct{}), gone: make(chan struct{}), more: make(chan struct{}),
 	}
 }
 
@@ -100,6 +102,14 @@ func (t *teller) Write(line []byte) (int, error) {
 	event, wanted := logOf([]byte(t.hide.Replace(strings.TrimSuffix(string(line), "\n"))))
 	if wanted {
 		t.tell(event, func(p *display.Printer) { showLog(p, &event) })
+	}
+	if event.Message == "plugin server is in quarantine" {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if !t.ended {
+			t.ended = true
+			close(t.gone)
+		}
 	}
 	return len(line), nil
 }
@@ -186,12 +196,16 @@ func showLog(p *display.Printer, e *logEvent) {
 	for _, key := range slices.Sorted(maps.Keys(e.Fields)) {
 		switch v := e.Fields[key].(type) {
 		case string:
-			p.Block(colour, "  "+key+": ", v)
-		case []any:
-			p.Line(colour, "  %s:", display.Clean(key))
-			for _, one := range v {
-				p.Block(colour, "  | ", fmt.Sprint(one))
+			if key != "plugin_server" { // there is one
+				p.Block(colour, "  "+key+": ", v)
 			}
+		case float64:
+			if key == "took" || key == "in" {
+				p.Line(colour, "  %s: %s", key, time.Duration(v).Round(time.Millisecond))
+			} else if key != "instance" && key != "pid" {
+				p.Line(colour, "  %s: %v", display.Clean(key), v)
+			}
+		case []any: // what the process wrote last, which has been shown
 		default:
 			p.Block(colour, "  "+key+": ", fmt.Sprint(v))
 		}

@@ -77,6 +77,9 @@ func (f *Folders) script(s *config.Script) {
 
 // below adds a folder and those in it, as far as they are there.
 func below(dir string, to *[]string) {
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		dir = real // WalkDir does not follow a link, and plugin folders may be such
+	}
 	_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error { // what cannot be read cannot be watched
 		switch {
 		case err != nil || len(*to) >= maxFolders:
