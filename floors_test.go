@@ -65,6 +65,8 @@ func rooms() []room {
 		{dir: "plugins/webhook", floor: 2, own: []string{"sdk", "plugins/internal/ship/..."}, outside: []string{"github.com/google/uuid", "golang.org/x/time/rate"}, apart: true},
 		{dir: "plugins/kafka", floor: 2, own: []string{"sdk", "plugins/internal/ship/..."}, outside: []string{"github.com/twmb/franz-go"}, apart: true},
 		{dir: "plugins/nats", floor: 2, own: []string{"sdk", "plugins/internal/ship/..."}, outside: []string{"github.com/nats-io/nats.go"}, apart: true},
+		{dir: "plugins/amqp", floor: 2, own: []string{"sdk", "plugins/internal/ship/..."}, outside: []string{"github.com/rabbitmq/amqp091-go"}, apart: true},
+		{dir: "plugins/datadog", floor: 2, own: []string{"sdk", "plugins/internal/ship/..."}, outside: []string{"github.com/DataDog/datadog-go/v5"}, apart: true},
 		// A plugin with a client library gets a line of its own before this one, naming the library.
 		{dir: "plugins/...", floor: 2, own: []string{"sdk", "plugins/internal/ship/..."}, outside: none, apart: true},
 

@@ -5,8 +5,10 @@ package all
 import (
 	"encoding/json"
 
+	"github.com/turnbuckle-gateway/turnbuckle/plugins/amqp"
 	"github.com/turnbuckle-gateway/turnbuckle/plugins/bots"
 	"github.com/turnbuckle-gateway/turnbuckle/plugins/correlation"
+	"github.com/turnbuckle-gateway/turnbuckle/plugins/datadog"
 	"github.com/turnbuckle-gateway/turnbuckle/plugins/kafka"
 	"github.com/turnbuckle-gateway/turnbuckle/plugins/loggly"
 	"github.com/turnbuckle-gateway/turnbuckle/plugins/nats"
@@ -27,8 +29,10 @@ type Plugin struct {
 // Plugins returns the list, in the order of their names.
 func Plugins() []Plugin {
 	return []Plugin{
+		{"amqp", amqp.Manifest(), amqp.Check, amqp.New},
 		{"bots", bots.Manifest(), bots.Check, bots.New},
 		{"correlation", correlation.Manifest(), correlation.Check, correlation.New},
+		{"datadog", datadog.Manifest(), datadog.Check, datadog.New},
 		{"kafka", kafka.Manifest(), kafka.Check, kafka.New},
 		{"loggly", loggly.Manifest(), loggly.Check, loggly.New},
 		{"nats", nats.Manifest(), nats.Check, nats.New},

@@ -69,7 +69,12 @@ func parse(t *testing.T, text string) *config.Definition {
 		}
 		return "file:" + name
 	})
-	loader := config.Loader{Builtins: manifests(t), LookupEnv: func(string) (string, bool) { return "secret-of-some-length", true }}
+	loader := config.Loader{Builtins: manifests(t), LookupEnv: func(name string) (string, bool) {
+		if name == "AMQP_URL" {
+			return "amqp://127.0.0.1:1/", true
+		}
+		return "secret-of-some-length", true
+	}}
 	def, refused := loader.Parse(filepath.Join(dir, "a.yaml"), []byte(text))
 	if refused != nil {
 		t.Fatalf("%s\n%v", text, refused.Problems)

@@ -16,7 +16,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func open(t *testing.T, url, more, dir string) *sdk.Plugin {
 	t.Helper()
-	config := fmt.Sprintf(`{"token":"T0ken","endpoint":%q,"tags":["edge","shop"],"batch":{"wait":"20ms"},"retry":{"first":"10ms","max":"200ms","timeout":"300ms"}%s}`, url, more)
+	config := fmt.Sprintf(`{"token":"T0ken","endpoint":%q,"tags":["edge","shop"],"batch":{"wait":"20ms"},"retry":{"first":"10ms","max":"200ms","timeout":"1s"}%s}`, url, more)
 	p, err := New(t.Context(), json.RawMessage(config), sdk.Host{Dir: dir})
 	if err != nil {
 		t.Fatal(err)

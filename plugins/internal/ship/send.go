@@ -2,6 +2,7 @@ package ship
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -109,6 +110,9 @@ func (w *sender) failed(ctx context.Context, left []Item, err error) bool {
 		return true
 	}
 	w.add(&w.counts.retries, 1)
+	if errors.Is(err, context.DeadlineExceeded) {
+		w.limit = max(len(left)/2, 1) // the other side may be too slow for so many
+	}
 	w.mu.Lock()
 	w.down = true
 	w.spill()

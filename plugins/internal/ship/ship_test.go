@@ -398,6 +398,36 @@ func TestBackOff(t *testing.T) {
 	})
 }
 
+// A sink that is too slow for whole batches gets smaller ones, until it keeps up.
+func TestSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sink := &slowSink{}
+		s := New(t.Context(), Options{Name: "t", Sink: sink, Settings: settings(t, noSpool)})
+		s.PutAll(numbered(0, 400))
+		pass(10 * time.Minute)
+		if stat(s, "delivered") != 400 || stat(s, "up") != 1 {
+			t.Errorf("stats: %+v", s.Stats())
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// slowSink takes a second for ten items.
+type slowSink struct{}
+
+func (slowSink) Send(ctx context.Context, items []Item) (int, error) {
+	select {
+	case <-time.After(time.Duration(len(items)) * time.Second / 10):
+		return 0, nil
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
+func (slowSink) Close() error { return nil }
+
 // A sink that ignores its context until it must not holds Close no longer than the grace.
 func TestCloseGrace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

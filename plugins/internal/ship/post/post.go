@@ -5,14 +5,11 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -27,6 +24,8 @@ type Options struct {
 	Header http.Header
 	// Open, Between and Close stand before, between and behind the bodies of the items.
 	Open, Between, Close string
+	// Insert stands in each body, which is a JSON object, behind its brace.
+	Insert string
 	// Gzip compresses (RFC 1952).
 	Gzip bool
 	// CAFile holds PEM roots in place of the system's.
@@ -63,16 +62,9 @@ func New(o Options) (*Sink, error) {
 	if err := Check(&o); err != nil {
 		return nil, err
 	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12}
-	if o.CAFile != "" {
-		pem, err := os.ReadFile(o.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("ca: %w", err)
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("ca: %s holds no PEM certificate", o.CAFile)
-		}
+	c, err := (&ship.TLSSettings{Enabled: true, CA: o.CAFile}).Config()
+	if err != nil {
+		return nil, err
 	}
 	s := &Sink{o: o, client: &http.Client{
 		Transport: &http.Transport{
@@ -128,16 +120,21 @@ func (s *Sink) encode(items []ship.Item) error {
 		s.zip.Reset(&s.body)
 		w = s.zip
 	}
-	parts := make([][]byte, 0, 2*len(items)+1)
-	between := s.o.Open
+	between := []byte(s.o.Open)
 	for i := range items {
-		parts = append(parts, []byte(between), items[i].Body)
-		between = s.o.Between
-	}
-	for _, p := range append(parts, []byte(s.o.Close)) {
-		if _, err := w.Write(p); err != nil {
-			return err
+		body := items[i].Body
+		if s.o.Insert != "" {
+			between, body = append(append(between, '{'), s.o.Insert...), body[1:]
 		}
+		for _, p := range [][]byte{between, body} {
+			if _, err := w.Write(p); err != nil {
+				return err
+			}
+		}
+		between = append(between[:0], s.o.Between...)
+	}
+	if _, err := io.WriteString(w, s.o.Close); err != nil {
+		return err
 	}
 	if s.zip != nil {
 		return s.zip.Close()
