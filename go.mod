@@ -46,6 +46,7 @@ require (
 )
 
 require (
+	github.com/getsentry/sentry-go v0.50.0 // indirect
 	github.com/hashicorp/golang-lru/v2 v2.0.7 // indirect
 	github.com/klauspost/compress v1.20.3 // indirect
 	github.com/nats-io/nkeys v0.4.16 // indirect

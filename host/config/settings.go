@@ -205,6 +205,8 @@ type Log struct {
 	// Level defaults to LevelInfo, Format to LogText.
 	Level  LogLevel  `yaml:"level"`
 	Format LogFormat `yaml:"format"`
+	// Targets get the lines besides.
+	Targets []LogTarget `yaml:"targets"`
 }
 
 // LogFormat is how log lines are written.

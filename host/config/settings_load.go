@@ -139,6 +139,10 @@ func (s *Settings) files(root *document.Node, base settingsFolders) Problems {
 	if p := s.AccessLog.Path; p != "stdout" && p != "stderr" && p != "" {
 		s.AccessLog.Path = at("$.access_log.path").folder.join(p)
 	}
+	for i := range s.Log.Targets {
+		path := document.Index("$.log.targets", i) + ".ca"
+		at(path).file(path, &s.Log.Targets[i].CAFile)
+	}
 	if s.RunDir != "" {
 		s.RunDir = at("$.run_dir").folder.join(s.RunDir)
 	}

@@ -95,7 +95,7 @@ func sample(t *testing.T, s config.Setting, dir string) string {
 		"servers.*.handshake.mode": "plain", "servers.*.handshake.tls": "off", "servers.*.handshake.versions": "7,8", "servers.*.handshake.tcp": "true",
 		"servers.*.restart.backoff": "77s", "servers.*.restart.max_backoff": "77s", "servers.*.restart.stable": "77s", "servers.*.restart.crashes": "7",
 		"servers.*.restart.window": "77s", "servers.*.restart.quarantine": "77s", "servers.*.restart.max_quarantine": "77s",
-		"access_log.format": "text", "access_log.fields": "time,status", "log.level": "debug", "log.format": "json",
+		"access_log.format": "text", "access_log.fields": "time,status", "log.level": "debug", "log.format": "json", "log.targets": `[{"type": "gelf", "address": "udp://host:1"}]`,
 		"tracing.endpoint": "host:4317", "tracing.protocol": "http", "tracing.headers": "a=b,c=d=e", "ready": "strict", "routing.match": "prefix",
 		"errors.dir": dir + "/errors", "errors.templates": `[{"status": 404, "type": "xml", "text": "x"}]`, "secret_dirs": "/run/a,/run/b",
 		"access_log.enabled": "false", "metrics.enabled": "false", "watch": "false", "listen.h2c": "false",

@@ -52,6 +52,7 @@ func (s *Settings) Validate() Problems {
 	}
 	v.bundleSettings(&s.Bundles)
 	v.tracing(&s.Tracing)
+	v.logTargets(s.Log.Targets)
 	for i, field := range s.AccessLog.Fields {
 		if !isToken(field) {
 			v.errorf(document.Index("$.access_log.fields", i), "%q is not the name of a field", field)

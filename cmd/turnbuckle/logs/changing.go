@@ -7,13 +7,15 @@ import (
 	"log/slog"
 	"sync/atomic"
 
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/logs/remote"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 )
 
-// Changing is a log handler whose level and form can change while loggers made of it are in use.
+// Changing is a log handler whose level, form and targets can change while loggers made of it are in use.
 type Changing struct {
 	w   io.Writer
 	now *atomic.Pointer[slog.Handler]
+	to  *targets
 	// with adds what a logger carries to a handler; nil: nothing.
 	with func(slog.Handler) slog.Handler
 	all  bool // whatever the level
@@ -21,25 +23,32 @@ type Changing struct {
 
 var _ slog.Handler = (*Changing)(nil)
 
-// NewChanging returns a handler that writes to w as the settings say.
-func NewChanging(w io.Writer, c config.Log) *Changing {
-	l := &Changing{w: w, now: &atomic.Pointer[slog.Handler]{}}
+// NewChanging returns a handler that writes to w, and to targets, as the settings say. Close ends it.
+func NewChanging(w io.Writer, c config.Log, id remote.Identity) *Changing {
+	l := &Changing{w: w, now: &atomic.Pointer[slog.Handler]{}, to: &targets{id: id}}
 	l.Set(c)
 	return l
 }
 
 // Set has every line from here on written as the settings say.
 func (l *Changing) Set(c config.Log) {
-	levels := map[config.LogLevel]slog.Level{
-		config.LevelDebug: slog.LevelDebug, config.LevelInfo: slog.LevelInfo, config.LevelWarn: slog.LevelWarn, config.LevelError: slog.LevelError,
-	}
-	o := &slog.HandlerOptions{Level: levels[c.Level]}
+	level := remote.Level(c.Level)
+	o := &slog.HandlerOptions{Level: level}
 	var h slog.Handler = slog.NewTextHandler(l.w, o)
 	if c.Format == config.LogJSON {
 		h = slog.NewJSONHandler(l.w, o)
 	}
+	if more := l.to.set(c.Targets, level, slog.New(h)); len(more) > 0 {
+		h = slog.NewMultiHandler(append([]slog.Handler{h}, more...)...)
+	}
 	l.now.Store(&h)
 }
+
+// Dropped is how many lines targets have lost so far.
+func (l *Changing) Dropped() uint64 { return l.to.dropped() }
+
+// Close sends what waits for targets until ctx ends; what is logged later goes to the writer alone.
+func (l *Changing) Close(ctx context.Context) error { return l.to.close(ctx) }
 
 // All returns a handler for lines that are written whatever the level is, such as those of an audit. It changes with l.
 func (l *Changing) All() *Changing {
@@ -78,5 +87,5 @@ func (l *Changing) carrying(more func(slog.Handler) slog.Handler) slog.Handler {
 	if before != nil {
 		with = func(h slog.Handler) slog.Handler { return more(before(h)) }
 	}
-	return &Changing{l.w, l.now, with, l.all}
+	return &Changing{l.w, l.now, l.to, with, l.all}
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/builtin"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/hint"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/logs/remote"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/outside"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/scripts"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/settings"
@@ -79,7 +80,8 @@ func Serve(ctx context.Context, o Options) (err error) {
 	hangups := make(chan os.Signal, 1) // from the start to the end: nobody who asks for a reload means to kill
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
-	g := &gateway{ctx: context.WithoutCancel(ctx), o: &o, jobs: make(chan job), sight: newSight(o.Stderr, o.Loaded.Settings.Log)}
+	g := &gateway{ctx: context.WithoutCancel(ctx), o: &o, jobs: make(chan job), sight: newSight(o.Stderr, o.Loaded.Settings.Log, o.identity())}
+	defer func() { err = errors.Join(err, g.closeLog()) }() // at last: everything else may log
 	g.retirement, g.cutRetired = context.WithCancel(g.ctx)
 	defer g.cutRetired()
 	log := g.sight.log
@@ -230,4 +232,20 @@ func (g *gateway) stop() error {
 	err := g.now.Load().close(g.ctx, closeTimeout)
 	g.sight.log.Info("stopped")
 	return err
+}
+
+// identity is what the log's targets are told of this gateway.
+func (o *Options) identity() remote.Identity {
+	host, err := os.Hostname()
+	if err != nil {
+		host = ""
+	}
+	return remote.Identity{Host: host, Version: o.Version, PID: os.Getpid()}
+}
+
+// closeLog has the log's targets take what waits for them.
+func (g *gateway) closeLog() error {
+	ctx, cancel := context.WithTimeout(g.ctx, closeTimeout)
+	defer cancel()
+	return g.sight.lines.Close(ctx)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/hint"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/logs"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/logs/remote"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/outside"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/scripts"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/share"
@@ -31,12 +32,15 @@ type sight struct {
 	bundles  shelf.Tally
 }
 
-func newSight(w io.Writer, c config.Log) *sight {
-	v := &sight{lines: logs.NewChanging(w, c), metrics: observe.NewMetrics(), registry: prometheus.NewRegistry()}
+func newSight(w io.Writer, c config.Log, id remote.Identity) *sight {
+	v := &sight{lines: logs.NewChanging(w, c, id), metrics: observe.NewMetrics(), registry: prometheus.NewRegistry()}
 	v.log = slog.New(v.lines)
 	v.registry.MustRegister(observe.NewCollector(v.metrics), collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		observe.NewAccessLogCollector(v.logs.count), observe.NewTracerCollector(v.spans.count))
+		observe.NewAccessLogCollector(v.logs.count), observe.NewTracerCollector(v.spans.count),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "turnbuckle_log_dropped_total", Help: "Lines of the gateway's own log that its targets have lost.",
+		}, func() float64 { return float64(v.lines.Dropped()) }))
 	return v
 }
 
