@@ -14,7 +14,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
 # How long one package's tests may take before they are stopped with all goroutines' stacks.
-TEST_TIMEOUT ?= 5m
+TEST_TIMEOUT ?= 8m
 # How often a failed test is run again, alone, before it counts: a stall of a shared machine is no defect, and the first
 # failure is printed all the same. More than three failures, a race or a crash are never tried again. RERUNS=0: never.
 RERUNS ?= 1

@@ -23,9 +23,10 @@ type Changing struct {
 
 var _ slog.Handler = (*Changing)(nil)
 
-// NewChanging returns a handler that writes to w, and to targets, as the settings say. Close ends it.
-func NewChanging(w io.Writer, c config.Log, id remote.Identity) *Changing {
-	l := &Changing{w: w, now: &atomic.Pointer[slog.Handler]{}, to: &targets{id: id}}
+// NewChanging returns a handler that writes to w, and to targets, as the settings say. Close ends it; ctx lends its values
+// and not its end.
+func NewChanging(ctx context.Context, w io.Writer, c config.Log, id remote.Identity) *Changing {
+	l := &Changing{w: w, now: &atomic.Pointer[slog.Handler]{}, to: &targets{ctx: context.WithoutCancel(ctx), id: id}}
 	l.Set(c)
 	return l
 }

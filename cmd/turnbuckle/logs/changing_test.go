@@ -13,7 +13,7 @@ import (
 // Loggers that are in use write as the settings say now, with what they carry.
 func TestChanging(t *testing.T) {
 	var out bytes.Buffer
-	lines := NewChanging(&out, config.Log{Level: config.LevelWarn, Format: config.LogText}, remote.Identity{})
+	lines := NewChanging(t.Context(), &out, config.Log{Level: config.LevelWarn, Format: config.LogText}, remote.Identity{})
 	log := slog.New(lines)
 	made := log.With("a", 1).WithGroup("g").With("b", 2)
 	made.Info("not yet")

@@ -15,7 +15,8 @@ import (
 
 // targets are those that lines go to besides, of the present settings and, until they are done, of the ones before.
 type targets struct {
-	id remote.Identity
+	ctx context.Context // lends its values
+	id  remote.Identity
 
 	mu      sync.Mutex
 	open    []opened
@@ -46,7 +47,7 @@ func (t *targets) set(list []config.LogTarget, level slog.Level, log *slog.Logge
 		if i >= 0 {
 			o, before = before[i], slices.Delete(slices.Clone(before), i, i+1)
 		} else {
-			target, err := remote.Open(c, level, t.id, func(err error) {
+			target, err := remote.Open(t.ctx, c, level, t.id, func(err error) {
 				log.Warn("log target away, lines wait and are dropped in the end", "type", string(c.Type), "address", c.Address, "error", err.Error())
 			})
 			if err != nil {
@@ -59,7 +60,7 @@ func (t *targets) set(list []config.LogTarget, level slog.Level, log *slog.Logge
 	}
 	for _, o := range before {
 		t.leaving.Go(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout) // nobody's: the settings that named it are gone
+			ctx, cancel := context.WithTimeout(t.ctx, leaveTimeout)
 			defer cancel()
 			if err := t.leave(ctx, o); err != nil {
 				log.Warn(err.Error())

@@ -80,7 +80,7 @@ func Serve(ctx context.Context, o Options) (err error) {
 	hangups := make(chan os.Signal, 1) // from the start to the end: nobody who asks for a reload means to kill
 	signal.Notify(hangups, syscall.SIGHUP)
 	defer signal.Stop(hangups)
-	g := &gateway{ctx: context.WithoutCancel(ctx), o: &o, jobs: make(chan job), sight: newSight(o.Stderr, o.Loaded.Settings.Log, o.identity())}
+	g := &gateway{ctx: context.WithoutCancel(ctx), o: &o, jobs: make(chan job), sight: newSight(ctx, o.Stderr, o.Loaded.Settings.Log, o.identity())}
 	defer func() { err = errors.Join(err, g.closeLog()) }() // at last: everything else may log
 	g.retirement, g.cutRetired = context.WithCancel(g.ctx)
 	defer g.cutRetired()

@@ -32,8 +32,8 @@ type sight struct {
 	bundles  shelf.Tally
 }
 
-func newSight(w io.Writer, c config.Log, id remote.Identity) *sight {
-	v := &sight{lines: logs.NewChanging(w, c, id), metrics: observe.NewMetrics(), registry: prometheus.NewRegistry()}
+func newSight(ctx context.Context, w io.Writer, c config.Log, id remote.Identity) *sight {
+	v := &sight{lines: logs.NewChanging(ctx, w, c, id), metrics: observe.NewMetrics(), registry: prometheus.NewRegistry()}
 	v.log = slog.New(v.lines)
 	v.registry.MustRegister(observe.NewCollector(v.metrics), collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),

@@ -235,7 +235,7 @@ func TestReloadWhileClosing(t *testing.T) {
 	if err := os.Mkdir(s.APIs, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	g := &gateway{ctx: t.Context(), o: &Options{Source: &settings.Source{}}, sight: newSight(&said, config.Log{}, remote.Identity{})}
+	g := &gateway{ctx: t.Context(), o: &Options{Source: &settings.Source{}}, sight: newSight(t.Context(), &said, config.Log{}, remote.Identity{})}
 	g.servers, g.targets = outside.NewServers(g.sight.log, "test"), outside.NewTargets()
 	g.builtins = builtin.New(g.sight.log, nil)
 	gen := &generation{s: &s, state: state.New(t.Context(), state.Options{Settings: &s, Log: g.sight.log, TLS: outside.PluginTLS})}

@@ -31,8 +31,8 @@ type Target interface {
 
 // Open opens a target as the settings say; fallback is the level where they say none. It does not connect yet, and fails
 // only over what the settings say. fail is told when a target that was there is not any more, on a goroutine of the
-// target's.
-func Open(c config.LogTarget, fallback slog.Level, id Identity, fail func(error)) (Target, error) {
+// target's. ctx lends its values and not its end.
+func Open(ctx context.Context, c config.LogTarget, fallback slog.Level, id Identity, fail func(error)) (Target, error) {
 	level := fallback
 	if c.Level != "" {
 		level = Level(c.Level)
@@ -56,7 +56,7 @@ func Open(c config.LogTarget, fallback slog.Level, id Identity, fail func(error)
 	case link.network == "unixgram":
 		format = f.local
 	}
-	return start(link, format, level, fail), nil
+	return start(ctx, link, format, level, fail), nil
 }
 
 // Level is the level that the settings name.
@@ -91,8 +91,8 @@ type stream struct {
 	stopped chan struct{}
 }
 
-func start(l *link, format func(line) ([]byte, error), level slog.Level, fail func(error)) *stream {
-	ctx, stop := context.WithCancel(context.Background()) // Close ends it: lines are logged by goroutines that have ended
+func start(ctx context.Context, l *link, format func(line) ([]byte, error), level slog.Level, fail func(error)) *stream {
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx)) // Close ends it
 	s := &stream{link: l, format: format, fail: fail, lines: make(chan []byte, queueLines), stop: stop, stopped: make(chan struct{})}
 	s.handler = slog.NewJSONHandler(s, &slog.HandlerOptions{Level: level})
 	go s.run(ctx)

@@ -38,7 +38,7 @@ func open(t *testing.T, c config.LogTarget, fail func(error)) Target {
 	if fail == nil {
 		fail = func(error) {}
 	}
-	target, err := Open(c, slog.LevelInfo, Identity{Host: "gw-1", Version: "1.2.3", PID: 77}, fail)
+	target, err := Open(t.Context(), c, slog.LevelInfo, Identity{Host: "gw-1", Version: "1.2.3", PID: 77}, fail)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -284,7 +284,7 @@ func TestOutage(t *testing.T) {
 func TestStuck(t *testing.T) {
 	l := listen(t, "127.0.0.1:0")
 	defer func() { _ = l.Close() }()
-	target, err := Open(config.LogTarget{Type: config.LogLogstash, Address: "tcp://" + l.Addr().String()}, slog.LevelInfo, Identity{}, func(error) {})
+	target, err := Open(t.Context(), config.LogTarget{Type: config.LogLogstash, Address: "tcp://" + l.Addr().String()}, slog.LevelInfo, Identity{}, func(error) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -340,7 +340,7 @@ func TestSettings(t *testing.T) {
 		{Type: config.LogSyslog, Address: "tls://127.0.0.1:1", CAFile: "/does/not/exist"},
 		{Type: config.LogSentry, DSN: "https://host/1"},
 	} {
-		if _, err := Open(c, slog.LevelInfo, Identity{}, func(error) {}); err == nil {
+		if _, err := Open(t.Context(), c, slog.LevelInfo, Identity{}, func(error) {}); err == nil {
 			t.Errorf("%+v is accepted", c)
 		}
 	}
@@ -348,7 +348,7 @@ func TestSettings(t *testing.T) {
 	if err := os.WriteFile(pem, []byte("nothing"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	_, err := Open(config.LogTarget{Type: config.LogGELF, Address: "tls://127.0.0.1:1", CAFile: pem}, slog.LevelInfo, Identity{}, func(error) {})
+	_, err := Open(t.Context(), config.LogTarget{Type: config.LogGELF, Address: "tls://127.0.0.1:1", CAFile: pem}, slog.LevelInfo, Identity{}, func(error) {})
 	if err == nil || errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
