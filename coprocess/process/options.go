@@ -131,6 +131,9 @@ func (o *Options) spec() (*keeper.Spec, error) {
 	if err != nil {
 		return fail(err)
 	}
+	if info, err := os.Stat(run); err != nil || !info.IsDir() {
+		return fail(fmt.Errorf("run directory %s: there is no such directory, and sockets are to be in it", run))
+	}
 	o.RunDir = run
 	s := &keeper.Spec{Args: o.Command, Dir: dir, Limits: o.Limits, Remains: o.Remains}
 	if o.Prepare == nil {

@@ -215,6 +215,7 @@ func TestOpenRefuses(t *testing.T) {
 		{"handshake", func(o *process.Options) { o.Handshake.Mode = "x" }, "unknown handshake"},
 		{"limits", func(o *process.Options) { o.Limits.Memory = -1 }, "must not be negative"},
 		{"run directory", func(o *process.Options) { o.RunDir = "/" + strings.Repeat("x", 70) }, "too long for sockets"},
+		{"run directory", func(o *process.Options) { o.RunDir = "/no/such/directory" }, "there is no such directory"},
 		{"user", func(o *process.Options) { o.User = "no such user" }, "there is none"},
 	}
 	for _, test := range tests {

@@ -38,7 +38,9 @@ func OpenFiles(dir string, most int64) (*Files, error) {
 
 // MemoryFiles returns files that are texts already, by paths with slashes; nobody changes them. An absolute path leads to
 // none of them.
-func MemoryFiles(texts map[string]string, most int64) *Files { return &Files{texts: texts, dir: "the bundle", most: most} }
+func MemoryFiles(texts map[string]string, most int64) *Files {
+	return &Files{texts: texts, dir: "the bundle", most: most}
+}
 
 // Close gives the folder back.
 func (f *Files) Close() error {
