@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/goleak"
 
+	"github.com/turnbuckle-gateway/turnbuckle/plugins/internal/remotetest"
 	"github.com/turnbuckle-gateway/turnbuckle/plugins/internal/ship"
 	"github.com/turnbuckle-gateway/turnbuckle/plugins/internal/ship/shiptest"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
@@ -90,26 +91,30 @@ func isDown(p *sdk.Plugin) func() bool { return func() bool { return shiptest.St
 // All brokers are stopped while records come, and started again on their ports with what they had stored: everything
 // arrives, in order per key, and each key in one partition.
 func TestStop(t *testing.T) {
-	brokers := kfake.DataDir(t.TempDir())
-	c := cluster(t, brokers)
+	t.Run("in process", func(t *testing.T) {
+		t.Parallel()
+		stop(t, shiptest.Count(20_000, 1_000_000), func(_ *testing.T, p *sdk.Plugin) *sdk.Plugin { return p })
+	})
+	t.Run("out of process", func(t *testing.T) {
+		t.Parallel()
+		stop(t, 2_000, remotetest.Serve)
+	})
+}
+
+func stop(t *testing.T, all int, where func(*testing.T, *sdk.Plugin) *sdk.Plugin) {
+	t.Helper()
+	stored, ports := kfake.DataDir(t.TempDir()), kfake.Ports(shiptest.FreePort(t), shiptest.FreePort(t), shiptest.FreePort(t))
+	c := cluster(t, stored, ports)
 	addresses := c.ListenAddrs()
-	var ports []int
-	for _, a := range addresses {
-		var port int
-		if _, err := fmt.Sscanf(a, "127.0.0.1:%d", &port); err != nil {
-			t.Fatal(err)
-		}
-		ports = append(ports, port)
-	}
-	p := open(t, addresses, `,"headers":{"from":"edge"}`, t.TempDir())
-	n := shiptest.Count(20_000, 1_000_000) / 4
+	p := where(t, open(t, addresses, `,"headers":{"from":"edge"}`, t.TempDir()))
+	n := all / 4
 	shiptest.Ship(t, p, 0, n)
 	shiptest.Until(t, "the first", delivered(p, 1))
 	c.Close()
 	shiptest.Ship(t, p, n, n)
 	shiptest.Until(t, "an outage", isDown(p))
 	shiptest.Ship(t, p, 2*n, n)
-	cluster(t, brokers, kfake.Ports(ports...))
+	cluster(t, stored, ports)
 	shiptest.Ship(t, p, 3*n, n)
 	shiptest.Until(t, "all", delivered(p, 4*n))
 	partition := map[string]int32{}
@@ -204,6 +209,7 @@ func TestTroubles(t *testing.T) {
 
 // One message that the broker will never take is dropped alone, however many it was sent with.
 func TestRejected(t *testing.T) {
+	t.Parallel()
 	for _, code := range []*kerr.Error{kerr.MessageTooLarge, kerr.InvalidRecord} {
 		t.Run(code.Message, func(t *testing.T) {
 			c := cluster(t)
@@ -234,39 +240,36 @@ func TestRejected(t *testing.T) {
 
 // What is larger than brokers take is refused before it is sent, and holds nothing up; what is just below goes.
 func TestSizes(t *testing.T) {
+	t.Parallel()
 	c := cluster(t)
 	for _, test := range []struct{ more, want string }{
 		{`,"max_size":"64KiB"`, "rejected"},
 		{`,"max_size":"256KiB","batch":{"size":"16MiB","wait":"20ms"}`, "delivered"},
 	} {
 		p := open(t, c.ListenAddrs(), test.more, t.TempDir())
-		batch := shiptest.Batch(0, 400)
+		batch := shiptest.Batch(0, 40)
 		for i := range batch.Records {
 			batch.Records[i].Error = strings.Repeat("x", 100<<10)
 		}
 		if err := p.Observers[0].Observer.Observe(t.Context(), batch); err != nil {
 			t.Error(err)
 		}
-		shiptest.Until(t, "an end", func() bool { return shiptest.Stat(p, test.want) == 400 })
+		shiptest.Until(t, "an end", func() bool { return shiptest.Stat(p, test.want) == 40 })
 		end(t, p)
 	}
 }
 
 // A gateway that stops while no broker is there keeps what it has, does not wait long, and the next one delivers it.
 func TestRestart(t *testing.T) {
-	c := cluster(t)
-	dir, addresses := t.TempDir(), c.ListenAddrs()
-	c.Close()
+	t.Parallel()
+	dir, port := t.TempDir(), shiptest.FreePort(t)
+	addresses := []string{fmt.Sprintf("127.0.0.1:%d", port)}
 	p := open(t, addresses, `,"retry":{"first":"20ms","timeout":"1m"}`, dir)
 	shiptest.Ship(t, p, 0, 1000)
 	begun := time.Now()
 	end(t, p)
 	if took := time.Since(begun); took > 10*time.Second { // 2 s, and what a busy machine adds
 		t.Errorf("Close took %v", took)
-	}
-	var port int
-	if _, err := fmt.Sscanf(addresses[0], "127.0.0.1:%d", &port); err != nil {
-		t.Fatal(err)
 	}
 	cluster(t, kfake.NumBrokers(1), kfake.Ports(port))
 	p = open(t, addresses, "", dir)
@@ -277,6 +280,7 @@ func TestRestart(t *testing.T) {
 
 // Codecs, a key that spreads, SASL, and a topic that is made.
 func TestSettings(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		config string
 		broker []kfake.Opt
@@ -319,6 +323,7 @@ func TestSASL(t *testing.T) {
 
 // The log says what is wrong, and not only that it took too long.
 func TestWhy(t *testing.T) {
+	t.Parallel()
 	c := cluster(t)
 	addresses := c.ListenAddrs()
 	c.Close()

@@ -1,6 +1,8 @@
 package shiptest
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -23,13 +25,22 @@ func Program(t *testing.T, name string) string {
 	return ""
 }
 
-// FreePort is a port of the loopback interface that nobody listens on.
+// FreePort is a port of the loopback interface that nobody listens on, below those that systems give away: a broker that was
+// stopped finds it free when it is started again.
 func FreePort(t *testing.T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	const first, many, tries = 21_000, 11_000, 100
+	for range tries {
+		port := first + rand.N(many)
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			continue
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return port
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
+	t.Fatalf("no free port in %d tries", tries)
+	return 0
 }
