@@ -290,3 +290,33 @@ func measure(g *Gateway, w *world, asked func() int64, least int64) resources {
 	runtime.ReadMemStats(&m)
 	return resources{runtime.NumGoroutine(), m.HeapAlloc}
 }
+
+// What a definition ran before does not go on when it was withdrawn, whatever is wrong with the newer form.
+func TestWithdrawn(t *testing.T) {
+	g, w := gateway(t), newWorld(nil)
+	if err := load(t, g, w, at(t, "a", "/a", ""), at(t, "b", "/b", "")); err != nil {
+		t.Fatal(err)
+	}
+	refusedNow := config.Refused{File: "a.yaml", Identity: config.Identity{ID: "a", ListenPath: "/a"}, Problems: config.Problems{{Message: "revoked"}}}
+	set := config.Set{Refused: []config.Refused{refusedNow}, Definitions: []*config.Definition{at(t, "b", "/b", "hooks: {pre: [{hook: missing}]}")}}
+	if err := g.Load(t.Context(), set, w, false); err == nil || get(t, g, "/a").status != 200 {
+		t.Fatalf("not withdrawn: got %v", err)
+	}
+	set.Withdrawn = []string{"a", "b"}
+	if err := g.Load(t.Context(), set, w, false); err == nil {
+		t.Fatal("got no error")
+	}
+	for _, path := range []string{"/a", "/b"} {
+		if c := get(t, g, path); c.status != 503 {
+			t.Errorf("%s: got %d, want 503", path, c.status)
+		}
+	}
+	next := New(t.Context(), g.options)
+	next.Inherit(g)
+	if err := next.Load(t.Context(), set, w, false); err == nil || get(t, next, "/a").status != 503 {
+		t.Errorf("inherited: got %v", err)
+	}
+	if err := next.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -343,5 +344,26 @@ func TestError(t *testing.T) {
 	}
 	if Offence(context.Canceled) || Offence(nil) || Offence(ErrLoop) {
 		t.Error("no offence")
+	}
+}
+
+// Files in memory are read as those on disk are.
+func TestMemoryFiles(t *testing.T) {
+	f := MemoryFiles(map[string]string{"main.js": "m", "lib/a.js": "a", "lib/b.js": "b", "lib/deep/c.js": "c", "big.js": strings.Repeat("x", 101)}, 100)
+	for name, want := range map[string]string{"main.js": "m", "./lib/a.js": "a", "lib/../main.js": "m"} {
+		if got, err := f.Read(name); err != nil || got.Text != want || !f.Exists(name) {
+			t.Errorf("%s: %v, %v", name, got, err)
+		}
+	}
+	for _, name := range []string{"../main.js", "/main.js", "big.js", "lib", "none.js"} {
+		if got, err := f.Read(name); err == nil {
+			t.Errorf("%s: read %q", name, got.Text)
+		}
+	}
+	if got, err := f.List("lib", ".js"); err != nil || !slices.Equal(got, []string{"lib/a.js", "lib/b.js"}) {
+		t.Errorf("%v, %v", got, err)
+	}
+	if err := f.Close(); err != nil {
+		t.Error(err)
 	}
 }

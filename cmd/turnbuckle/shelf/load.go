@@ -86,10 +86,10 @@ func (l *Load) read(name string, b *bundles.Bundle) (*config.Bundle, error) {
 
 // Among reports whether there is a bundle of that name among the plugin folders, and no folder that goes before.
 func (l *Load) Among(server string) bool {
-	base := filepath.Join(l.shelf.o.Plugins, server)
-	if filepath.Dir(base) != filepath.Clean(l.shelf.o.Plugins) {
+	if server == "" || strings.ContainsAny(server, `/\`) {
 		return false
 	}
+	base := filepath.Join(l.shelf.o.Plugins, server)
 	if info, err := os.Stat(base); err == nil && info.IsDir() && !l.shelf.RequiresSigned() {
 		return false
 	}
