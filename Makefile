@@ -107,6 +107,11 @@ fuzz: ## Run each fuzz target for FUZZTIME (default 20s)
 		done; \
 	done
 
+.PHONY: bundles
+bundles: build ## Pack each ready-made plugin into a signed bundle that runs as a plugin server (KEY=release.key)
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/turnbuckle-plugin ./cmd/plugin
+	.ci/bundles
+
 .PHONY: notice
 notice: ## Write NOTICE again from the modules linked into bin/turnbuckle
 	.ci/notice >NOTICE.new && mv NOTICE.new NOTICE

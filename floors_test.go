@@ -28,6 +28,7 @@ func rooms() []room {
 		{dir: ".", floor: 6, own: none}, // these tests
 		{dir: "cmd/turnbuckle/...", floor: 5},
 		{dir: "cmd/bench/...", floor: 5},
+		{dir: "cmd/plugin", floor: 5, own: []string{"sdk", "sdk/serve", "plugins/all"}, outside: none},
 		{dir: "cmd/demo/...", floor: 5, peers: []string{"cmd/bench/proc"}},
 
 		{dir: "coprocess/rpc/...", floor: 4},
