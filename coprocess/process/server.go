@@ -100,6 +100,20 @@ func (s *Server) Stats() rpc.Stats { return s.rpc.Stats() }
 // when ctx ends or the server is closed.
 func (s *Server) Settle(ctx context.Context) { s.rpc.Settle(ctx) }
 
+// SettleAll waits until the first attempt to start each instance is over, however it went. It returns early when ctx ends
+// or the server is closed.
+func (s *Server) SettleAll(ctx context.Context) {
+	for _, u := range s.slots {
+		select {
+		case <-u.tried:
+		case <-ctx.Done():
+			return
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
+
 // Up reports whether an instance takes calls.
 func (s *Server) Up() bool {
 	return slices.ContainsFunc(s.rpc.Status(), func(i rpc.InstanceStatus) bool { return i.State == rpc.StateReady })

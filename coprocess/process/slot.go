@@ -17,6 +17,7 @@ type slot struct {
 	budget  *budget.Budget
 	retired sync.WaitGroup // old processes on their way out
 	next    time.Time      // no start before
+	tried   chan struct{}  // closed when the first attempt to start a process is over
 
 	mu  sync.Mutex
 	st  InstanceStatus
@@ -28,7 +29,7 @@ type order struct{ done chan error }
 
 func newSlot(s *Server, n int) *slot {
 	return &slot{
-		s: s, orders: make(chan order), budget: budget.New(s.o.Restart),
+		s: s, orders: make(chan order), tried: make(chan struct{}), budget: budget.New(s.o.Restart),
 		st: InstanceStatus{Instance: n, State: StateStarting, Since: time.Now(), Crashes: map[Reason]uint64{}},
 	}
 }
@@ -54,7 +55,8 @@ func (u *slot) change(f func(*InstanceStatus)) {
 
 // run is the slot's life.
 func (u *slot) run() {
-	var cur *running
+	cur := u.bring()
+	close(u.tried)
 	for u.s.ctx.Err() == nil {
 		if cur == nil {
 			cur = u.bring()

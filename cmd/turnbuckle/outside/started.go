@@ -123,6 +123,7 @@ func (s *Servers) succeed(ctx context.Context, one *opened) error {
 	}
 	one.process.Settle(ctx)
 	if one.up() {
+		one.process.SettleAll(ctx) // as many as take the calls now
 		return nil
 	}
 	reason := "there is no time left: see load_timeout in the settings"

@@ -98,12 +98,17 @@ func TestStartedShared(t *testing.T) {
 	if first.(*lease).Identity() != second.(*lease).Identity() {
 		t.Error("the same settings have started another server")
 	}
-	again.Start.Env["LEVEL"] = "debug"
+	again.Start.Env["LEVEL"], again.Start.Instances = "debug", 3
 	third := get(again)
-	if third.(*lease).Identity() == first.(*lease).Identity() || !third.(*lease).up() {
-		t.Error("other settings: want another server that takes calls already")
+	if third.(*lease).Identity() == first.(*lease).Identity() {
+		t.Error("other settings: want another server")
 	}
-	if all.Dead() != 0 || len(all.Instances()) != 2 || len(all.processes()) != 1 {
+	for _, i := range third.(*lease).process.Status().Instances {
+		if !ready(&i) {
+			t.Errorf("it takes the place of another and is not ready: %+v", i)
+		}
+	}
+	if all.Dead() != 0 || len(all.Instances()) != 4 || len(all.processes()) != 3 {
 		t.Errorf("dead %d, instances %+v", all.Dead(), all.Instances())
 	}
 	if row := all.Instances()[0]; row.Server != "one" || row.Address != "#0" || row.State != "ready" || !row.Up {
