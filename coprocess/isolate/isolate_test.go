@@ -13,7 +13,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
@@ -86,7 +85,7 @@ func caller(t *testing.T, s *isolate.Server, name string) func() (*sdk.Exchange,
 	return func() (*sdk.Exchange, error) {
 		x, _ := coprocesstest.NewExchange()
 		x.Begin(sdk.Pre, nil, false)
-		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), processtest.Patience)
 		defer cancel()
 		return x, h.Handle(ctx, x)
 	}
@@ -154,11 +153,14 @@ func TestLoadError(t *testing.T) {
 // A script that eats memory beyond what watches inside a process can see is ended by the system's bounds, and started again;
 // the gateway's process has nothing of it.
 func TestMemory(t *testing.T) {
-	o := process.Options{Limits: keeper.Limits{Memory: 96 << 20}}
-	spec := js(`var all = [];
-exports.pre = function (x) { for (;;) { all.push(new Uint8Array(1 << 20).fill(1)); } };
-exports.hello = function (x) { x.request.headers.set("Hello", "yes"); };`)
-	spec.Limits = script.Limits{Heap: 8 << 30}
+	o := process.Options{Limits: keeper.Limits{Memory: 400 << 20}}
+	spec := isolate.Spec{Language: "lua", Main: []script.Source{{Name: "main.lua", Text: `
+function exports.pre(x)
+  local all = {}
+  while true do all[#all + 1] = string.rep("x", 4194304) end
+end
+function exports.hello(x) x.request.headers:set("Hello", "yes") end`}}}
+	spec.Limits = script.Limits{Heap: 16 << 30, Size: 64 << 20, Time: processtest.Patience}
 	s := open(t, o, spec)
 	if _, err := caller(t, s, "pre")(); err == nil {
 		t.Fatal("it eats no memory")
