@@ -229,3 +229,12 @@ func TestUnsigned(t *testing.T) {
 		}
 	}
 }
+
+// A plugin that is yet to be built is no plugin in a bundle: gateways build nothing.
+func TestUnbuiltBundle(t *testing.T) {
+	files := packed{"plugin.yaml": "name: go\nversion: 1.0.0\nbuild: [go, build]\nserver: {command: [./go]}\nhooks: [{name: h, phase: pre}]\n", "folder": t.TempDir()}
+	_, problems := config.ParseBundledPlugin(&config.Bundle{Name: "go.zip", ID: "go", Files: files}, nil)
+	if !problems.Refused() || !strings.Contains(problems.Err().Error(), `cannot use "./go": no such file`) {
+		t.Errorf("%v", problems)
+	}
+}

@@ -89,7 +89,7 @@ func parsePlugin(file string, data []byte, where folder, lookupEnv func(string) 
 	}
 	problems = append(problems, Loader{LookupEnv: lookupEnv}.resolver(where, false).Resolve(root)...)
 	problems = append(problems, document.Decode(root, p)...)
-	f := fileFields{folder: where, built: len(p.Build) > 0}
+	f := fileFields{folder: where, built: len(p.Build) > 0 && where.bundle == nil}
 	if where.bundle != nil && p.Runtime != JavaScript && p.Runtime != Lua { // what another process reads is read from its folder here, too
 		dir, err := where.bundle.Folder()
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -128,7 +129,9 @@ func (f *buildFlags) run(e console.Env, folder string) error {
 	if err != nil {
 		return fmt.Errorf("what was built does not verify, which is our fault: %w", err)
 	}
-	if err := console.WriteFile(f.output, data, f.force); err != nil {
+	if err := console.WriteFile(f.output, data, f.force); errors.Is(err, fs.ErrNotExist) {
+		return hint.New(err, "make its folder")
+	} else if err != nil {
 		return hint.New(err, "--force overwrites it; a released version should keep its content")
 	}
 	if f.asJSON {
@@ -163,6 +166,17 @@ func signers(ids []string) string {
 	return "signed by " + console.Shorts(ids)
 }
 
+// unbuilt says so when a plugin's program is not there: gateways build nothing, and refuse the bundle.
+func (f *buildFlags) unbuilt(e console.Env, p *config.Plugin) {
+	if len(p.Build) == 0 || len(p.Server.Start.Command) == 0 {
+		return
+	}
+	program := p.Server.Start.Command[0]
+	if _, err := os.Stat(program); strings.Contains(program, "/") && errors.Is(err, fs.ErrNotExist) {
+		e.Note("its program %s is not packed, and no gateway will start it: run %q in the folder, and build the bundle again", filepath.Base(program), strings.Join(p.Build, " "))
+	}
+}
+
 // describe reads what the bundle will be called, and checks the plugin as the gateway would.
 func (f *buildFlags) describe(e console.Env, folder string) (name, version string, err error) {
 	text, err := source.ReadDocument(filepath.Join(folder, manifest.PluginFile), manifest.MaxPluginFile)
@@ -181,7 +195,7 @@ func (f *buildFlags) describe(e console.Env, folder string) (name, version strin
 		return "", "", hint.New(refusal.New(refusal.PluginFile, "%s in %s does not say both name and version", manifest.PluginFile, folder),
 			"write lines like name: my-plugin and version: 1.0.0")
 	}
-	_, problems := config.LoadPlugin(folder, func(key string) (string, bool) { v := e.Lookup(key); return v, v != "" })
+	whole, problems := config.LoadPlugin(folder, func(key string) (string, bool) { v := e.Lookup(key); return v, v != "" })
 	for _, p := range problems {
 		if p.Severity != config.SeverityError {
 			e.Note("%s", p.Error())
@@ -190,6 +204,7 @@ func (f *buildFlags) describe(e console.Env, folder string) (name, version strin
 	if err := problems.Err(); err != nil {
 		return "", "", refusal.New(refusal.PluginFile, "the plugin is not whole:\n%w", err)
 	}
+	f.unbuilt(e, whole)
 	if f.name == "" {
 		return plugin, version, nil
 	}
