@@ -21,7 +21,7 @@ type process struct {
 
 // listening is how each program tells where it listens.
 var (
-	listening        = regexp.MustCompile(`(?m)(?:^listening on |msg="listening on |^time=\S+ level=\w+ msg=serving .*\baddress=|"msg":"serving","address":)"?([^\s"]+)`)
+	listening        = regexp.MustCompile(`(?m)(?:^listening on |msg="listening on |^time=\S+ level=\w+ msg=serving .*\baddress=|"msg":"serving","address":|"event":"serving","gateway":"http://)"?([^\s"]+)`)
 	controlListening = regexp.MustCompile(`(?m)msg"?[=:]"control listener",?[ "]*address[=":]*([^\s"]+)`)
 )
 

@@ -8,6 +8,7 @@ package plugincmd
 import (
 	"bytes"
 	"embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,11 +20,13 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"text/tabwriter"
 	"text/template"
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/hint"
 	"github.com/turnbuckle-gateway/turnbuckle/proto"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk/node"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk/python"
@@ -90,34 +93,42 @@ func Command(stdout io.Writer, version string) *cobra.Command {
 		fmt.Fprintf(&list, "\n  %-8s %s", name, all[name].Summary)
 	}
 	var lang, dir, source string
+	var listing, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "new NAME",
 		Short: "Write a plugin that works, to begin with",
-		Long: `New writes a plugin server with a hook that changes requests and one that changes replies, its plugin.yaml, a README and tests
+		Long: `New writes a plugin with a hook that changes requests and one that changes replies, its plugin.yaml, a README and tests
 that need no gateway. --lang says in which language:
 ` + list.String(),
-		Example: `  turnbuckle plugin new --lang node greeter
+		Example: `  turnbuckle plugin new --list
+  turnbuckle plugin new --lang js greeter && turnbuckle plugin run greeter
+  turnbuckle plugin new --lang node greeter
   turnbuckle plugin new --lang python greeter
   turnbuckle plugin new --lang go --source ~/src/turnbuckle greeter`,
-		Args: cobra.ExactArgs(1),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if listing {
+				return cobra.NoArgs(cmd, args)
+			}
+			return cobra.ExactArgs(1)(cmd, args)
+		},
 		RunE: func(_ *cobra.Command, args []string) error {
-			found, ok := all[lang]
 			if broken != nil {
 				return broken
 			}
+			if listing {
+				return printLanguages(stdout, all, asJSON)
+			}
+			found, ok := all[lang]
 			if !ok {
-				return fmt.Errorf("--lang: there is no template %q: want %s", lang, strings.Join(names, ", "))
+				return unknownLanguage(lang, names)
 			}
 			d := data{Name: args[0], Version: "v0.0.0"}
 			if release.MatchString(version) {
 				d.Version = version
 			}
-			if source != "" {
-				abs, err := filepath.Abs(source)
-				if err != nil {
-					return err
-				}
-				d.Source = abs
+			var err error
+			if d.Source, err = sources(source, d.Version == "v0.0.0"); err != nil {
+				return err
 			}
 			if dir == "" {
 				dir = d.Name
@@ -127,8 +138,85 @@ that need no gateway. --lang says in which language:
 	}
 	cmd.Flags().StringVar(&lang, "lang", "", "`LANGUAGE` of the plugin: "+strings.Join(names, ", ")+" (required)")
 	cmd.Flags().StringVar(&dir, "dir", "", "`FOLDER` to write, new or empty (default ./NAME)")
-	cmd.Flags().StringVar(&source, "source", "", "for Go: `FOLDER` with the gateway's sources, in place of the published module")
+	cmd.Flags().StringVar(&source, "source", "", "for Go: `FOLDER` with the gateway's sources, in place of the published module (default where this program lies, if it was built there)")
+	cmd.Flags().BoolVar(&listing, "list", false, "list the languages (default false)")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "with --list: print JSON (default false)")
 	return cmd
+}
+
+// printLanguages lists the templates.
+func printLanguages(w io.Writer, all map[string]about, asJSON bool) error {
+	type language struct {
+		Language string `json:"language"`
+		Summary  string `json:"summary"`
+	}
+	list := []language{}
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		list = append(list, language{name, all[name].Summary})
+	}
+	if asJSON {
+		e := json.NewEncoder(w)
+		e.SetIndent("", "  ")
+		return e.Encode(list)
+	}
+	table := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(table, "LANGUAGE\tWHAT")
+	for _, l := range list {
+		fmt.Fprintf(table, "%s\t%s\n", l.Language, l.Summary)
+	}
+	return table.Flush()
+}
+
+// unknownLanguage says which there are, and which may have been meant.
+func unknownLanguage(lang string, names []string) error {
+	other := map[string]string{
+		"golang": "go", "py": "python", "python3": "python", "nodejs": "node", "javascript": "node", "typescript": "node", "ts": "node",
+		"kotlin": "java", "rs": "rust", "rb": "ruby",
+	}
+	advice := "turnbuckle plugin new --list says what each is; others begin with turnbuckle proto export"
+	if is, ok := other[strings.ToLower(lang)]; ok {
+		advice = "--lang " + is + ", perhaps? " + advice
+	}
+	if lang == "" {
+		return hint.New(errors.New("--lang is required: "+strings.Join(names, ", ")), advice)
+	}
+	return hint.New(fmt.Errorf("--lang: there is no template %q: want %s", lang, strings.Join(names, ", ")), advice)
+}
+
+// sources returns the folder with the gateway's sources: the one that was named or, for a program that is no release, the one
+// that it lies in or that is being worked in. Empty is none.
+func sources(named string, look bool) (string, error) {
+	if named != "" {
+		abs, err := filepath.Abs(named)
+		if err == nil && !isSource(abs) {
+			err = fmt.Errorf("--source: %s does not hold the module %s", abs, module)
+		}
+		return abs, err
+	}
+	if !look {
+		return "", nil
+	}
+	program, _ := os.Executable() // or it is not found
+	here, _ := os.Getwd()
+	for _, from := range []string{filepath.Dir(program), here} {
+		for dir := from; filepath.IsAbs(dir); dir = filepath.Dir(dir) {
+			if isSource(dir) {
+				return dir, nil
+			}
+			if filepath.Dir(dir) == dir {
+				break
+			}
+		}
+	}
+	return "", nil
+}
+
+// module is what a plugin in Go requires.
+const module = "github.com/turnbuckle-gateway/turnbuckle"
+
+func isSource(dir string) bool {
+	text, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+	return err == nil && bytes.HasPrefix(text, []byte("module "+module+"\n"))
 }
 
 // languages lists the templates.
@@ -157,10 +245,11 @@ func languages() (map[string]about, error) {
 // write writes the plugin: all of it, or none when it is known beforehand that it cannot.
 func write(stdout io.Writer, lang string, a about, d data, dir string) error {
 	if !namePattern.MatchString(d.Name) {
-		return fmt.Errorf("%q is no name for a plugin: want small letters, digits and single hyphens", d.Name)
+		return hint.New(fmt.Errorf("%q is no name for a plugin: want small letters, digits and single hyphens between them", d.Name),
+			"such as my-plugin; --dir names another folder for it")
 	}
 	if list, err := os.ReadDir(dir); err == nil && len(list) > 0 {
-		return fmt.Errorf("%s is there already, and not empty", dir)
+		return hint.New(fmt.Errorf("%s is there already, and not empty", dir), "name another folder with --dir")
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -185,6 +274,9 @@ func write(stdout io.Writer, lang string, a about, d data, dir string) error {
 			return err
 		}
 		fmt.Fprintf(stdout, "  %s\n", text)
+	}
+	if lang == "go" && d.Source == "" && d.Version == "v0.0.0" {
+		fmt.Fprintf(stdout, "\nThis program is no release that Go could find. Say where its sources are, in %s:\n  go mod edit -replace %s=FOLDER\n", dir, module)
 	}
 	return nil
 }
