@@ -106,7 +106,7 @@ func stop(t *testing.T, all int, where func(*testing.T, *sdk.Plugin) *sdk.Plugin
 	stored, ports := kfake.DataDir(t.TempDir()), kfake.Ports(shiptest.FreePort(t), shiptest.FreePort(t), shiptest.FreePort(t))
 	c := cluster(t, stored, ports)
 	addresses := c.ListenAddrs()
-	p := where(t, open(t, addresses, `,"headers":{"from":"edge"}`, t.TempDir()))
+	p := where(t, open(t, addresses, `,"headers":{"from":"edge"},"spool":{"size":"2GiB"}`, t.TempDir()))
 	n := all / 4
 	shiptest.Ship(t, p, 0, n)
 	shiptest.Until(t, "the first", delivered(p, 1))

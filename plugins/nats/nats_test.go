@@ -137,7 +137,7 @@ func TestStop(t *testing.T) {
 func stop(t *testing.T, all int, where func(*testing.T, *sdk.Plugin) *sdk.Plugin) {
 	t.Helper()
 	s := newServer(t, "")
-	p := where(t, open(t, s.url(), create, sdk.Host{Dir: t.TempDir()}))
+	p := where(t, open(t, s.url(), `,"stream":{"create":true,"max_size":"4GiB"},"spool":{"size":"2GiB"}`, sdk.Host{Dir: t.TempDir()}))
 	n, sent := all/8, 0
 	ship := func() {
 		shiptest.Ship(t, p, sent, n)
