@@ -10,7 +10,7 @@ import (
 
 // BundleSettings say where bundles are and whom to believe. What they mean is for whoever verifies bundles.
 type BundleSettings struct {
-	// BaseURL is where bundles are that definitions name: a folder, a file, https or http URL, oci://HOST/PREFIX or
+	// BaseURL is where bundles are that definitions name: a folder, an https or http URL, oci://HOST/PREFIX or
 	// oci-layout:FOLDER. Bundles in Settings.Plugins go before; by default there are only those. A folder is absolute after
 	// loading.
 	BaseURL string `yaml:"base_url"`

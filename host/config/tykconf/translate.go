@@ -255,7 +255,7 @@ func (l *loader) bundles() {
 		}
 		base = ""
 	}
-	l.set("bundles.base_url", base)
+	l.set("bundles.base_url", strings.TrimPrefix(base, "file://")) // file: is a reference in our settings
 	if key, ok := l.text("public_key_path"); ok {
 		l.set("bundles.public_keys", key)
 		l.report(l.said["public_key_path"], config.SeverityWarning,
