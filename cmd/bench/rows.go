@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/bench/foreign"
 )
@@ -71,7 +72,7 @@ func (s setup) rewritten() bool { return s.definition == "jsbody" || s.definitio
 
 // guarded says whether requests of the setup are refused without a credential.
 func (s setup) guarded() bool {
-	open := s.definition == "plain" || s.definition == "classic" || s.hooked() || s.rewritten()
+	open := slices.Contains([]string{"plain", "classic", "loggly", "logglydown", "datadog", "correlation", "bots"}, s.definition) || s.hooked() || s.rewritten()
 	return s.kind == gateway && !open
 }
 
@@ -149,5 +150,17 @@ func rows(transport string) []row {
 	} {
 		all = append(all, group...)
 	}
-	return all
+	return append(all, readyMade()...)
+}
+
+// readyMade are the rows of plugins that are part of the gateway.
+func readyMade() []row {
+	var list []row
+	for name, definition := range map[string]string{
+		"loggly": "loggly", "loggly-down": "logglydown", "datadog": "datadog", "correlation": "correlation", "bots": "bots",
+	} {
+		list = append(list, row{"plugins-" + name + "/50", setup{kind: gateway, definition: definition}, 50})
+	}
+	slices.SortFunc(list, func(a, b row) int { return strings.Compare(a.name, b.name) })
+	return list
 }

@@ -40,7 +40,9 @@ func open(ctx context.Context, program string, getenv func(string) string, stder
 	if i < 0 {
 		return nil, fmt.Errorf("there is no plugin %q: call the program turnbuckle-NAME, or set PLUGIN", name)
 	}
-	own := func(variable string) string { return cmp.Or(getenv(strings.ToUpper(name)+"_"+variable), getenv(variable)) }
+	own := func(variable string) string {
+		return cmp.Or(getenv(strings.ToUpper(name)+"_"+variable), getenv(variable))
+	}
 	config := []byte(own("PLUGIN_CONFIG"))
 	if file := own("PLUGIN_CONFIG_FILE"); file != "" && len(config) == 0 {
 		var err error
