@@ -61,14 +61,8 @@ func (silence) Printf(context.Context, string, ...any) {}
 // errSilent ends a command with exit code 1 after it has said what is wrong itself.
 var errSilent = errors.New("failed")
 
-func execute(args, environ []string, stdout, stderr io.Writer) int {
-	js.BoundPatterns()
-	redis.SetLogger(silence{}) // what it has to say of connections, the store's status tells
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, func() { signal.Reset(os.Interrupt) }) // who presses Ctrl-C again will not wait
-	e := &env{environ, stdout, stderr}
-	usage := false
+// newRoot returns the program's command with all below it.
+func newRoot(e *env) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "turnbuckle",
 		Short: "An HTTP gateway with hooks for plugins in any language",
@@ -77,6 +71,7 @@ plugins in any language.`,
 		Example: `  turnbuckle serve --listen 127.0.0.1:8080 --apis ./apis
   turnbuckle serve --plugin-server tcp://127.0.0.1:5555
   turnbuckle check --apis ./apis
+  turnbuckle plugin new --lang js greeter && turnbuckle plugin run greeter
   turnbuckle key create --api shop --rate 10 --per 1s
   turnbuckle proto export ./proto`,
 		Version:       version,
@@ -84,14 +79,26 @@ plugins in any language.`,
 		SilenceUsage:  true,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.AddCommand(serveCommand(e), checkCommand(e), pluginCommand(e), bundleCommand(e), protoCommand(e), settingsCommand(e))
+	root.AddCommand(client.Commands(client.Env{Environ: e.environ, Stdin: os.Stdin, Stdout: e.stdout, Stderr: e.stderr})...)
+	return root
+}
+
+func execute(args, environ []string, stdout, stderr io.Writer) int {
+	js.BoundPatterns()
+	redis.SetLogger(silence{}) // what it has to say of connections, the store's status tells
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, func() { signal.Reset(os.Interrupt) }) // who presses Ctrl-C again will not wait
+	e := &env{environ, stdout, stderr}
+	usage := false
+	root := newRoot(e)
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { usage = true; return err })
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), "Flags.FlagUsages", "Flags.FlagUsagesWrapped 110"))
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(serveCommand(e), checkCommand(e), pluginCommand(e), bundleCommand(e), protoCommand(e), settingsCommand(e))
-	root.AddCommand(client.Commands(client.Env{Environ: environ, Stdin: os.Stdin, Stdout: stdout, Stderr: stderr})...)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitFine

@@ -18,8 +18,13 @@ func pluginCommand(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plugin",
 		Short: "Begin a plugin, try it, hold it to the protocol; list and restart those of a running gateway",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Example: `  turnbuckle plugin new --lang js greeter
+  turnbuckle plugin run greeter
+  turnbuckle plugin test greeter/main.js --sample greeter/test.yaml
+  turnbuckle plugin conform ./my-server
+  turnbuckle plugin list --admin-secret-file secret`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(
 		silently(plugintest.Command(e.stdout, e.stderr), plugintest.ErrFailed),

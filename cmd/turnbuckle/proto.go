@@ -13,10 +13,11 @@ import (
 
 func protoCommand(e *env) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "proto",
-		Short: "The protocols that plugin servers speak",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use:     "proto",
+		Short:   "The protocols that plugin servers speak",
+		Example: "  turnbuckle proto export ./proto",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(&cobra.Command{
 		Use:   "export DIR",

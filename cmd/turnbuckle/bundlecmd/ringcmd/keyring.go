@@ -276,7 +276,9 @@ func showCommand(e console.Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show FOLDER",
 		Short: "Show the newest version of a key ring",
-		Args:  cobra.ExactArgs(1),
+		Example: `  turnbuckle bundle keyring show ./keyring
+  turnbuckle bundle keyring show --json ./keyring`,
+		Args: cobra.ExactArgs(1),
 	}
 	pin := cmd.Flags().String("keyring-sha256", "", "`DIGEST` of the first key ring that is trusted (default: the oldest in the folder)")
 	asJSON := cmd.Flags().Bool("json", false, "write JSON")

@@ -57,8 +57,9 @@ func revokeCommand(e console.Env) *cobra.Command {
 		Short: "Let a key or a release count no more",
 		Long: `Revoke publishes a new key ring without what is revoked (--keyring), or tells one gateway alone (--data). A gateway
 refuses what is revoked from then on, without a restart.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Example: "  turnbuckle bundle revoke key --help\n  turnbuckle bundle revoke release --help",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(revokeKeyCommand(e), revokeReleaseCommand(e))
 	return cmd
