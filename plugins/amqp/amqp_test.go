@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/turnbuckle-gateway/turnbuckle/internal/processtest"
+	"github.com/turnbuckle-gateway/turnbuckle/plugins/internal/remotetest"
 	"github.com/turnbuckle-gateway/turnbuckle/plugins/internal/ship/shiptest"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
@@ -152,8 +153,15 @@ func TestBrokerStops(t *testing.T) {
 	shiptest.Ship(t, p, 4*n, n)
 	b.start()
 	shiptest.Until(t, "all", func() bool { return shiptest.Stat(p, "delivered") == float64(5*n) })
-	again := consume(t, b.url()).Check(t, 0, 5*n)
-	t.Logf("%d records, %d came again", 5*n, again)
+	const more = 500 // from a process of the plugin's own
+	apart := remotetest.Serve(t, open(t, b.url(), "", t.TempDir()))
+	shiptest.Ship(t, apart, 5*n, more)
+	shiptest.Until(t, "those from another process", func() bool { return shiptest.Stat(apart, "delivered") == more })
+	if err := apart.Close(); err != nil {
+		t.Error(err)
+	}
+	again := consume(t, b.url()).Check(t, 0, 5*n+more)
+	t.Logf("%d records, %d came again", 5*n+more, again)
 	refusesExchange(t, b)
 	if err := p.Close(); err != nil {
 		t.Error(err)

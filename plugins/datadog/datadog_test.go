@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/turnbuckle-gateway/turnbuckle/plugins/internal/remotetest"
 	"github.com/turnbuckle-gateway/turnbuckle/plugins/internal/ship/shiptest"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
@@ -171,8 +172,20 @@ func TestNoAgent(t *testing.T) {
 	}
 }
 
-// Logs go to the intake, through every way in which it fails.
+// Logs go to the intake, through every way in which it fails, from this process or from one of the plugin's own.
 func TestLogs(t *testing.T) {
+	t.Run("in process", func(t *testing.T) {
+		t.Parallel()
+		logs(t, func(_ *testing.T, p *sdk.Plugin) *sdk.Plugin { return p })
+	})
+	t.Run("out of process", func(t *testing.T) {
+		t.Parallel()
+		logs(t, remotetest.Serve)
+	})
+}
+
+func logs(t *testing.T, where func(*testing.T, *sdk.Plugin) *sdk.Plugin) {
+	t.Helper()
 	r := shiptest.NewReceiver(t, shiptest.Array)
 	config := fmt.Sprintf(`{"metrics":false,"tags":["env:test"],"logs":{"api_key":"k3y","endpoint":%q,"service":"edge","host":"gw1"},`+
 		`"batch":{"wait":"20ms"},"retry":{"first":"10ms","max":"200ms","timeout":"1s"}}`, r.URL+"/api/v2/logs")
@@ -180,6 +193,7 @@ func TestLogs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p = where(t, p)
 	shiptest.Outages(t, r, p)
 	for _, request := range r.Requests() {
 		if request.URL.String() != "/api/v2/logs?ddtags=env%3Atest" || request.Header.Get("DD-API-KEY") != "k3y" || request.Header.Get("Content-Encoding") != "gzip" {

@@ -23,6 +23,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"github.com/turnbuckle-gateway/turnbuckle/plugins/internal/remotetest"
 	"github.com/turnbuckle-gateway/turnbuckle/plugins/internal/ship"
 	"github.com/turnbuckle-gateway/turnbuckle/plugins/internal/ship/shiptest"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
@@ -336,8 +337,16 @@ func TestGuard(t *testing.T) {
 	}
 }
 
-// An outage loses nothing, a restart among it.
+// An outage loses nothing, a restart among it, in this process or in one of the plugin's own.
 func TestOutage(t *testing.T) {
+	t.Run("in process", func(t *testing.T) {
+		outage(t, func(_ *testing.T, p *sdk.Plugin) *sdk.Plugin { return p })
+	})
+	t.Run("out of process", func(t *testing.T) { outage(t, remotetest.Serve) })
+}
+
+func outage(t *testing.T, where func(*testing.T, *sdk.Plugin) *sdk.Plugin) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -360,6 +369,7 @@ func TestOutage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	second = where(t, second)
 	shiptest.Ship(t, second, n/2, n-n/2)
 	seen := shiptest.NewSeen()
 	server := &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
