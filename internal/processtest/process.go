@@ -27,11 +27,16 @@ type Process struct {
 	err   error // once ended is closed
 }
 
+// outlive is how long what a process has started, and left behind, may hold its output open once it has ended: some leave a
+// daemon behind, as RabbitMQ does epmd.
+const outlive = 5 * time.Second
+
 // Spawn starts a program, args[0], in a folder and with an environment of its own.
 func Spawn(name, dir string, env []string, args ...string) (*Process, error) {
 	p := &Process{Name: name, Stdout: NewOutput(), Stderr: NewOutput(), ended: make(chan struct{})}
 	p.cmd = exec.Command(args[0], args[1:]...)
 	p.cmd.Dir, p.cmd.Env, p.cmd.Stdout, p.cmd.Stderr = dir, env, p.Stdout, p.Stderr
+	p.cmd.WaitDelay = outlive
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
