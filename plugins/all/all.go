@@ -1,4 +1,4 @@
-// Package all lists the ready-made plugins: what a definition can turn on by name under plugins. There is no other
+// Package all lists the ready-made plugins: what a definition can turn on by name under use. There is no other
 // registration.
 package all
 

@@ -117,16 +117,7 @@ func New(ctx context.Context, config json.RawMessage, h sdk.Host) (*sdk.Plugin, 
 	if err != nil {
 		return nil, fmt.Errorf("amqp: %w", err)
 	}
-	shipper := ship.New(ctx, ship.Options{
+	return ship.Plugin(ctx, "1.0.0", ship.Options{
 		Name: "amqp", Settings: s.Settings, Sink: &sink{s: s, tls: secured, run: ship.Run()}, Host: h, Place: ship.Place(s.URL, s.Exchange.Name),
-	})
-	observer, err := ship.NewObserver(shipper, s.key)
-	if err != nil {
-		return nil, errors.Join(err, shipper.Close())
-	}
-	return &sdk.Plugin{
-		Name: "amqp", Version: "1.0.0",
-		Observers: []sdk.ObserverSpec{{Name: "Ship", Observer: observer}},
-		Close:     shipper.Close, Stats: shipper.Stats,
-	}, nil
+	}, s.key)
 }

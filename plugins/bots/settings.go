@@ -59,25 +59,18 @@ func parseSettings(config json.RawMessage) (*settings, error) {
 	if err := ship.Decode(config, s); err != nil {
 		return nil, err
 	}
-	fill(&s.Action, actionTag)
-	fill(&s.Empty, actionTag)
-	fill(&s.Status, 403)
-	fill(&s.Message, "Forbidden")
+	ship.Default(&s.Action, actionTag)
+	ship.Default(&s.Empty, actionTag)
+	ship.Default(&s.Status, 403)
+	ship.Default(&s.Message, "Forbidden")
 	v := &s.Verify
-	fill(&v.Impostors, actionDeny)
-	fill(&v.Timeout, ship.Duration(2*time.Second))
-	fill(&v.Keep, ship.Duration(24*time.Hour))
-	fill(&v.Retry, ship.Duration(time.Minute))
-	fill(&v.Size, 10_000)
-	fill(&v.Lookups, 16)
+	ship.Default(&v.Impostors, actionDeny)
+	ship.Default(&v.Timeout, ship.Duration(2*time.Second))
+	ship.Default(&v.Keep, ship.Duration(24*time.Hour))
+	ship.Default(&v.Retry, ship.Duration(time.Minute))
+	ship.Default(&v.Size, 10_000)
+	ship.Default(&v.Lookups, 16)
 	return s, s.check()
-}
-
-func fill[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }
 
 func (s *settings) check() error {
@@ -125,16 +118,10 @@ type nets struct {
 func parseNets(texts []string) (*nets, error) {
 	n := &nets{prefixes: make(map[netip.Prefix]struct{}, len(texts))}
 	for _, text := range texts {
-		p, err := netip.ParsePrefix(text)
+		p, err := ship.ParsePrefix(text)
 		if err != nil {
-			addr, errAddr := netip.ParseAddr(text)
-			if errAddr != nil || addr.Zone() != "" {
-				return nil, fmt.Errorf("%q is neither an address nor a prefix such as 192.0.2.0/24", text)
-			}
-			addr = addr.Unmap()
-			p = netip.PrefixFrom(addr, addr.BitLen())
+			return nil, err
 		}
-		p = p.Masked()
 		n.prefixes[p] = struct{}{}
 		if bits := &n.bits[family(p.Addr())]; !slices.Contains(*bits, p.Bits()) {
 			*bits = append(*bits, p.Bits())

@@ -113,16 +113,11 @@ func (c *correlate) check() error {
 		return fmt.Errorf("trusted: the clients whose ids are taken are given with trust: listed, and with nothing else")
 	}
 	for _, text := range s.Trusted {
-		p, err := netip.ParsePrefix(text)
+		p, err := ship.ParsePrefix(text)
 		if err != nil {
-			addr, errAddr := netip.ParseAddr(text)
-			if errAddr != nil || addr.Zone() != "" {
-				return fmt.Errorf("trusted: %q is neither an address nor a prefix such as 192.0.2.0/24", text)
-			}
-			addr = addr.Unmap()
-			p = netip.PrefixFrom(addr, addr.BitLen())
+			return fmt.Errorf("trusted: %w", err)
 		}
-		c.trusted = append(c.trusted, p.Masked())
+		c.trusted = append(c.trusted, p)
 	}
 	return nil
 }

@@ -227,14 +227,5 @@ func New(ctx context.Context, config json.RawMessage, h sdk.Host) (*sdk.Plugin, 
 	o.Most.Item = int(s.MaxSize) - keyRoom - s.headerSize() - around
 	o.Most.Count = max(1, int(s.MaxSize)/2/(around+s.headerSize()+1))
 	o.Most.Size = int(s.MaxSize) / 2
-	shipper := ship.New(ctx, o)
-	observer, err := ship.NewObserver(shipper, s.key)
-	if err != nil {
-		return nil, errors.Join(err, shipper.Close())
-	}
-	return &sdk.Plugin{
-		Name: "kafka", Version: "1.0.0",
-		Observers: []sdk.ObserverSpec{{Name: "Ship", Observer: observer}},
-		Close:     shipper.Close, Stats: shipper.Stats,
-	}, nil
+	return ship.Plugin(ctx, "1.0.0", o, s.key)
 }

@@ -109,14 +109,5 @@ func New(ctx context.Context, config json.RawMessage, h sdk.Host) (*sdk.Plugin, 
 	}
 	o := ship.Options{Name: "loggly", Settings: s.Settings, Sink: sink, Host: h, Place: ship.Place(s.Endpoint, s.Token, s.tags())}
 	o.Most.Size, o.Most.Item = mostBulk, mostEvent
-	shipper := ship.New(ctx, o)
-	observer, err := ship.NewObserver(shipper, nil)
-	if err != nil {
-		return nil, errors.Join(err, shipper.Close())
-	}
-	return &sdk.Plugin{
-		Name: "loggly", Version: "1.0.0",
-		Observers: []sdk.ObserverSpec{{Name: "Ship", Observer: observer}},
-		Close:     shipper.Close, Stats: shipper.Stats,
-	}, nil
+	return ship.Plugin(ctx, "1.0.0", o, nil)
 }

@@ -135,19 +135,10 @@ func New(ctx context.Context, config json.RawMessage, h sdk.Host) (*sdk.Plugin, 
 	if err != nil {
 		return nil, fmt.Errorf("nats: %w", err)
 	}
-	shipper := ship.New(ctx, ship.Options{
+	return ship.Plugin(ctx, "1.0.0", ship.Options{
 		Name: "nats", Settings: s.Settings, Sink: &sink{s: s, options: options, run: ship.Run()}, Host: h,
 		Place: ship.Place(append([]string{s.Stream.Name}, s.Servers...)...),
-	})
-	observer, err := ship.NewObserver(shipper, s.subject)
-	if err != nil {
-		return nil, errors.Join(err, shipper.Close())
-	}
-	return &sdk.Plugin{
-		Name: "nats", Version: "1.0.0",
-		Observers: []sdk.ObserverSpec{{Name: "Ship", Observer: observer}},
-		Close:     shipper.Close, Stats: shipper.Stats,
-	}, nil
+	}, s.subject)
 }
 
 // options are the connection's. It neither comes again by itself nor keeps what it could not send: a message behind a gap

@@ -10,7 +10,9 @@ import (
 // guard refuses connections to addresses that are nobody's in the internet, but for those that are allowed: whoever
 // chooses a URL, or answers for its name, is not to reach what only the gateway can (OWASP: server-side request forgery).
 // It judges the address that is connected to, after the name was looked up.
-type guard struct{ allowed []netip.Prefix }
+type guard struct{ special, allowed []netip.Prefix }
+
+func newGuard(allowed []netip.Prefix) *guard { return &guard{special(), allowed} }
 
 // special are the ranges that IANA lists as not globally reachable, and those that carry another address in them.
 func special() []netip.Prefix {
@@ -35,7 +37,7 @@ func (g *guard) control(_, address string, _ syscall.RawConn) error {
 	}
 	addr := to.Addr().Unmap().WithZone("")
 	has := func(p netip.Prefix) bool { return p.Contains(addr) }
-	if slices.ContainsFunc(special(), has) && !slices.ContainsFunc(g.allowed, has) {
+	if slices.ContainsFunc(g.special, has) && !slices.ContainsFunc(g.allowed, has) {
 		return &forbiddenError{addr}
 	}
 	return nil

@@ -108,19 +108,12 @@ func (t *target) place() string {
 	return ship.Place(t.URL, t.Method, t.ContentType, t.Template, strings.Join(t.Events, ","))
 }
 
-func fill[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
-}
-
 func (t *target) complete() error {
-	fill(&t.ContentType, "application/json")
-	fill(&t.Method, http.MethodPost)
-	fill(&t.InFlight, 4)
-	fill(&t.Attempts, 10)
-	fill(&t.Rate.Per, ship.Duration(time.Second))
+	ship.Default(&t.ContentType, "application/json")
+	ship.Default(&t.Method, http.MethodPost)
+	ship.Default(&t.InFlight, 4)
+	ship.Default(&t.Attempts, 10)
+	ship.Default(&t.Rate.Per, ship.Duration(time.Second))
 	if t.Events == nil {
 		t.Events = []string{allEvents}
 	}

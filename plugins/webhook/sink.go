@@ -5,8 +5,6 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -14,7 +12,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,6 +20,7 @@ import (
 	xrate "golang.org/x/time/rate"
 
 	"github.com/turnbuckle-gateway/turnbuckle/plugins/internal/ship"
+	"github.com/turnbuckle-gateway/turnbuckle/plugins/internal/ship/post"
 )
 
 // sink posts each item to one target, several at a time. It implements ship.Sink.
@@ -40,16 +38,9 @@ type sink struct {
 var _ ship.Sink = (*sink)(nil)
 
 func newSink(t *target, g *guard) (*sink, error) {
-	secured := &tls.Config{MinVersion: tls.VersionTLS12}
-	if t.CA != "" {
-		pem, err := os.ReadFile(t.CA)
-		if err != nil {
-			return nil, fmt.Errorf("ca: %w", err)
-		}
-		secured.RootCAs = x509.NewCertPool()
-		if !secured.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("ca: %s holds no PEM certificate", t.CA)
-		}
+	secured, err := ship.Secured(t.CA)
+	if err != nil {
+		return nil, err
 	}
 	dialer := &net.Dialer{Timeout: time.Duration(t.ship.Retry.Timeout), Control: g.control}
 	s := &sink{
@@ -195,22 +186,10 @@ func (s *sink) post(ctx context.Context, id string, body []byte) error {
 		return nil
 	}
 	refused := &statusError{reply.StatusCode}
-	if after := retryAfter(reply.Header.Get("Retry-After"), time.Now()); after > 0 && !permanent(refused) {
+	if after := post.RetryAfter(reply.Header, time.Now()); after > 0 && !permanent(refused) {
 		return ship.RetryAfter(after, refused)
 	}
 	return refused
-}
-
-// retryAfter reads the field (RFC 9110 §10.2.3): seconds or a date.
-func retryAfter(value string, now time.Time) time.Duration {
-	const most = 24 * time.Hour
-	if seconds, err := strconv.ParseInt(value, 10, 32); err == nil {
-		return min(time.Duration(seconds)*time.Second, most)
-	}
-	if at, err := http.ParseTime(value); err == nil {
-		return min(at.Sub(now), most)
-	}
-	return 0
 }
 
 // sign adds the headers of Standard Webhooks 1.0: the id, which stays the same over attempts, the time of this one, and an

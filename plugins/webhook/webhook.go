@@ -62,7 +62,7 @@ type observer struct {
 
 func (o *observer) open(ctx context.Context, s *settings, t *target, h sdk.Host) error {
 	letters := newDeadLetters(h.Dir, t.place(), *t.DeadLetter.Size)
-	to, err := newSink(t, &guard{s.allowed})
+	to, err := newSink(t, newGuard(s.allowed))
 	if err != nil {
 		return err
 	}

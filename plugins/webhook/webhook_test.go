@@ -310,7 +310,7 @@ func TestGuard(t *testing.T) {
 		"127.0.0.1:80": true, "10.1.2.3:80": true, "169.254.169.254:80": true, "[::1]:80": true, "[::ffff:10.0.0.1]:80": true, "[fe80::1%eth0]:80": true,
 		"[64:ff9b::a00:1]:80": true, "[fd00::1]:80": true, "0.0.0.0:80": true, "100.64.0.1:80": true, "93.184.215.14:443": false, "[2606:4700::1]:443": false,
 	} {
-		g := &guard{}
+		g := newGuard(nil)
 		if err := g.control("tcp", addr, nil); (err != nil) != forbidden {
 			t.Errorf("%s: %v", addr, err)
 		}

@@ -2,6 +2,7 @@ package ship
 
 import (
 	"context"
+	"errors"
 
 	"github.com/turnbuckle-gateway/turnbuckle/plugins/internal/ship/record"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
@@ -34,6 +35,21 @@ func NewObserver(to *Shipper, key *record.Template) (*Observer, error) {
 		o.requests = 1 << 30
 	}
 	return o, nil
+}
+
+// Plugin starts a shipper of o and makes the plugin of its one observer, Ship, whose items have the key that the template
+// says; nil: none. The plugin has the name of o.
+func Plugin(ctx context.Context, version string, o Options, key *record.Template) (*sdk.Plugin, error) {
+	shipper := New(ctx, o)
+	observer, err := NewObserver(shipper, key)
+	if err != nil {
+		return nil, errors.Join(err, shipper.Close())
+	}
+	return &sdk.Plugin{
+		Name: o.Name, Version: version,
+		Observers: []sdk.ObserverSpec{{Name: "Ship", Observer: observer}},
+		Close:     shipper.Close, Stats: shipper.Stats,
+	}, nil
 }
 
 // perItem is how much memory is made for an item before it is known how long it is.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -68,16 +69,16 @@ type SpoolSettings struct {
 
 // Complete fills in the defaults and reports what is wrong.
 func (s *Settings) Complete() error {
-	def(&s.Send.Requests, "all")
-	def(&s.Send.Events, "all")
-	def(&s.Batch.Count, 500)
-	def(&s.Batch.Size, 1<<20)
-	def(&s.Batch.Wait, Duration(time.Second))
-	def(&s.Queue.Count, 20_000)
-	def(&s.Queue.Size, 32<<20)
-	def(&s.Retry.First, Duration(500*time.Millisecond))
-	def(&s.Retry.Max, Duration(30*time.Second))
-	def(&s.Retry.Timeout, Duration(10*time.Second))
+	Default(&s.Send.Requests, "all")
+	Default(&s.Send.Events, "all")
+	Default(&s.Batch.Count, 500)
+	Default(&s.Batch.Size, 1<<20)
+	Default(&s.Batch.Wait, Duration(time.Second))
+	Default(&s.Queue.Count, 20_000)
+	Default(&s.Queue.Size, 32<<20)
+	Default(&s.Retry.First, Duration(500*time.Millisecond))
+	Default(&s.Retry.Max, Duration(30*time.Second))
+	Default(&s.Retry.Timeout, Duration(10*time.Second))
 	if s.Spool.Size == nil {
 		size := Size(256 << 20)
 		s.Spool.Size = &size
@@ -109,7 +110,8 @@ func (s *SendSettings) encoder() (*record.Encoder, error) {
 	return e, nil
 }
 
-func def[T comparable](field *T, value T) {
+// Default gives a setting that says nothing the value that it has then.
+func Default[T comparable](field *T, value T) {
 	var zero T
 	if *field == zero {
 		*field = value
@@ -130,6 +132,20 @@ func Decode(config json.RawMessage, to any) error {
 		return errors.New("something stands behind the configuration")
 	}
 	return nil
+}
+
+// ParsePrefix reads a prefix of addresses, or an address, which is one as long as an address. Addresses of IPv4 that are
+// written as such of IPv6 are those of IPv4.
+func ParsePrefix(text string) (netip.Prefix, error) {
+	if p, err := netip.ParsePrefix(text); err == nil {
+		return p.Masked(), nil
+	}
+	addr, err := netip.ParseAddr(text)
+	if err != nil || addr.Zone() != "" {
+		return netip.Prefix{}, fmt.Errorf("%q is neither an address nor a prefix such as 192.0.2.0/24", text)
+	}
+	addr = addr.Unmap()
+	return netip.PrefixFrom(addr, addr.BitLen()), nil
 }
 
 // Duration is a time that is written like 500ms, 30s or 2m, and positive.

@@ -29,21 +29,31 @@ func (s *TLSSettings) Check() error {
 	return nil
 }
 
+// Secured is TLS from version 1.2 on that trusts the PEM roots in a file, those of the system when ca is "".
+func Secured(ca string) (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	if ca == "" {
+		return c, nil
+	}
+	pem, err := os.ReadFile(ca)
+	if err != nil {
+		return nil, fmt.Errorf("ca: %w", err)
+	}
+	c.RootCAs = x509.NewCertPool()
+	if !c.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("ca: %s holds no PEM certificate", ca)
+	}
+	return c, nil
+}
+
 // Config reads the files; nil when no TLS is asked for.
 func (s *TLSSettings) Config() (*tls.Config, error) {
 	if !s.On() {
 		return nil, nil
 	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12}
-	if s.CA != "" {
-		pem, err := os.ReadFile(s.CA)
-		if err != nil {
-			return nil, fmt.Errorf("tls.ca: %w", err)
-		}
-		c.RootCAs = x509.NewCertPool()
-		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("tls.ca: %s holds no PEM certificate", s.CA)
-		}
+	c, err := Secured(s.CA)
+	if err != nil {
+		return nil, fmt.Errorf("tls.%w", err)
 	}
 	if s.Cert != "" {
 		pair, err := tls.LoadX509KeyPair(s.Cert, s.Key)

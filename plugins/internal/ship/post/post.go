@@ -62,7 +62,7 @@ func New(o Options) (*Sink, error) {
 	if err := Check(&o); err != nil {
 		return nil, err
 	}
-	c, err := (&ship.TLSSettings{Enabled: true, CA: o.CAFile}).Config()
+	c, err := ship.Secured(o.CAFile)
 	if err != nil {
 		return nil, err
 	}
@@ -160,14 +160,15 @@ func judge(reply *http.Response, text []byte) error {
 	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusUnsupportedMediaType:
 		return ship.Reject(0, err)
 	}
-	if after := retryAfter(reply.Header.Get("Retry-After"), time.Now()); after > 0 {
+	if after := RetryAfter(reply.Header, time.Now()); after > 0 {
 		return ship.RetryAfter(after, err)
 	}
 	return err
 }
 
-// retryAfter reads the header of that name (RFC 9110 §10.2.3); 0 when there is none.
-func retryAfter(value string, now time.Time) time.Duration {
+// RetryAfter reads the field of that name (RFC 9110 §10.2.3), seconds or a date; 0 when there is none.
+func RetryAfter(h http.Header, now time.Time) time.Duration {
+	value := h.Get("Retry-After")
 	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
 		return time.Duration(seconds) * time.Second
 	}
