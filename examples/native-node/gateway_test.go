@@ -4,7 +4,6 @@ package nativenode_test
 import (
 	"bytes"
 	"encoding/json"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,8 +14,6 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/examples/internal/gatewaytest"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk/node"
 )
-
-const key = "Authorization: open-sesame"
 
 // TestNode makes what needs Node ready once.
 func TestNode(t *testing.T) {
@@ -161,17 +158,6 @@ func (f fixture) template(t *testing.T) {
 	f.started(t)
 }
 
-// socket returns a path for a socket, which must be short.
-func socket(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "turnbuckle")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	return "unix:" + filepath.Join(dir, "s")
-}
-
 func (f fixture) plugin(t *testing.T, address string, more ...string) *gatewaytest.Process {
 	t.Helper()
 	args := append([]string{f.node, filepath.Join(f.dir, "example", "server.js")}, more...)
@@ -193,90 +179,14 @@ func (f fixture) serve(t *testing.T, address string) *gatewaytest.Gateway {
 }
 
 func (f fixture) hooks(t *testing.T) {
-	address := socket(t)
+	address := gatewaytest.Socket(t)
 	plugin := f.plugin(t, address)
-	g := f.serve(t, address)
-	seen := g.Do(t, "POST", "/native/old/x?a=1", "body", key, "X-Many: 1", "X-Many: 2", "X-Remove: me", "X-Edit: append").Seen(t)
-	if seen.URI != "/new/x?a=1&b=2" || string(seen.Body) != "body+node" {
-		t.Errorf("the upstream saw %s with %q", seen.URI, seen.Body)
-	}
-	wantHeader(t, seen.Header, http.Header{
-		"X-Greeting": {"hello " + strings.TrimPrefix(g.URL, "http://")}, "X-Many": {"1", "2", "3"}, "X-Remove": nil, "X-Alias": {"ali"}, "X-Plan": {"gold"},
-	})
-	const binary = "\x00\xff\xfe binary \x80\x00"
-	if r := g.Do(t, "POST", "/native/bytes/x", binary, key); string(r.Body) != binary {
-		t.Errorf("binary body: %q", r.Body)
-	}
-	r := g.Do(t, "PUT", "/native/text/x", "", key)
-	wantReply(t, r, 201, "plain\nsigned\n")
-	wantHeader(t, r.Header, http.Header{"X-Signed": {"one", "two"}, "X-Internal": nil, "Set-Cookie": {"a=1", "b=2"}})
-	plugin.Await(t, `^record PUT /native/text/x 201 ali$`)
-	r = g.Do(t, "GET", "/native/teapot", "")
-	wantReply(t, r, 418, "short and stout\n")
-	wantHeader(t, r.Header, http.Header{"X-Pot": {"1", "2"}, "Content-Type": {"text/x-tea"}})
-	wantReply(t, g.Do(t, "GET", "/native/x", ""), 401, "")
-	r = g.Do(t, "GET", "/native/x", "", "Authorization: guess")
-	wantReply(t, r, 403, "unknown key")
-	wantHeader(t, r.Header, http.Header{"X-Reason": {"key"}})
-	plugin.Await(t, `^event AuthFailure native$`)
-	wantReply(t, g.Do(t, "GET", "/native/broken", "", key), 503, "")
+	gatewaytest.CheckHooks(t, f.serve(t, address), plugin, "native", "+node")
 }
 
 // A second instance takes the socket over while requests run, and none fails.
 func (f fixture) takeover(t *testing.T) {
-	address := socket(t)
+	address := gatewaytest.Socket(t)
 	first := f.plugin(t, address)
-	g := f.serve(t, address)
-	wantReply(t, g.Do(t, "GET", "/native/x", "", key), 200, "")
-	stop, failed := make(chan struct{}), make(chan error, 4)
-	for range cap(failed) {
-		go func() {
-			for {
-				select {
-				case <-stop:
-					failed <- nil
-					return
-				default:
-				}
-				r, err := g.Try(t.Context(), "GET", "/native/x", "", key, "X-Wait: 20")
-				if err == nil {
-					err = r.Check(200)
-				}
-				if err != nil {
-					failed <- err
-					return
-				}
-			}
-		}()
-	}
-	f.plugin(t, address, "--takeover")
-	first.Terminate()
-	if err := first.Stop(); err != nil {
-		t.Error(err)
-	}
-	for range 20 {
-		wantReply(t, g.Do(t, "GET", "/native/x", "", key), 200, "")
-	}
-	close(stop)
-	for range cap(failed) {
-		if err := <-failed; err != nil {
-			t.Error(err)
-		}
-	}
-}
-
-func wantReply(t *testing.T, r *gatewaytest.Reply, status int, text string) {
-	t.Helper()
-	if r.Status != status || !strings.Contains(string(r.Body), text) {
-		t.Errorf("status %d with %q, want %d %q", r.Status, r.Body, status, text)
-	}
-}
-
-func wantHeader(t *testing.T, got, want http.Header) {
-	t.Helper()
-	for name, lines := range want {
-		if !slices.Equal(got[name], lines) {
-			t.Errorf("%s is %q, want %q", name, got[name], lines)
-		}
-	}
+	gatewaytest.CheckTakeover(t, f.serve(t, address), first, "native", func() { f.plugin(t, address, "--takeover") })
 }

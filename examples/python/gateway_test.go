@@ -4,7 +4,6 @@ package python_test
 import (
 	"bytes"
 	"encoding/json"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,8 +14,6 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/examples/internal/gatewaytest"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk/python"
 )
-
-const key = "Authorization: open-sesame"
 
 // The libraries that the SDK is held to: today's, and the oldest that it takes.
 func TestPython(t *testing.T) {
@@ -180,17 +177,6 @@ func (f fixture) template(t *testing.T) {
 	}
 }
 
-// socket returns a path for a socket, which must be short.
-func socket(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "turnbuckle")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	return "unix:" + filepath.Join(dir, "s")
-}
-
 func (f fixture) plugin(t *testing.T, address string, more ...string) *gatewaytest.Process {
 	t.Helper()
 	file, err := filepath.Abs("plugin.py")
@@ -216,76 +202,16 @@ func (f fixture) serve(t *testing.T, address string) *gatewaytest.Gateway {
 }
 
 func (f fixture) hooks(t *testing.T) {
-	address := socket(t)
+	address := gatewaytest.Socket(t)
 	plugin := f.plugin(t, address)
-	g := f.serve(t, address)
-	seen := g.Do(t, "POST", "/python/old/x?a=1", "body", key, "X-Many: 1", "X-Many: 2", "X-Remove: me", "X-Edit: append").Seen(t)
-	if seen.URI != "/new/x?a=1&b=2" || string(seen.Body) != "body+python" {
-		t.Errorf("the upstream saw %s with %q", seen.URI, seen.Body)
-	}
-	wantHeader(t, seen.Header, http.Header{
-		"X-Greeting": {"hello " + strings.TrimPrefix(g.URL, "http://")}, "X-Many": {"1", "2", "3"}, "X-Remove": nil, "X-Alias": {"ali"}, "X-Plan": {"gold"},
-	})
-	const binary = "\x00\xff\xfe binary \x80\x00"
-	if r := g.Do(t, "POST", "/python/bytes/x", binary, key); string(r.Body) != binary {
-		t.Errorf("binary body: %q", r.Body)
-	}
-	r := g.Do(t, "PUT", "/python/text/x", "", key)
-	wantReply(t, r, 201, "plain\nsigned\n")
-	wantHeader(t, r.Header, http.Header{"X-Signed": {"one", "two"}, "X-Internal": nil, "Set-Cookie": {"a=1", "b=2"}})
-	plugin.Await(t, `^record PUT /python/text/x 201 ali$`)
-	r = g.Do(t, "GET", "/python/teapot", "")
-	wantReply(t, r, 418, "short and stout\n")
-	wantHeader(t, r.Header, http.Header{"X-Pot": {"1", "2"}, "Content-Type": {"text/x-tea"}})
-	wantReply(t, g.Do(t, "GET", "/python/x", ""), 401, "")
-	r = g.Do(t, "GET", "/python/x", "", "Authorization: guess")
-	wantReply(t, r, 403, "unknown key")
-	wantHeader(t, r.Header, http.Header{"X-Reason": {"key"}})
-	plugin.Await(t, `^event AuthFailure python$`)
-	wantReply(t, g.Do(t, "GET", "/python/broken", "", key), 503, "")
+	gatewaytest.CheckHooks(t, f.serve(t, address), plugin, "python", "+python")
 }
 
 // A second instance takes the socket over while requests run, and none fails.
 func (f fixture) takeover(t *testing.T) {
-	address := socket(t)
+	address := gatewaytest.Socket(t)
 	first := f.plugin(t, address)
-	g := f.serve(t, address)
-	wantReply(t, g.Do(t, "GET", "/python/x", "", key), 200, "")
-	stop, failed := make(chan struct{}), make(chan error, 4)
-	for range cap(failed) {
-		go func() {
-			for {
-				select {
-				case <-stop:
-					failed <- nil
-					return
-				default:
-				}
-				r, err := g.Try(t.Context(), "GET", "/python/x", "", key, "X-Wait: 20")
-				if err == nil {
-					err = r.Check(200)
-				}
-				if err != nil {
-					failed <- err
-					return
-				}
-			}
-		}()
-	}
-	f.plugin(t, address, "--takeover")
-	first.Terminate()
-	if err := first.Stop(); err != nil {
-		t.Error(err)
-	}
-	for range 20 {
-		wantReply(t, g.Do(t, "GET", "/python/x", "", key), 200, "")
-	}
-	close(stop)
-	for range cap(failed) {
-		if err := <-failed; err != nil {
-			t.Error(err)
-		}
-	}
+	gatewaytest.CheckTakeover(t, f.serve(t, address), first, "python", func() { f.plugin(t, address, "--takeover") })
 }
 
 // tyk runs a plugin written for Tyk, unchanged: what it sees and does is what it would behind Tyk.
@@ -305,20 +231,4 @@ func (f fixture) tyk(t *testing.T) {
 	}
 	p, m := gatewaytest.Start(t, "tyk", `^listening on (\S+)$`, f.env(), args...)
 	gatewaytest.CheckTyk(t, f.gateway, string(definition), gatewaytest.TykServer{Process: p, Address: m[1], Mark: "+shim", Native: native})
-}
-
-func wantReply(t *testing.T, r *gatewaytest.Reply, status int, text string) {
-	t.Helper()
-	if r.Status != status || !strings.Contains(string(r.Body), text) {
-		t.Errorf("status %d with %q, want %d %q", r.Status, r.Body, status, text)
-	}
-}
-
-func wantHeader(t *testing.T, got, want http.Header) {
-	t.Helper()
-	for name, lines := range want {
-		if !slices.Equal(got[name], lines) {
-			t.Errorf("%s is %q, want %q", name, got[name], lines)
-		}
-	}
 }

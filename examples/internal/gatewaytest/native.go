@@ -27,26 +27,8 @@ func CheckNative(t *testing.T, program, definition, mark string, start func(t *t
 		Program: program, Server: address,
 		APIs: map[string]string{"native.yaml": strings.ReplaceAll(definition, placeholder, up.URL)},
 	})
-	const key = "Authorization: open-sesame"
-	t.Run("request", func(t *testing.T) { nativeRequest(t, g, mark, key) })
-	t.Run("reply", func(t *testing.T) {
-		r := g.Do(t, "PUT", "/native/text/x", "", key)
-		wantReply(t, r, 201, "plain\nsigned\n")
-		wantHeader(t, r.Header, http.Header{"X-Signed": {"one", "two"}, "X-Internal": nil, "Set-Cookie": {"a=1", "b=2"}})
-		plugin.Await(t, `^record PUT /native/text/x 201 ali$`)
-	})
-	t.Run("ends", func(t *testing.T) {
-		r := g.Do(t, "GET", "/native/teapot", "")
-		wantReply(t, r, 418, "short and stout\n")
-		wantHeader(t, r.Header, http.Header{"X-Pot": {"1", "2"}, "Content-Type": {"text/x-tea"}})
-		wantReply(t, g.Do(t, "GET", "/native/x", ""), 401, "")
-		r = g.Do(t, "GET", "/native/x", "", "Authorization: guess")
-		wantReply(t, r, 403, "unknown key")
-		wantHeader(t, r.Header, http.Header{"X-Reason": {"key"}})
-		plugin.Await(t, `^event AuthFailure native$`)
-		wantReply(t, g.Do(t, "GET", "/native/broken", "", key), 503, "")
-	})
-	t.Run("slow", func(t *testing.T) { nativeSlow(t, g, key) })
+	t.Run("hooks", func(t *testing.T) { CheckHooks(t, g, plugin, "native", mark) })
+	t.Run("slow", func(t *testing.T) { nativeSlow(t, g) })
 	t.Run("stop", func(t *testing.T) {
 		plugin.Terminate()
 		if err := plugin.Stop(); err != nil {
@@ -56,31 +38,95 @@ func CheckNative(t *testing.T, program, definition, mark string, start func(t *t
 	})
 }
 
-func nativeRequest(t *testing.T, g *Gateway, mark, key string) {
-	seen := g.Do(t, "POST", "/native/old/x?a=1", "body", key, "X-Many: 1", "X-Many: 2", "X-Remove: me", "X-Edit: append").Seen(t)
+const sesame = "Authorization: open-sesame" // what the hooks of the examples let in
+
+// CheckHooks holds the hooks of an example behind an API to what those of examples/native-node do. mark is what the hook that
+// edits appends to bodies.
+func CheckHooks(t *testing.T, g *Gateway, plugin *Process, api, mark string) {
+	t.Helper()
+	path := "/" + api
+	seen := g.Do(t, "POST", path+"/old/x?a=1", "body", sesame, "X-Many: 1", "X-Many: 2", "X-Remove: me", "X-Edit: append").Seen(t)
 	if seen.URI != "/new/x?a=1&b=2" || string(seen.Body) != "body"+mark {
 		t.Errorf("the upstream saw %s with %q", seen.URI, seen.Body)
 	}
 	wantHeader(t, seen.Header, http.Header{
 		"X-Greeting": {"hello " + strings.TrimPrefix(g.URL, "http://")}, "X-Many": {"1", "2", "3"}, "X-Remove": nil, "X-Alias": {"ali"}, "X-Plan": {"gold"},
 	})
-	if r := g.Do(t, "POST", "/native/bytes/x", binary, key, "X-Edit: append"); string(r.Body) != binary+mark {
+	if r := g.Do(t, "POST", path+"/bytes/x", binary, sesame); string(r.Body) != binary {
 		t.Errorf("binary body: %q", r.Body)
+	}
+	if r := g.Do(t, "POST", path+"/bytes/x", binary, sesame, "X-Edit: append"); string(r.Body) != binary+mark {
+		t.Errorf("binary body that is edited: %q", r.Body)
+	}
+	r := g.Do(t, "PUT", path+"/text/x", "", sesame)
+	wantReply(t, r, 201, "plain\nsigned\n")
+	wantHeader(t, r.Header, http.Header{"X-Signed": {"one", "two"}, "X-Internal": nil, "Set-Cookie": {"a=1", "b=2"}})
+	plugin.Await(t, `^record PUT `+path+`/text/x 201 ali$`)
+	r = g.Do(t, "GET", path+"/teapot", "")
+	wantReply(t, r, 418, "short and stout\n")
+	wantHeader(t, r.Header, http.Header{"X-Pot": {"1", "2"}, "Content-Type": {"text/x-tea"}})
+	wantReply(t, g.Do(t, "GET", path+"/x", ""), 401, "")
+	r = g.Do(t, "GET", path+"/x", "", "Authorization: guess")
+	wantReply(t, r, 403, "unknown key")
+	wantHeader(t, r.Header, http.Header{"X-Reason": {"key"}})
+	plugin.Await(t, `^event AuthFailure `+api+`$`)
+	wantReply(t, g.Do(t, "GET", path+"/broken", "", sesame), 503, "")
+}
+
+// CheckTakeover: a second instance takes the socket over from first while requests run, and none fails.
+func CheckTakeover(t *testing.T, g *Gateway, first *Process, api string, second func()) {
+	t.Helper()
+	path := "/" + api + "/x"
+	wantReply(t, g.Do(t, "GET", path, "", sesame), 200, "")
+	stop, failed := make(chan struct{}), make(chan error, 4)
+	for range cap(failed) {
+		go func() {
+			for {
+				select {
+				case <-stop:
+					failed <- nil
+					return
+				default:
+				}
+				r, err := g.Try(t.Context(), "GET", path, "", sesame, "X-Wait: 20")
+				if err == nil {
+					err = r.Check(200)
+				}
+				if err != nil {
+					failed <- err
+					return
+				}
+			}
+		}()
+	}
+	second()
+	first.Terminate()
+	if err := first.Stop(); err != nil {
+		t.Error(err)
+	}
+	for range 20 {
+		wantReply(t, g.Do(t, "GET", path, "", sesame), 200, "")
+	}
+	close(stop)
+	for range cap(failed) {
+		if err := <-failed; err != nil {
+			t.Error(err)
+		}
 	}
 }
 
 // A call that waits holds no other: those behind it are answered while it does.
-func nativeSlow(t *testing.T, g *Gateway, key string) {
+func nativeSlow(t *testing.T, g *Gateway) {
 	slow := make(chan error, 1)
 	go func() {
-		r, err := g.Try(t.Context(), "GET", "/native/slow", "", key, "X-Wait: 3000")
+		r, err := g.Try(t.Context(), "GET", "/native/slow", "", sesame, "X-Wait: 3000")
 		if err == nil {
 			err = r.Check(200)
 		}
 		slow <- err
 	}()
 	for range 10 {
-		wantReply(t, g.Do(t, "GET", "/native/x", "", key), 200, "")
+		wantReply(t, g.Do(t, "GET", "/native/x", "", sesame), 200, "")
 	}
 	select {
 	case err := <-slow:
