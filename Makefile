@@ -1,6 +1,6 @@
 # Everything a developer or CI runs. Needs Go, gcc (for the race detector), make and git; the tools are Go tools,
 # pinned in tools.mod and built on first use. As root on Debian, `make test` installs Python, Node and the like if missing,
-# and `make bench` wrk, nginx and redis-server; without them the tests of plugin servers in other languages are skipped.
+# and `make bench` wrk, nginx and all brokers; without them the tests of plugin servers in other languages are skipped.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c

@@ -15,6 +15,7 @@ import (
 
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/bench/load"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/bench/proc"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/bench/sinks"
 )
 
 // options are the flags of bench run.
@@ -35,7 +36,7 @@ func parseOptions(flags *flag.FlagSet, args []string) (options, error) {
 	flags.StringVar(&o.transport, "transport", "unix", "how plugin servers are reached: unix or tcp")
 	flags.StringVar(&o.json, "json", "", "also write everything measured to this `file`; - is standard output, without the table")
 	flags.StringVar(&o.profile, "profile", "", "afterwards take a CPU profile of the gateway under this `row`")
-	flags.BoolVar(&o.install, "install", false, "install wrk, nginx and redis-server with apt-get if they are missing")
+	flags.BoolVar(&o.install, "install", false, "install wrk, nginx, redis-server, rabbitmq-server and nats-server with apt-get if they are missing")
 	flags.BoolVar(&o.plain, "builtin", false, "use the load generator and the upstream in Go even if wrk and nginx are there")
 	if err := parse(flags, args); err != nil {
 		return o, err
@@ -117,6 +118,15 @@ func (o options) prepare(ctx context.Context, dir string, progress func(string, 
 	}
 	if slices.ContainsFunc(c.rows, func(r row) bool { return r.setup.redis != "" }) {
 		c.workshop.redis = find(ctx, o.install, "redis-server", "redis-server", progress)
+	}
+	ships := func(plugin string) func(row) bool {
+		return func(r row) bool { return r.setup.sink == sinks.Up && r.setup.definition == plugin }
+	}
+	if slices.ContainsFunc(c.rows, ships("amqp")) {
+		c.workshop.sinks.RabbitMQ = find(ctx, o.install, sinks.RabbitMQ, "rabbitmq-server", progress)
+	}
+	if slices.ContainsFunc(c.rows, ships("nats")) {
+		c.workshop.sinks.NATS = find(ctx, o.install, "nats-server", "nats-server", progress)
 	}
 	c.generate = load.Client
 	nginx := ""

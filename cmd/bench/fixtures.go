@@ -17,6 +17,7 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/bench/peers"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/bench/plugins"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/bench/proc"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/bench/sinks"
 )
 
 //go:embed testdata
@@ -30,11 +31,12 @@ type fixture struct {
 	address string        // of the plugin server
 	admin   string        // host:port of the gateway's control listener
 	gateway *proc.Process // nil: none
-	plugin  *proc.Process // nil: none; where keys are in a Redis, that
+	plugin  *proc.Process // nil: none; where keys are in a Redis, that; of a plugin that ships, its sink
 
 	credential string // what requests bear, when all bear the same
 	storeFile  string // the embedded store's, empty: none
 	redis      *redis.Client
+	sink       *sinks.Sink // nil: none; its process is plugin
 }
 
 func (f *fixture) stop() {
@@ -46,6 +48,9 @@ func (f *fixture) stop() {
 	if f.redis != nil {
 		_ = f.redis.Close() // the server is gone
 	}
+	if f.sink != nil {
+		f.sink.Close()
+	}
 }
 
 // workshop starts what rows need.
@@ -55,6 +60,7 @@ type workshop struct {
 	dir      string // for sockets, definitions, logs
 	upstream string // http://host:port
 	redis    string // the redis-server program's path, empty: there is none
+	sinks    sinks.Options
 	progress func(format string, args ...any)
 }
 
@@ -82,7 +88,10 @@ func (w workshop) open(ctx context.Context, s setup) (f *fixture, err error) {
 		if err := w.openCallers(ctx, f, s, dir); err != nil {
 			return f, err
 		}
-		if err := w.define(dir, s.definition, 1); err != nil {
+		if err := w.openSink(ctx, f, s, dir); err != nil {
+			return f, err
+		}
+		if err := w.define(dir, s.definition, 1, f.sinkAddress()); err != nil {
 			return f, err
 		}
 		if err := w.openGateway(ctx, f, dir, "/", s); err != nil {
@@ -147,14 +156,15 @@ func template(name string) (text, extension string, err error) {
 	return string(data), ".yaml", err
 }
 
-// define writes count definitions from the template of that name into dir/apis, and all scripts beside them.
-func (w workshop) define(dir, name string, count int) error {
+// define writes count definitions from the template of that name into dir/apis, and all scripts beside them. What they ship
+// goes to the sink, a host:port.
+func (w workshop) define(dir, name string, count int, sink string) error {
 	text, extension, err := template(name)
 	if err != nil {
 		return err
 	}
 	for n := range count {
-		filled := strings.NewReplacer("${UPSTREAM}", w.upstream, "${N}", strconv.Itoa(n)).Replace(text)
+		filled := strings.NewReplacer("${UPSTREAM}", w.upstream, "${SINK}", sink, "${N}", strconv.Itoa(n)).Replace(text)
 		if err := os.WriteFile(filepath.Join(dir, "apis", fmt.Sprintf("bench-%d%s", n, extension)), []byte(filled), 0o644); err != nil {
 			return err
 		}

@@ -20,7 +20,7 @@ func TestDefinitions(t *testing.T) {
 			if err := os.Mkdir(filepath.Join(dir, "apis"), 0o755); err != nil {
 				t.Fatal(err)
 			}
-			if err := (workshop{upstream: "http://127.0.0.1:1"}).define(dir, name, want.count); err != nil {
+			if err := (workshop{upstream: "http://127.0.0.1:1"}).define(dir, name, want.count, ""); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := callers.JWT(filepath.Join(dir, "apis"), dir); err != nil {

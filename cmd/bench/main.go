@@ -18,6 +18,7 @@ import (
 
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/bench/peers"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/bench/plugins"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/bench/sinks"
 )
 
 const usage = `usage:
@@ -25,6 +26,7 @@ const usage = `usage:
   bench baseline --listen ADDR --upstream URL           the proxy that ours is compared with
   bench upstream --listen ADDR                          an upstream, where nginx is missing
   bench plugin --protocol tyk|native --listen ADDR      a plugin server; ADDR is unix:PATH or tcp://HOST:PORT
+  bench kafka --listen ADDR                             a Kafka that keeps what it is sent in memory
   bench grpc-client --address ADDR --server-pid PID     call a tyk plugin server without a gateway; prints JSON
 `
 
@@ -42,6 +44,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		"upstream":    runUpstream,
 		"plugin":      runPlugin,
 		"grpc-client": runCaller,
+		"kafka":       runKafka,
 	}
 	if len(args) == 0 || commands[args[0]] == nil {
 		fmt.Fprint(stderr, usage)
@@ -94,6 +97,14 @@ func runUpstream(ctx context.Context, flags *flag.FlagSet, args []string, _, _ i
 		return err
 	}
 	return peers.ServeUpstream(ctx, *listen)
+}
+
+func runKafka(ctx context.Context, flags *flag.FlagSet, args []string, _, _ io.Writer) error {
+	listen := flags.String("listen", "127.0.0.1:9092", "loopback `address` to listen on")
+	if err := parse(flags, args); err != nil {
+		return err
+	}
+	return sinks.ServeKafka(ctx, *listen)
 }
 
 func runPlugin(ctx context.Context, flags *flag.FlagSet, args []string, _, _ io.Writer) error {

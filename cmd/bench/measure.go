@@ -145,8 +145,11 @@ func (c course) measure(ctx context.Context, row row, f *fixture) (sample, error
 	if err = errors.Join(err, result.Check()); err != nil {
 		return sample{}, err
 	}
+	if err := settle(ctx, row.setup, f.gateway); err != nil {
+		return sample{}, err
+	}
 	after, err := c.read(ctx, f)
-	if err != nil {
+	if err = errors.Join(err, shipped(ctx, row.setup, f.admin)); err != nil {
 		return sample{}, err
 	}
 	each := func(d time.Duration) float64 { return microseconds(d) / float64(result.Requests) }
@@ -242,7 +245,7 @@ func (c course) measureStart(ctx context.Context) (start, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "apis"), 0o755); err != nil {
 		return start{}, err
 	}
-	if err := c.define(dir, "many", count); err != nil {
+	if err := c.define(dir, "many", count, ""); err != nil {
 		return start{}, err
 	}
 	f := &fixture{credential: plugins.Token}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -58,25 +59,40 @@ func askAdmin(ctx context.Context, admin, path string) (*http.Response, error) {
 
 // parseCounters reads the Prometheus text format.
 func parseCounters(r io.Reader) (counters, error) {
-	var c counters
-	wanted := map[string]*float64{callsMetric: &c.calls, framesMetric: &c.frames, requestsMetric: &c.requests}
+	found, err := parseMetrics(r)
+	return counters{calls: found.sum(callsMetric), frames: found.sum(framesMetric), requests: found.sum(requestsMetric)}, err
+}
+
+// metrics are the values of series, by name and labels as they stand.
+type metrics map[string]float64
+
+// sum adds up the series of a name that have all of the labels, which are written as in name="value".
+func (m metrics) sum(name string, labels ...string) float64 {
+	all := 0.0
+	for series, v := range m {
+		rest, _ := strings.CutPrefix(series, name)
+		has := func(label string) bool { return strings.Contains(rest, label) }
+		if len(rest) < len(series) && (rest == "" || rest[0] == '{') && !slices.ContainsFunc(labels, func(l string) bool { return !has(l) }) {
+			all += v
+		}
+	}
+	return all
+}
+
+// parseMetrics reads the Prometheus text format, without times.
+func parseMetrics(r io.Reader) (metrics, error) {
+	all := metrics{}
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
-		fields := strings.Fields(lines.Text())
-		if len(fields) < 2 || strings.HasPrefix(fields[0], "#") {
+		i := strings.LastIndexByte(lines.Text(), ' ')
+		if i < 0 || strings.HasPrefix(lines.Text(), "#") {
 			continue
 		}
-		name, _, _ := strings.Cut(lines.Text(), "{")
-		name, _, _ = strings.Cut(name, " ")
-		to := wanted[name]
-		if to == nil {
-			continue
-		}
-		v, err := strconv.ParseFloat(fields[len(fields)-1], 64)
+		v, err := strconv.ParseFloat(lines.Text()[i+1:], 64)
 		if err != nil {
-			return c, fmt.Errorf("odd metric %q", lines.Text())
+			return all, fmt.Errorf("odd metric %q", lines.Text())
 		}
-		*to += v
+		all[lines.Text()[:i]] += v
 	}
-	return c, lines.Err()
+	return all, lines.Err()
 }

@@ -120,7 +120,8 @@ func (r report) writeText(w io.Writer) error {
 		return err
 	}
 	fmt.Fprintln(w, "\nA row is NAME/CONNECTIONS; µs of a process are CPU time per request. grpc rows: the gateway is the bare client; redis\n"+
-		"rows: the plugin is redis-server, trips are its reads from clients per request, whoever waits for them, scripts what it ran.")
+		"rows: the plugin is redis-server, trips are its reads from clients per request, whoever waits for them, scripts what it ran; rows of\n"+
+		"plugins that ship: the plugin is the sink, where it is a process of its own.")
 	if err := r.writeTargets(w); err != nil {
 		return err
 	}

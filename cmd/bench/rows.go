@@ -4,9 +4,9 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/bench/foreign"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/bench/sinks"
 )
 
 // A row is one line of the table: one gateway, with or without hooks, under a number of connections.
@@ -29,13 +29,14 @@ const (
 // A setup is what a row needs running; rows with the same setup share its processes.
 type setup struct {
 	kind       kind
-	protocol   string // of the plugin server: "", "tyk" or "native"
-	transport  string // to the plugin server: "", "unix" or "tcp"
-	language   string // of the plugin server: "" for this program, foreign.Python or foreign.Node
-	workers    int    // in Python, its processes
-	definition string // file in testdata, for ours
-	keys       int    // requests bear the tokens of so many keys, drawn at random; 0: all of them the same credential
-	redis      string // how it counts in the Redis where its keys are: "", "exact" or "distributed"
+	protocol   string      // of the plugin server: "", "tyk" or "native"
+	transport  string      // to the plugin server: "", "unix" or "tcp"
+	language   string      // of the plugin server: "" for this program, foreign.Python or foreign.Node
+	workers    int         // in Python, its processes
+	definition string      // file in testdata, for ours
+	keys       int         // requests bear the tokens of so many keys, drawn at random; 0: all of them the same credential
+	redis      string      // how it counts in the Redis where its keys are: "", "exact" or "distributed"
+	sink       sinks.State // of what the plugin called as the definition ships to; "": it ships nothing
 }
 
 func (s setup) String() string {
@@ -51,7 +52,7 @@ func (s setup) String() string {
 	if s.language != "" {
 		name += "-" + s.language + strconv.Itoa(s.workers)
 	}
-	for _, part := range []string{s.protocol, s.definition, s.redis} {
+	for _, part := range []string{s.protocol, s.definition, s.redis, string(s.sink)} {
 		if part != "" {
 			name += "-" + part
 		}
@@ -72,7 +73,7 @@ func (s setup) rewritten() bool { return s.definition == "jsbody" || s.definitio
 
 // guarded says whether requests of the setup are refused without a credential.
 func (s setup) guarded() bool {
-	open := slices.Contains([]string{"plain", "classic", "loggly", "logglydown", "datadog", "correlation", "bots"}, s.definition) || s.hooked() || s.rewritten()
+	open := slices.Contains([]string{"plain", "classic", "correlation", "bots"}, s.definition) || s.hooked() || s.rewritten() || s.sink != ""
 	return s.kind == gateway && !open
 }
 
@@ -153,14 +154,23 @@ func rows(transport string) []row {
 	return append(all, readyMade()...)
 }
 
-// readyMade are the rows of plugins that are part of the gateway.
+// shippers are the plugins that ship what gateways have to say.
+func shippers() []string { return []string{"amqp", "datadog", "kafka", "loggly", "nats", "webhook"} }
+
+// readyMade are the rows of plugins that are part of the gateway; those that ship, with each state of their sink.
 func readyMade() []row {
 	var list []row
-	for name, definition := range map[string]string{
-		"loggly": "loggly", "loggly-down": "logglydown", "datadog": "datadog", "correlation": "correlation", "bots": "bots",
-	} {
-		list = append(list, row{"plugins-" + name + "/50", setup{kind: gateway, definition: definition}, 50})
+	add := func(name, definition string, sink sinks.State) {
+		list = append(list, row{"plugins-" + name + "/50", setup{kind: gateway, definition: definition, sink: sink}, 50})
 	}
-	slices.SortFunc(list, func(a, b row) int { return strings.Compare(a.name, b.name) })
+	add("bots", "bots", "")
+	add("correlation", "correlation", "")
+	for _, name := range shippers() {
+		add(name, name, sinks.Up)
+		add(name+"-down", name, sinks.Down)
+		if name != "datadog" { // whose packets nobody answers
+			add(name+"-silent", name, sinks.Silent)
+		}
+	}
 	return list
 }

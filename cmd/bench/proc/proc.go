@@ -20,9 +20,10 @@ type Spec struct {
 	Name string   // for messages
 	Args []string // the program and its arguments
 	Dir  string   // working directory; empty: ours
+	Env  []string // environment; nil: ours
 	Log  string   // file for standard output and error; it is appended to
 	// Ready reports whether the process can be used: nil when it can. It is asked again and again until it can,
-	// or the process ends, or 15 s have passed.
+	// or the process ends, or 30 s have passed.
 	Ready func(context.Context) error
 }
 
@@ -40,7 +41,7 @@ type Process struct {
 }
 
 const (
-	readyTimeout = 15 * time.Second
+	readyTimeout = 30 * time.Second
 	stopTimeout  = 5 * time.Second
 	pollInterval = time.Millisecond
 )
@@ -48,7 +49,7 @@ const (
 // Start runs a process and waits until it is ready. On an error nothing is left running.
 func Start(ctx context.Context, spec Spec) (*Process, error) {
 	cmd := exec.Command(spec.Args[0], spec.Args[1:]...)
-	cmd.Dir = spec.Dir
+	cmd.Dir, cmd.Env = spec.Dir, spec.Env
 	cmd.SysProcAttr = endWithParent()
 	if spec.Log != "" {
 		log, err := os.OpenFile(spec.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
