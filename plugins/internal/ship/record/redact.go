@@ -97,13 +97,17 @@ func (r *redactor) query(raw string) string {
 	var out []byte
 	done := 0 // how much of raw is in out
 	for at := 0; at < len(raw); {
-		end := len(raw)
-		if i := strings.IndexAny(raw[at:], "&;"); i >= 0 {
-			end = at + i
+		end, equals := at, -1
+		for ; end < len(raw) && raw[end] != '&' && raw[end] != ';'; end++ {
+			if equals < 0 && raw[end] == '=' {
+				equals = end
+			}
 		}
-		name, value, has := strings.Cut(raw[at:end], "=")
-		if has && value != "" && r.secret(unescaped(name)) {
-			out = append(out, raw[done:at+len(name)+1]...)
+		if equals >= 0 && equals+1 < end && r.secret(unescaped(raw[at:equals])) {
+			if out == nil {
+				out = make([]byte, 0, len(raw)+2*len(Hidden))
+			}
+			out = append(out, raw[done:equals+1]...)
 			out = append(out, Hidden...)
 			done = end
 		}
