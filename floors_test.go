@@ -60,6 +60,7 @@ func rooms() []room {
 		{dir: "sdk/serve/...", floor: 2, peers: []string{"sdk/wire"}},
 		{dir: "sdk/sdktest/...", floor: 2, peers: []string{"sdk/wire"}},
 		{dir: "plugins/internal/remotetest", floor: 5}, // runs plugins behind the wire, for their tests
+		{dir: "plugins/internal/ship/post", floor: 2, own: []string{"sdk", "plugins/internal/ship"}, outside: []string{"github.com/klauspost/compress/gzip"}},
 		{dir: "plugins/internal/ship/...", floor: 2, own: []string{"sdk"}, outside: none},
 		{dir: "plugins/all", floor: 2, own: []string{"sdk", "plugins/..."}, outside: none},
 		{dir: "plugins/bots", floor: 2, own: []string{"sdk", "plugins/internal/ship/..."}, outside: []string{"github.com/hashicorp/golang-lru/v2/simplelru"}, apart: true},

@@ -3,7 +3,6 @@ package post
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/klauspost/compress/gzip"
 
 	"github.com/turnbuckle-gateway/turnbuckle/plugins/internal/ship"
 )
