@@ -3,6 +3,7 @@ package ship
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 
 	"github.com/turnbuckle-gateway/turnbuckle/plugins/internal/ship/record"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
@@ -15,6 +16,7 @@ type Observer struct {
 	key      *record.Template
 	requests int // records of at least that status
 	events   bool
+	perItem  atomic.Int64 // bytes that items took lately
 }
 
 var _ sdk.Observer = (*Observer)(nil)
@@ -52,13 +54,16 @@ func Plugin(ctx context.Context, version string, o Options, key *record.Template
 	}, nil
 }
 
-// perItem is how much memory is made for an item before it is known how long it is.
-const perItem = 768
-
-// Observe implements [sdk.Observer]. It does not wait for the sink, and has no errors: what is lost is counted.
+// Observe implements [sdk.Observer]. It does not wait for the sink, and has no errors: what is lost is counted. It is safe
+// for concurrent use.
 func (o *Observer) Observe(_ context.Context, b sdk.Batch) error {
 	items := make([]Item, 0, len(b.Records)+len(b.Events))
-	buf := make([]byte, 0, cap(items)*perItem)
+	const first, most, spare = 768, 2048, 64
+	per := int(o.perItem.Load())
+	if per == 0 {
+		per = first
+	}
+	buf := make([]byte, 0, cap(items)*(min(per, most)+spare))
 	for i := range b.Records {
 		if r := &b.Records[i]; r.Status >= o.requests {
 			var item Item
@@ -80,6 +85,11 @@ func (o *Observer) Observe(_ context.Context, b sdk.Batch) error {
 		}
 	}
 	if len(items) > 0 {
+		size := 0
+		for i := range items {
+			size += items[i].Size()
+		}
+		o.perItem.Store(int64(size / len(items)))
 		o.to.PutAll(items)
 	}
 	return nil

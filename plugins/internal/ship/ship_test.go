@@ -133,15 +133,20 @@ func TestBatches(t *testing.T) {
 		{"time", nil, []int{3, 4}, []call{{time.Second, 7}}},
 		{"count", func(s *Settings) { s.Batch.Count = 5 }, []int{12}, []call{{0, 5}, {0, 5}, {time.Second, 2}}},
 		{"size", func(s *Settings) { s.Batch.Size = 40 }, []int{5}, []call{{0, 3}, {time.Second, 2}}}, // 12 bytes an item on disk
+		{"count, one by one", func(s *Settings) { s.Batch.Count = 3 }, []int{1, 1, 1, 1}, []call{{0, 3}, {time.Second, 1}}},
+		{"size, one by one", func(s *Settings) { s.Batch.Size = 24 }, []int{1, 1, 1}, []call{{0, 2}, {time.Second, 1}}},
+		{"count, all on disk", func(s *Settings) { s.Batch.Count = 3; s.Spool.Always = true }, []int{1, 1, 1, 1}, []call{{0, 3}, {time.Second, 1}}},
+		{"size, all on disk", func(s *Settings) { s.Batch.Size = 24; s.Spool.Always = true }, []int{1, 1, 1}, []call{{0, 2}, {time.Second, 1}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				sink := &fakeSink{begun: time.Now()}
-				s := New(t.Context(), Options{Name: "t", Settings: settings(t, test.change), Sink: sink})
+				s := New(t.Context(), Options{Name: "t", Settings: settings(t, test.change), Sink: sink, Host: sdk.Host{Dir: t.TempDir()}})
 				n := 0
 				for _, more := range test.put {
 					s.PutAll(numbered(n, more))
 					n += more
+					synctest.Wait()
 				}
 				pass(5 * time.Second)
 				if err := s.Close(); err != nil {

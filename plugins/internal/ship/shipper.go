@@ -100,7 +100,8 @@ func (s *Shipper) PutAll(items []Item) {
 		s.counts.dropped += uint64(len(items))
 		return
 	}
-	if len(s.memory) == 0 && (s.disk == nil || s.disk.Len() == 0) {
+	first := len(s.memory) == 0 && (s.disk == nil || s.disk.Len() == 0)
+	if first {
 		s.pending = time.Now()
 	}
 	for _, i := range items {
@@ -118,10 +119,25 @@ func (s *Shipper) PutAll(items []Item) {
 		s.spill()
 	}
 	s.shed()
+	if first || s.full() {
+		s.rouse()
+	}
+}
+
+// rouse wakes the goroutine that sends, if it sleeps. It need not be told of what only joins a batch that waits for more.
+func (s *Shipper) rouse() {
 	select {
 	case s.wake <- struct{}{}:
 	default:
 	}
+}
+
+// full reports whether a batch waits for nothing more. What is on disk does not, unless everything goes there first.
+func (s *Shipper) full() bool {
+	if s.disk == nil || s.disk.Len() == 0 {
+		return len(s.memory) >= s.count || s.bytes >= s.size
+	}
+	return !s.o.Settings.Spool.Always || s.down || s.disk.Len() >= s.count || s.disk.Waiting() >= int64(s.size)
 }
 
 // over reports whether memory holds more than it may.
@@ -154,15 +170,23 @@ func (s *Shipper) shed() {
 	s.forget(n)
 }
 
-// forget takes the first n out of memory.
+// forget takes the first n out of memory. The room that they took is used again, unless it was needed once and is not as a
+// rule.
 func (s *Shipper) forget(n int) {
 	for i := range n {
 		s.bytes -= s.memory[i].Size()
-		s.memory[i] = Item{}
 	}
-	s.memory = s.memory[n:]
-	if len(s.memory) == 0 {
+	left := len(s.memory) - n
+	switch {
+	case left == 0 && cap(s.memory) > 4*s.count:
 		s.memory = nil
+	case left <= n:
+		copy(s.memory, s.memory[n:])
+		clear(s.memory[left:])
+		s.memory = s.memory[:left]
+	default:
+		clear(s.memory[:n])
+		s.memory = s.memory[n:]
 	}
 }
 
@@ -241,11 +265,11 @@ func (s *Shipper) trouble(what string, err error) { s.log.Warn(what, "error", er
 func (s *Shipper) wait() ([]Item, bool) {
 	for {
 		items, in, closed := s.front()
-		if len(items) > 0 && in <= 0 {
+		if len(items) > 0 {
 			return items, true
 		}
 		if closed {
-			return items, len(items) > 0
+			return nil, false
 		}
 		if !s.pause(in) {
 			continue // closing: what there is goes now
@@ -270,12 +294,16 @@ func (s *Shipper) pause(in time.Duration) bool {
 	return true
 }
 
-// front is the next batch, and how long it still waits for more: not at all when it is full, when it comes from disk, or on
-// Close.
+// front is the next batch; without one, it says after how long there is one if nothing comes, 0: never.
 func (s *Shipper) front() (items []Item, in time.Duration, closed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.openSpool()
+	if !s.closed && !s.full() {
+		if in := s.patience(); in != 0 {
+			return nil, in, false
+		}
+	}
 	if s.disk != nil && s.disk.Len() > 0 {
 		lost := s.disk.Lost()
 		items, err := s.disk.Read(s.count, s.size)
@@ -284,41 +312,42 @@ func (s *Shipper) front() (items []Item, in time.Duration, closed bool) {
 			s.trouble("cannot read the spool", err)
 		}
 		if len(items) > 0 {
-			in := time.Duration(0)
-			if s.o.Settings.Spool.Always && !s.down && len(items) < s.count && len(items) == s.disk.Len() {
-				in = s.due() // it comes from disk because everything does
-			}
-			return items, in, s.closed
+			return items, 0, s.closed
 		}
 		if err != nil {
 			return nil, reopenEvery, s.closed
 		}
 	}
-	size := 0
-	for len(items) < len(s.memory) && len(items) < s.count {
-		if size += s.memory[len(items)].Size(); size > s.size && len(items) > 0 {
-			return slices.Clone(items), 0, s.closed
+	n, size := 0, 0
+	for n < min(len(s.memory), s.count) {
+		if size += s.memory[n].Size(); size > s.size && n > 0 {
+			break
 		}
-		items = s.memory[:len(items)+1]
+		n++
 	}
-	items = slices.Clone(items) // what is spilled meanwhile is no longer in memory
-	if len(items) == s.count || s.closed || len(items) == 0 {
-		return items, s.retryOpen(), s.closed
+	return slices.Clone(s.memory[:n]), 0, s.closed // what is spilled meanwhile is no longer in memory
+}
+
+// patience is how long a batch that is not full waits still; 0: no longer, or there is nothing to wait for.
+func (s *Shipper) patience() time.Duration {
+	var in time.Duration
+	if len(s.memory) > 0 || s.disk != nil && s.disk.Len() > 0 {
+		if in = s.due(); in == 0 {
+			return 0
+		}
 	}
-	return items, s.due(), s.closed
+	if s.failed.IsZero() {
+		return in
+	}
+	if in == 0 {
+		return reopenEvery
+	}
+	return min(in, reopenEvery) // another's spool is asked for again
 }
 
 // due is how long the oldest item still waits for more.
 func (s *Shipper) due() time.Duration {
 	return max(time.Until(s.pending.Add(time.Duration(s.o.Settings.Batch.Wait))), 0)
-}
-
-// retryOpen is when a spool that is another's is to be asked for again; 0 when there is none to ask for.
-func (s *Shipper) retryOpen() time.Duration {
-	if s.failed.IsZero() || len(s.memory) > 0 {
-		return 0
-	}
-	return reopenEvery
 }
 
 // arrived takes items up to seq out of the queue, wherever they are by now.

@@ -39,6 +39,7 @@ type Spool struct {
 	out      *os.File
 	dirty    bool
 	synced   time.Time
+	frames   []byte // memory for what is written next
 
 	next  uint64 // Seq of the next item that is appended
 	acked uint64 // Seq of the last item that was delivered
@@ -77,6 +78,7 @@ const (
 	minSegment   = 64 << 10
 	maxSegment   = 8 << 20
 	saveEvery    = time.Second
+	maxFrames    = 1 << 20 // of memory that is kept for what is written next
 )
 
 // Open opens the spool in a folder, which it makes, with what is left in it.
@@ -122,6 +124,15 @@ func (s *Spool) Bytes() int64 {
 	return n
 }
 
+// Waiting is how many bytes items take that are still to be delivered, or a little more.
+func (s *Spool) Waiting() int64 {
+	n := s.Bytes() - int64(len(s.segments)*segmentHeader)
+	if len(s.segments) > 0 && s.at.offset > 0 && s.at.seq > s.segments[0].base && s.at.seq <= s.segments[0].end {
+		n -= s.at.offset - int64(segmentHeader)
+	}
+	return n
+}
+
 // Next is the lowest Seq that the next item may have.
 func (s *Spool) Next() uint64 { return s.next }
 
@@ -138,9 +149,8 @@ func (s *Spool) Append(items []Item) (written int, err error) {
 		}
 		s.next = items[0].Seq
 	}
-	var buf []byte
 	for written < len(items) {
-		buf = buf[:0]
+		buf := s.frames[:0]
 		n := 0
 		for rest := items[written:]; n < len(rest) && (n == 0 || int64(len(buf)) < s.segment); n++ {
 			if !rest[n].Fits() {
@@ -148,7 +158,11 @@ func (s *Spool) Append(items []Item) (written int, err error) {
 			}
 			buf = appendFrame(buf, &rest[n])
 		}
-		if err := s.write(buf, n); err != nil {
+		err := s.write(buf, n)
+		if s.frames = buf; cap(buf) > maxFrames {
+			s.frames = nil
+		}
+		if err != nil {
 			return written, err
 		}
 		written += n

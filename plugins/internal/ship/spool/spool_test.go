@@ -68,8 +68,12 @@ func TestOrder(t *testing.T) {
 	if err := s.Ack(7); err != nil { // not what was read last
 		t.Fatal(err)
 	}
-	if s.Len() != 993 {
-		t.Errorf("%d wait", s.Len())
+	left := int64(0)
+	for i := range want[7:1000] {
+		left += int64(want[7+i].Size())
+	}
+	if s.Len() != 993 || s.Waiting() != left {
+		t.Errorf("%d wait, %d bytes, want %d", s.Len(), s.Waiting(), left)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
