@@ -24,7 +24,7 @@ import (
 
 // Main serves p until the process gets SIGINT or SIGTERM, then drains and returns the exit status: 0 when it served,
 // 1 when it could not, 2 for wrong arguments. It is what an author's main calls; -help tells the flags, each of which
-// is also an environment variable. A second signal ends the process at once.
+// is also an environment variable. A second SIGINT ends the process at once; SIGTERM may come as often as it likes.
 //
 // A server is replaced without losing a call when the next one serves before the last is told to stop: on another
 // address of the same name; or on the same address with -takeover (a unix socket, or a TCP port if both have the flag)
@@ -34,14 +34,16 @@ import (
 // plugin tells them where it listens (see package handshake for the cookie). It then stops when its host says so, and
 // leaves SIGINT, which a terminal sends to both, to the host.
 func Main(p *sdk.Plugin) int {
-	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
 	if handshake.Wanted(os.Getenv) {
 		signal.Notify(make(chan os.Signal, 1), os.Interrupt)
-		signals = signals[1:]
+	} else {
+		var impatient context.CancelFunc
+		ctx, impatient = signal.NotifyContext(ctx, os.Interrupt)
+		defer impatient()
+		context.AfterFunc(ctx, impatient) // the next Ctrl-C finds the default: it kills
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), signals...)
-	defer stop()
-	context.AfterFunc(ctx, stop) // the next signal finds the default: it kills
 	return Run(ctx, p, os.Args[1:], os.Getenv, os.Stderr)
 }
 

@@ -73,7 +73,8 @@ func CheckHooks(t *testing.T, g *Gateway, plugin *Process, api, mark string) {
 	wantReply(t, g.Do(t, "GET", path+"/broken", "", sesame), 503, "")
 }
 
-// CheckTakeover: a second instance takes the socket over from first while requests run, and none fails.
+// CheckTakeover: a second instance takes the socket over from first while requests run, and none fails. First is told to end
+// twice, as programs often are: timeout sends its signal to a process and to its group.
 func CheckTakeover(t *testing.T, g *Gateway, first *Process, api string, second func()) {
 	t.Helper()
 	path := "/" + api + "/x"
@@ -100,6 +101,10 @@ func CheckTakeover(t *testing.T, g *Gateway, first *Process, api string, second 
 		}()
 	}
 	second()
+	first.Terminate()
+	for range 3 { // it has heard of it, and has calls
+		wantReply(t, g.Do(t, "GET", path, "", sesame, "X-Wait: 20"), 200, "")
+	}
 	first.Terminate()
 	if err := first.Stop(); err != nil {
 		t.Error(err)

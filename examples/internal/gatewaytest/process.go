@@ -2,6 +2,7 @@ package gatewaytest
 
 import (
 	"os"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -12,7 +13,10 @@ import (
 const Patience = processtest.Patience
 
 // Process is a program that runs for a test.
-type Process struct{ inner *processtest.Process }
+type Process struct {
+	inner *processtest.Process
+	told  atomic.Bool // to end: a second signal may mean at once
+}
 
 // Start starts a program and returns when it has written something that matches ready, with the match and its groups.
 // env is added to a minimal environment. The program is ended with the test, which fails if it does not end on SIGTERM.
@@ -29,7 +33,7 @@ func start(t testing.TB, name, home, ready string, env []string, args ...string)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Process{inner}
+	p := &Process{inner: inner}
 	t.Cleanup(func() {
 		if err := p.Stop(); err != nil {
 			t.Error(err)
@@ -55,16 +59,22 @@ func (p *Process) Await(t testing.TB, pattern string) []string {
 // Pid is the number of the process.
 func (p *Process) Pid() int { return p.inner.Pid() }
 
-// Terminate sends SIGTERM and does not wait.
-func (p *Process) Terminate() { _ = p.inner.Signal(syscall.SIGTERM) } // what keeps it from ending shows in Stop
+// Terminate sends SIGTERM, as often as it is called, and does not wait.
+func (p *Process) Terminate() {
+	p.told.Store(true)
+	_ = p.inner.Signal(syscall.SIGTERM) // what keeps it from ending shows in Stop
+}
 
 // Kill ends the process at once and waits until it has ended.
 func (p *Process) Kill() { p.inner.Kill() }
 
-// Stop sends SIGTERM and waits. It reports an end other than with status 0 or by a signal, which for many a program is
+// Stop sends SIGTERM, unless that was done, and waits. It reports an end other than with status 0 or by a signal, which for many a program is
 // the ordinary end, and what looks like a crash of a Go program in what it wrote.
 func (p *Process) Stop() error {
-	if err := p.inner.Stop(); err != nil && !processtest.Signaled(err) {
+	if !p.told.Load() {
+		p.Terminate()
+	}
+	if err := p.inner.Wait(); err != nil && !processtest.Signaled(err) {
 		return err
 	}
 	return p.inner.Sound()

@@ -74,9 +74,9 @@ async function serve(definition, options = {}) {
   }
 }
 
-/** Stops the server on signals, and when its standard input ends if it is to. A second signal ends the process at once. */
+/** Stops the server on signals, and when its standard input ends if it is to. A second SIGINT ends the process at once; SIGTERM often comes twice. */
 function stopOn(server, { hosted, untilStdin }) {
-  process.once('SIGTERM', () => server.stop());
+  process.on('SIGTERM', () => server.stop());
   if (hosted) process.on('SIGINT', () => {}); // a terminal sends it to both: it is the host's to hear
   else process.once('SIGINT', () => server.stop());
   if (!untilStdin) return;

@@ -89,6 +89,23 @@ test('with mutual TLS only the host that started the plugin may call it', async 
   assert.deepEqual(await p.exited, [0, null]);
 });
 
+test('a server that is told to end twice, as timeout(1) tells it, answers what is under way', async (t) => {
+  const dir = fs.mkdtempSync(path.join(os.tmpdir(), 'tb'));
+  t.after(() => fs.rmSync(dir, { recursive: true, force: true }));
+  const address = path.join(dir, 's');
+  const p = await started(t, { [COOKIE_KEY]: 'another' }, ['--listen', `unix:${address}`]);
+  assert.equal(p.fields[0], `listening on unix:${address}`);
+  const call = client(t, address, grpc.credentials.createInsecure());
+  const object = encode(messages.TykObject, { hook_type: 1, hook_name: 'Wait', request: { headers: new Map(), set_headers: new Map(), delete_headers: [] } });
+  const slow = call('/coprocess.Dispatcher/Dispatch', object);
+  await call('/grpc.health.v1.Health/Check'); // what was sent before has arrived
+  p.child.kill('SIGTERM');
+  while (fs.existsSync(address)) await new Promise((resolve) => setTimeout(resolve, 5)); // until it has heard
+  p.child.kill('SIGTERM');
+  await slow;
+  assert.deepEqual(await p.exited, [0, null]);
+});
+
 test('what a host wants that cannot be is an error', async (t) => {
   for (const [env, want] of [
     [{ PLUGIN_CLIENT_CERT: 'none' }, /PLUGIN_CLIENT_CERT: no PEM certificate/],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from typing import Any
@@ -227,3 +228,20 @@ def test_workers_die_with_a_killed_server(serve: Any) -> None:
 
     until(lambda: all(gone(pid) for pid in workers), 5)
     assert os.getpid() not in workers
+
+
+def test_told_twice(serve: Any) -> None:
+    """Supervisors send SIGTERM to all processes of a service, some twice: what is under way ends all the same."""
+    server = serve(PLUGIN)
+    watch = server.channel.unary_stream("/grpc.health.v1.Health/Watch")(b"")
+    assert next(watch) == b"\x08\x01"
+    session = server.session()
+    slow = session.send(pb.Call(binding=session.bind("sleeps", config=b"1.5"), **request()))[0]
+    assert header(session.call(session.bind("quick")), "X-Process")  # what was sent before has arrived
+    for pid in (*server.workers(), server.process.pid):
+        os.kill(pid, signal.SIGTERM)
+    assert next(watch) == b"\x08\x02"
+    server.process.send_signal(signal.SIGTERM)
+    assert not session.wait(slow).HasField("failure")
+    session.close()
+    assert server.wait() == 0

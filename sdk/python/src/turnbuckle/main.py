@@ -127,7 +127,8 @@ def _work(load: Callable[[], Plugin], threads: int) -> None:
     sock = socket.socket(fileno=int(os.environ.pop(WORKER_FD)))
     os.set_inheritable(sock.fileno(), False)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the distributing process ends its workers
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # Supervisors send it to all processes of a service. Not SIG_IGN, which programs that the plugin starts would inherit.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     _die_with_parent()
     try:
         plugin = load()

@@ -191,8 +191,7 @@ async def run(command: List[str], workers: int, options: Options) -> None:
         server = Server(pool, options)
         print("listening on", await server.start(), flush=True)
         await stop.wait()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)  # the next signal kills
+        loop.remove_signal_handler(signal.SIGINT)  # who presses Ctrl-C again will not wait; SIGTERM often comes twice
         await server.stop()
     finally:
         await pool.stop()
