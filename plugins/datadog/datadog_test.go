@@ -174,6 +174,7 @@ func TestNoAgent(t *testing.T) {
 
 // Logs go to the intake, through every way in which it fails, from this process or from one of the plugin's own.
 func TestLogs(t *testing.T) {
+	shiptest.Bounded(t, 192)
 	t.Run("in process", func(t *testing.T) {
 		t.Parallel()
 		logs(t, func(_ *testing.T, p *sdk.Plugin) *sdk.Plugin { return p })
@@ -188,7 +189,7 @@ func logs(t *testing.T, where func(*testing.T, *sdk.Plugin) *sdk.Plugin) {
 	t.Helper()
 	r := shiptest.NewReceiver(t, shiptest.Array)
 	config := fmt.Sprintf(`{"metrics":false,"tags":["env:test"],"logs":{"api_key":"k3y","endpoint":%q,"service":"edge","host":"gw1"},`+
-		`"batch":{"wait":"20ms"},"retry":{"first":"10ms","max":"200ms","timeout":"1s"}}`, r.URL+"/api/v2/logs")
+		`"spool":{"size":"2GiB"},"batch":{"wait":"20ms"},"retry":{"first":"10ms","max":"200ms","timeout":"1s"}}`, r.URL+"/api/v2/logs")
 	p, err := New(t.Context(), json.RawMessage(config), sdk.Host{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)

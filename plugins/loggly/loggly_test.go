@@ -26,8 +26,9 @@ func open(t *testing.T, url, more, dir string) *sdk.Plugin {
 
 // Whatever the other side does, what was accepted arrives at least once.
 func TestOutages(t *testing.T) {
+	shiptest.Bounded(t, 128)
 	r := shiptest.NewReceiver(t, shiptest.Lines)
-	p := open(t, r.URL, "", t.TempDir())
+	p := open(t, r.URL, `,"spool":{"size":"2GiB"}`, t.TempDir())
 	shiptest.Outages(t, r, p)
 	for _, request := range r.Requests() {
 		if request.URL.Path != "/bulk/T0ken/tag/edge,shop/" || request.Header.Get("Content-Type") != "application/json" || request.Header.Get("Content-Encoding") != "gzip" {

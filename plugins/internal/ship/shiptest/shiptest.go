@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -87,13 +88,14 @@ func Until(t *testing.T, what string, holds func() bool) {
 // Seen notes which records have arrived, and of each key in what order. It is safe for concurrent use.
 type Seen struct {
 	mu    sync.Mutex
-	count map[string]int // by request id
+	count []uint8        // by request id, up to 255
+	many  int            // different ones
 	last  map[string]int // by key: the number seen last
 	order []string       // what was out of order
 }
 
 // NewSeen has seen nothing.
-func NewSeen() *Seen { return &Seen{count: map[string]int{}, last: map[string]int{}} }
+func NewSeen() *Seen { return &Seen{last: map[string]int{}} }
 
 // shipped is what is read of a record.
 type shipped struct {
@@ -101,6 +103,9 @@ type shipped struct {
 	Request   struct{ Query string }
 	Key       struct{ Hash string }
 }
+
+// mostRecords bounds the request ids that there are.
+const mostRecords = 1 << 24
 
 // Add notes one record as it was shipped.
 func (s *Seen) Add(body []byte) error {
@@ -113,12 +118,16 @@ func (s *Seen) Add(body []byte) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var n int
-	if _, err := fmt.Sscan(r.RequestID, &n); err != nil {
-		return err
+	n, err := strconv.Atoi(r.RequestID)
+	if err != nil || n < 0 || n >= mostRecords {
+		return fmt.Errorf("request id %q: %w", r.RequestID, err)
 	}
-	s.count[r.RequestID]++
-	if s.count[r.RequestID] == 1 { // what comes again may come out of order
+	if n >= len(s.count) {
+		s.count = append(s.count, make([]uint8, n+1-len(s.count))...)
+	}
+	s.count[n] = min(s.count[n], 254) + 1
+	if s.count[n] == 1 { // what comes again may come out of order
+		s.many++
 		if last, ok := s.last[r.Key.Hash]; ok && n < last {
 			s.order = append(s.order, fmt.Sprintf("%s: %d after %d", r.Key.Hash, n, last))
 		}
@@ -131,7 +140,7 @@ func (s *Seen) Add(body []byte) error {
 func (s *Seen) Len() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.count)
+	return s.many
 }
 
 // Check fails the test unless the records from from on have arrived, n of them, in order per key. It returns how many came
@@ -141,11 +150,10 @@ func (s *Seen) Check(t *testing.T, from, n int) (again int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := from; i < from+n; i++ {
-		c := s.count[fmt.Sprint(i)]
-		if c == 0 {
+		if i >= len(s.count) || s.count[i] == 0 {
 			t.Fatalf("record %d has not arrived", i)
 		}
-		if c > 1 {
+		if s.count[i] > 1 {
 			again++
 		}
 	}
@@ -257,7 +265,7 @@ func (r *Receiver) Set(t *testing.T, m Mode) {
 	}
 }
 
-// Requests are those that were taken.
+// Requests are URL and header of those that were taken.
 func (r *Receiver) Requests() []*http.Request {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -337,7 +345,7 @@ func (r *Receiver) take(request *http.Request) error {
 	}
 	r.mu.Lock()
 	r.last = last
-	r.requests = append(r.requests, request)
+	r.requests = append(r.requests, &http.Request{URL: request.URL, Header: request.Header}) // and not its connection
 	r.mu.Unlock()
 	return nil
 }
