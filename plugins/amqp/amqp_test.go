@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -72,9 +73,8 @@ func (b *broker) start() {
 	}
 	b.process = p
 	b.t.Cleanup(b.kill)
-	if _, err := p.Await("Server startup complete"); err != nil {
-		b.t.Fatal(err)
-	}
+	complete := regexp.MustCompile("Server startup complete")
+	shiptest.Until(b.t, "the broker, which reads first what it has stored", func() bool { _, ok := p.Wrote(complete); return ok })
 }
 
 // kill kills the broker, which is a child of the script that was started.
