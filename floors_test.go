@@ -47,6 +47,7 @@ func rooms() []room {
 		{dir: "host/upstream/...", floor: 3},
 		{dir: "host/front/...", floor: 3},
 		{dir: "host/rules/...", floor: 3},
+		{dir: "host/observe/tap", floor: 2, own: []string{"sdk"}},
 		{dir: "host/observe/...", floor: 3},
 
 		{dir: "host/flow", floor: 2, own: []string{"sdk"}},

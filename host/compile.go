@@ -10,6 +10,7 @@ import (
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/observe"
+	"github.com/turnbuckle-gateway/turnbuckle/host/observe/tap"
 	"github.com/turnbuckle-gateway/turnbuckle/host/policy"
 	"github.com/turnbuckle-gateway/turnbuckle/host/reply"
 	"github.com/turnbuckle-gateway/turnbuckle/host/rules"
@@ -356,7 +357,7 @@ func (c *compiler) observers() error {
 	return nil
 }
 
-func (c *compiler) tap(key tapKey) (*observe.Tap, error) {
+func (c *compiler) tap(key tapKey) (*tap.Tap, error) {
 	s, err := c.server(key.server)
 	if err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/observe"
+	"github.com/turnbuckle-gateway/turnbuckle/host/observe/tap"
 	"github.com/turnbuckle-gateway/turnbuckle/host/policy"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
@@ -32,7 +33,7 @@ type tapKey struct {
 }
 
 type sharedTap struct {
-	tap   *observe.Tap
+	tap   *tap.Tap
 	users int
 }
 
@@ -41,13 +42,13 @@ func newEvents(ctx context.Context, log *slog.Logger, m *observe.Metrics) *event
 }
 
 // tap returns the tap of an observer, one for all routes; each call is answered by one untap.
-func (e *events) tap(k tapKey, o sdk.Observer) *observe.Tap {
+func (e *events) tap(k tapKey, o sdk.Observer) *tap.Tap {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	s := e.taps[k]
 	if s == nil {
 		name := k.server + "/" + k.observer
-		s = &sharedTap{tap: observe.NewTap(e.ctx, name, o, e.metrics.Tap(name), func(name string, err error) {
+		s = &sharedTap{tap: tap.New(e.ctx, name, o, e.metrics.Tap(name), func(name string, err error) {
 			e.log.Warn("observer failed", "observer", name, "error", err.Error())
 		})}
 		e.taps[k] = s

@@ -10,6 +10,7 @@ import (
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/observe"
+	"github.com/turnbuckle-gateway/turnbuckle/host/observe/tap"
 	"github.com/turnbuckle-gateway/turnbuckle/host/reply"
 	"github.com/turnbuckle-gateway/turnbuckle/host/rules"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
@@ -27,7 +28,7 @@ type Route struct {
 	versions *rules.Versions
 	variants []*variant
 	cors     *rules.CORS
-	taps     []*observe.Tap
+	taps     []*tap.Tap
 	handlers map[string][]handler // by event type
 	stats    *observe.Route
 	patterns patterns
@@ -56,8 +57,8 @@ type variant struct {
 
 // handler is a classic event handler.
 type handler struct {
-	tap *observe.Tap // nil: write to the log
-	log string       // prefix
+	tap *tap.Tap // nil: write to the log
+	log string   // prefix
 }
 
 type flights struct {

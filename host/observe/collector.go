@@ -78,8 +78,8 @@ func (c *Collector) Collect(ch chan<- prometheus.Metric) {
 		counter(ch, c.d.events, float64(e.v.Load()), e.k.kind, e.k.route)
 	}
 	for _, t := range taps {
-		counter(ch, c.d.dropped, float64(t.v.dropped.Load()), t.k)
-		counter(ch, c.d.failed, float64(t.v.failed.Load()), t.k)
+		counter(ch, c.d.dropped, float64(t.v.Dropped.Load()), t.k)
+		counter(ch, c.d.failed, float64(t.v.Failed.Load()), t.k)
 	}
 	for _, r := range routes {
 		c.route(ch, r)

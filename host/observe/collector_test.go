@@ -93,8 +93,8 @@ func busy() *Metrics {
 	h.Shard(1).Timings(sdk.CallTimings{Encode: time.Microsecond, Queue: 2 * time.Microsecond, Wire: time.Millisecond, Apply: 3 * time.Microsecond})
 	h.Count("unknown_token", 4)
 	m.Event("AuthFailure", "shop")
-	m.Tap("doorman/Traffic").dropped.Add(7)
-	m.Tap("doorman/Traffic").failed.Add(2)
+	m.Tap("doorman/Traffic").Dropped.Add(7)
+	m.Tap("doorman/Traffic").Failed.Add(2)
 	m.Loaded(3, 1, false)
 	m.Loaded(4, 1, true)
 	return m
@@ -185,7 +185,7 @@ func TestCollectorOddLabels(t *testing.T) {
 		h.Shard(0).Done(sdk.OutcomeOK, 1)
 		h.Count(odd, 1)
 		m.Event(odd, odd)
-		m.Tap(odd).failed.Add(1)
+		m.Tap(odd).Failed.Add(1)
 	}
 	rows := []PluginInstance{{Server: "a\xff", Address: "b"}, {Server: "a\xfe", Address: "b"}}
 	targets := []Target{{Route: "a\xff", Name: "b"}, {Route: "a\xfe", Name: "b"}}

@@ -9,6 +9,9 @@ import (
 	"unicode/utf8"
 )
 
+// tellEvery is how often it is told that something goes on being lost.
+const tellEvery = 10 * time.Second
+
 // logWriter writes whole lines to a writer that may fail, and says what was lost. It belongs to one goroutine.
 type logWriter struct {
 	w    io.Writer

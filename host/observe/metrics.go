@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/turnbuckle-gateway/turnbuckle/host/observe/tap"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
@@ -17,7 +18,7 @@ type Metrics struct {
 	mu     sync.RWMutex
 	routes map[string]*Route
 	hooks  map[HookKey]*Hook
-	taps   map[string]*TapCounters
+	taps   map[string]*tap.Counters
 	events map[eventKey]*atomic.Uint64
 	loaded loaded
 	reload [2]atomic.Uint64 // good, bad
@@ -30,7 +31,7 @@ type loaded struct{ routes, refused atomic.Int64 }
 // NewMetrics returns empty counters.
 func NewMetrics() *Metrics {
 	return &Metrics{
-		routes: map[string]*Route{}, hooks: map[HookKey]*Hook{}, taps: map[string]*TapCounters{},
+		routes: map[string]*Route{}, hooks: map[HookKey]*Hook{}, taps: map[string]*tap.Counters{},
 		events: map[eventKey]*atomic.Uint64{},
 	}
 }
@@ -77,9 +78,9 @@ func (m *Metrics) Hook(k HookKey) *Hook {
 }
 
 // Tap returns the counters of the observer of that name, server/observer.
-func (m *Metrics) Tap(name string) *TapCounters {
+func (m *Metrics) Tap(name string) *tap.Counters {
 	name = label(name)
-	return found(&m.mu, m.taps, name, func() *TapCounters { return &TapCounters{} })
+	return found(&m.mu, m.taps, name, func() *tap.Counters { return &tap.Counters{} })
 }
 
 // Event counts an event.

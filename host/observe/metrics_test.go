@@ -163,7 +163,7 @@ func TestHammer(t *testing.T) {
 				h.Shard(w % Shards).Timings(sdk.CallTimings{Queue: time.Microsecond})
 				h.Count(fmt.Sprint("c", i%100), 1)
 				m.Event("E", fmt.Sprint("r", i%3))
-				m.Tap(fmt.Sprint("t", i%3)).dropped.Add(1)
+				m.Tap(fmt.Sprint("t", i%3)).Dropped.Add(1)
 				m.Loaded(i, i, i%2 == 0)
 			}
 		})

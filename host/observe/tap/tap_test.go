@@ -1,4 +1,4 @@
-package observe
+package tap
 
 import (
 	"context"
@@ -9,8 +9,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // taker is an observer that takes batches while its gate lets it, and fails or panics when told.
 type taker struct {
@@ -68,11 +72,11 @@ func mustClose(t *testing.T, tap *Tap) {
 	}
 }
 
-func TestTap(t *testing.T) {
+func TestOne(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := &taker{}
-		c := &TapCounters{}
-		tap := NewTap(t.Context(), "s/o", o, c, func(_ string, err error) { t.Error(err) })
+		c := &Counters{}
+		tap := New(t.Context(), "s/o", o, c, func(_ string, err error) { t.Error(err) })
 		tap.Record(&sdk.Record{Status: 200})
 		tap.Event(sdk.Event{Type: "E"})
 		synctest.Wait()
@@ -83,21 +87,63 @@ func TestTap(t *testing.T) {
 		mustClose(t, tap)
 		tap.Record(&sdk.Record{})
 		tap.Event(sdk.Event{})
-		if c.dropped.Load() != 2 || c.failed.Load() != 0 {
-			t.Errorf("dropped %d, failed %d", c.dropped.Load(), c.failed.Load())
+		if c.Dropped.Load() != 2 || c.Failed.Load() != 0 {
+			t.Errorf("dropped %d, failed %d", c.Dropped.Load(), c.Failed.Load())
 		}
 	})
 }
 
+// The first of what comes goes at once, what follows in batches: after a pause, or when there is much.
+func TestGathers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &taker{}
+		tap := New(t.Context(), "s/o", o, &Counters{}, nil)
+		begun := time.Now()
+		took := func(what string, after time.Duration, batches, want int) {
+			t.Helper()
+			synctest.Wait()
+			records, _, _ := o.took()
+			o.mu.Lock()
+			got := len(o.batches)
+			o.mu.Unlock()
+			if time.Since(begun) != after || got != batches || records != want {
+				t.Errorf("%s: %d records in %d batches after %v, want %d in %d", what, records, got, time.Since(begun), want, batches)
+			}
+		}
+		put := func(n int) {
+			for range n {
+				tap.Record(&sdk.Record{})
+				synctest.Wait()
+			}
+		}
+		put(3)
+		took("the first", 0, 1, 1)
+		<-time.After(gatherFor)
+		took("after the pause", gatherFor, 2, 3)
+		put(much - 1)
+		took("not yet much", gatherFor, 2, 3)
+		put(1)
+		took("much", gatherFor, 3, 3+much)
+		put(1)
+		took("what was said of much is forgotten", gatherFor, 3, 3+much)
+		<-time.After(time.Second)
+		put(1)
+		took("after a quiet time", gatherFor+time.Second, 5, 5+much)
+		put(1)
+		mustClose(t, tap)
+		took("at the end", gatherFor+time.Second, 6, 6+much)
+	})
+}
+
 // A slow observer makes batches, then drops; nobody waits, and it is told how many it missed.
-func TestTapSlowObserver(t *testing.T) {
+func TestSlowObserver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := &taker{gate: make(chan struct{})}
-		c := &TapCounters{}
-		tap := NewTap(t.Context(), "s/o", o, c, nil)
+		c := &Counters{}
+		tap := New(t.Context(), "s/o", o, c, nil)
 		tap.Record(&sdk.Record{})
 		synctest.Wait() // the first batch is with the observer
-		for range tapBound {
+		for range bound {
 			tap.Record(&sdk.Record{})
 		}
 		for range 5 {
@@ -106,21 +152,21 @@ func TestTapSlowObserver(t *testing.T) {
 		tap.mu.Lock()
 		waiting := len(tap.next.Records) + len(tap.next.Events)
 		tap.mu.Unlock()
-		if waiting != tapBound || c.dropped.Load() != 5 {
-			t.Errorf("%d wait, %d dropped", waiting, c.dropped.Load())
+		if waiting != bound || c.Dropped.Load() != 5 {
+			t.Errorf("%d wait, %d dropped", waiting, c.Dropped.Load())
 		}
 		o.gate <- struct{}{}
 		o.gate <- struct{}{}
 		synctest.Wait()
 		o.mu.Lock()
-		if len(o.batches) != 2 || len(o.batches[1].Records) != tapBound || o.batches[1].Dropped != 5 {
+		if len(o.batches) != 2 || len(o.batches[1].Records) != bound || o.batches[1].Dropped != 5 {
 			t.Errorf("%d batches", len(o.batches))
 		}
 		o.mu.Unlock()
 		tap.Record(&sdk.Record{}) // there is room again, and nothing more to say of what was dropped
 		o.gate <- struct{}{}
 		mustClose(t, tap)
-		if records, _, dropped := o.took(); records != tapBound+2 || dropped != 5 {
+		if records, _, dropped := o.took(); records != bound+2 || dropped != 5 {
 			t.Errorf("took %d, %d dropped", records, dropped)
 		}
 	})
@@ -128,13 +174,13 @@ func TestTapSlowObserver(t *testing.T) {
 
 // Batches that the observer failed to take are counted, the next one says how much was in them, and the log is not
 // flooded.
-func TestTapFailingObserver(t *testing.T) {
+func TestFailingObserver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		away := errors.New("away")
 		o := &taker{err: away}
-		c := &TapCounters{}
+		c := &Counters{}
 		var told []error
-		tap := NewTap(t.Context(), "s/o", o, c, func(name string, err error) {
+		tap := New(t.Context(), "s/o", o, c, func(name string, err error) {
 			if name != "s/o" {
 				t.Error(name)
 			}
@@ -145,14 +191,14 @@ func TestTapFailingObserver(t *testing.T) {
 			tap.next.Records = append(tap.next.Records, sdk.Record{})
 			tap.next.Events = append(tap.next.Events, sdk.Event{})
 			tap.mu.Unlock()
-			tap.poke()
+			poke(tap.wake)
 			<-time.After(time.Second)
 		}
 		if len(told) != 3 || !errors.Is(told[0], away) || !strings.Contains(told[1].Error(), "10 batches") {
 			t.Errorf("told %v", told)
 		}
-		if c.failed.Load() != 30 || c.dropped.Load() != 60 {
-			t.Errorf("failed %d, dropped %d", c.failed.Load(), c.dropped.Load())
+		if c.Failed.Load() != 30 || c.Dropped.Load() != 60 {
+			t.Errorf("failed %d, dropped %d", c.Failed.Load(), c.Dropped.Load())
 		}
 		<-time.After(tellEvery)
 		o.set(nil, "oops")
@@ -170,11 +216,11 @@ func TestTapFailingObserver(t *testing.T) {
 	})
 }
 
-func TestTapClose(t *testing.T) {
+func TestClose(t *testing.T) {
 	t.Run("hands over what waits", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			o := &taker{gate: make(chan struct{})}
-			tap := NewTap(t.Context(), "s/o", o, &TapCounters{}, nil)
+			tap := New(t.Context(), "s/o", o, &Counters{}, nil)
 			for range 10 {
 				tap.Record(&sdk.Record{})
 				synctest.Wait()
@@ -193,8 +239,8 @@ func TestTapClose(t *testing.T) {
 	t.Run("is bounded", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			o := &taker{gate: make(chan struct{})}
-			c := &TapCounters{}
-			tap := NewTap(t.Context(), "s/o", o, c, nil)
+			c := &Counters{}
+			tap := New(t.Context(), "s/o", o, c, nil)
 			tap.Record(&sdk.Record{})
 			synctest.Wait()
 			tap.Record(&sdk.Record{})
@@ -204,15 +250,15 @@ func TestTapClose(t *testing.T) {
 			if err := tap.Close(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 3*time.Second {
 				t.Errorf("%v after %v", err, time.Since(start))
 			}
-			if c.dropped.Load() != 2 {
-				t.Errorf("%d dropped, want both", c.dropped.Load())
+			if c.Dropped.Load() != 2 {
+				t.Errorf("%d dropped, want both", c.Dropped.Load())
 			}
 		})
 	})
 	t.Run("leaves a deaf observer behind", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			o := &taker{gate: make(chan struct{}), deaf: true}
-			tap := NewTap(t.Context(), "s/o", o, &TapCounters{}, nil)
+			tap := New(t.Context(), "s/o", o, &Counters{}, nil)
 			tap.Record(&sdk.Record{})
 			synctest.Wait()
 			ctx, cancel := context.WithCancel(t.Context())
@@ -227,25 +273,25 @@ func TestTapClose(t *testing.T) {
 	t.Run("with its context", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
-			c := &TapCounters{}
-			tap := NewTap(ctx, "s/o", &taker{}, c, nil)
+			c := &Counters{}
+			tap := New(ctx, "s/o", &taker{}, c, nil)
 			cancel()
 			<-tap.ended
 			tap.Record(&sdk.Record{})
 			mustClose(t, tap)
-			if c.dropped.Load() != 1 {
-				t.Errorf("%d dropped", c.dropped.Load())
+			if c.Dropped.Load() != 1 {
+				t.Errorf("%d dropped", c.Dropped.Load())
 			}
 		})
 	})
 }
 
 // Every record is taken or counted as dropped, none twice.
-func TestTapConcurrent(t *testing.T) {
+func TestConcurrent(t *testing.T) {
 	const workers, each = 8, 5_000
 	o := &taker{}
-	c := &TapCounters{}
-	tap := NewTap(t.Context(), "s/o", o, c, nil)
+	c := &Counters{}
+	tap := New(t.Context(), "s/o", o, c, nil)
 	var all sync.WaitGroup
 	for range workers {
 		all.Go(func() {
@@ -257,7 +303,7 @@ func TestTapConcurrent(t *testing.T) {
 	all.Wait()
 	mustClose(t, tap)
 	records, _, dropped := o.took()
-	if uint64(records)+c.dropped.Load() != workers*each || dropped > c.dropped.Load() {
-		t.Errorf("took %d, dropped %d (told of %d), of %d", records, c.dropped.Load(), dropped, workers*each)
+	if uint64(records)+c.Dropped.Load() != workers*each || dropped > c.Dropped.Load() {
+		t.Errorf("took %d, dropped %d (told of %d), of %d", records, c.Dropped.Load(), dropped, workers*each)
 	}
 }

@@ -1,4 +1,5 @@
-package observe
+// Package tap feeds observers with records and events: in batches, and off the path of requests, none of which waits for it.
+package tap
 
 import (
 	"context"
@@ -10,23 +11,27 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
-// TapCounters count what did not reach one observer, over all its taps.
-type TapCounters struct{ dropped, failed atomic.Uint64 }
+// Counters count what did not reach one observer, over all its taps.
+type Counters struct {
+	Dropped atomic.Uint64 // records and events
+	Failed  atomic.Uint64 // batches
+}
 
-// Tap feeds one observer. Records and events wait in a bounded queue while the observer is busy, so that batches form by
-// themselves under load; what finds the queue full, and what the observer failed to take, is dropped and counted. Safe
-// for concurrent use.
+// Tap feeds one observer. The first record after a quiet time goes at once; then what comes waits in a bounded queue while
+// the observer is busy, and at least gatherFor, so that under load it goes in batches and no request wakes anybody. What
+// finds the queue full, and what the observer failed to take, is dropped and counted. Safe for concurrent use.
 type Tap struct {
 	name     string
 	observer sdk.Observer
-	counters *TapCounters
+	counters *Counters
 	fail     func(name string, err error)
 
 	mu     sync.Mutex
 	next   sdk.Batch
 	closed bool
 
-	wake  chan struct{}
+	wake  chan struct{} // something waits
+	full  chan struct{} // much waits, or nothing comes any more
 	ended chan struct{}
 	stop  context.CancelFunc
 
@@ -35,18 +40,20 @@ type Tap struct {
 }
 
 const (
-	tapBound  = 8192             // records and events that wait
+	bound     = 8192      // records and events that wait
+	much      = bound / 8 // this many wait no longer than for the observer
+	gatherFor = 10 * time.Millisecond
 	tellEvery = 10 * time.Second // while something goes on failing
-	tapGrace  = time.Second      // for an observer to notice that its context has ended
+	stopGrace = time.Second      // for an observer to notice that its context has ended
 )
 
-// NewTap starts feeding o, which is called name in errors and whose counters c are. ctx bounds its calls. fail, which
+// New starts feeding o, which is called name in errors and whose counters c are. ctx bounds its calls. fail, which
 // may be nil, is told of errors: of the first at once, of more at most every 10 s. Close ends it.
-func NewTap(ctx context.Context, name string, o sdk.Observer, c *TapCounters, fail func(name string, err error)) *Tap {
+func New(ctx context.Context, name string, o sdk.Observer, c *Counters, fail func(name string, err error)) *Tap {
 	ctx, stop := context.WithCancel(ctx)
 	t := &Tap{
 		name: name, observer: o, counters: c, fail: fail,
-		wake: make(chan struct{}, 1), ended: make(chan struct{}), stop: stop,
+		wake: make(chan struct{}, 1), full: make(chan struct{}, 1), ended: make(chan struct{}), stop: stop,
 	}
 	go t.run(ctx)
 	return t
@@ -58,8 +65,9 @@ func (t *Tap) Record(r *sdk.Record) {
 	if t.admit() {
 		t.next.Records = append(t.next.Records, *r)
 	}
+	waiting := t.waiting()
 	t.mu.Unlock()
-	t.poke()
+	t.came(waiting)
 }
 
 // Event hands over an event. It never waits.
@@ -68,8 +76,9 @@ func (t *Tap) Event(e sdk.Event) {
 	if t.admit() {
 		t.next.Events = append(t.next.Events, e)
 	}
+	waiting := t.waiting()
 	t.mu.Unlock()
-	t.poke()
+	t.came(waiting)
 }
 
 // Close hands over what waits and ends the tap; when ctx ends first, what is left is dropped. An observer that goes on
@@ -78,7 +87,8 @@ func (t *Tap) Close(ctx context.Context) error {
 	t.mu.Lock()
 	t.closed = true
 	t.mu.Unlock()
-	t.poke()
+	poke(t.wake)
+	poke(t.full)
 	defer t.stop()
 	select {
 	case <-t.ended:
@@ -86,7 +96,7 @@ func (t *Tap) Close(ctx context.Context) error {
 	case <-ctx.Done():
 	}
 	t.stop()
-	grace := time.NewTimer(tapGrace)
+	grace := time.NewTimer(stopGrace)
 	defer grace.Stop()
 	select {
 	case <-t.ended:
@@ -97,7 +107,7 @@ func (t *Tap) Close(ctx context.Context) error {
 }
 
 func (t *Tap) admit() bool {
-	if t.closed || len(t.next.Records)+len(t.next.Events) >= tapBound {
+	if t.closed || t.waiting() >= bound {
 		t.lose(1)
 		return false
 	}
@@ -107,26 +117,47 @@ func (t *Tap) admit() bool {
 // lose counts n records and events as dropped; t.mu is held.
 func (t *Tap) lose(n uint64) {
 	t.next.Dropped += n
-	t.counters.dropped.Add(n)
+	t.counters.Dropped.Add(n)
 }
 
-func (t *Tap) poke() {
+// waiting is how many records and events wait; t.mu is held.
+func (t *Tap) waiting() int { return len(t.next.Records) + len(t.next.Events) }
+
+// came wakes whom it has to when one more waits. The others it need not: the first has, and what is dropped waits for the
+// next batch to tell of it.
+func (t *Tap) came(waiting int) {
+	switch waiting {
+	case 1:
+		poke(t.wake)
+	case much:
+		poke(t.full)
+	}
+}
+
+func poke(c chan struct{}) {
 	select {
-	case t.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
 
 func (t *Tap) run(ctx context.Context) {
 	defer close(t.ended)
+	pause := time.NewTimer(gatherFor)
+	defer pause.Stop()
+	var spare []sdk.Record
 	for {
 		select {
 		case <-t.wake:
 		case <-ctx.Done():
 		}
+		select {
+		case <-t.full: // said of what is taken now
+		default:
+		}
 		t.mu.Lock()
 		b, closed := t.next, t.closed
-		n := uint64(len(b.Records) + len(b.Events))
+		n := uint64(t.waiting())
 		if ctx.Err() != nil { // nobody reads on
 			t.closed = true
 			t.lose(n)
@@ -134,17 +165,35 @@ func (t *Tap) run(ctx context.Context) {
 			return
 		}
 		if n > 0 { // else what was dropped waits for a batch to tell of it
-			t.next = sdk.Batch{}
+			t.next = sdk.Batch{Records: spare}
 		}
 		t.mu.Unlock()
 		if n > 0 {
+			begun := time.Now()
 			if err := t.observe(ctx, b); err != nil {
 				t.failed(err, n, b.Dropped)
+			}
+			spare = nil
+			if about := len(b.Records); about > 0 { // come until the next batch, and no request makes room for them
+				spare = make([]sdk.Record, 0, about+about/4)
+			}
+			pause.Reset(gatherFor - time.Since(begun))
+			if !closed {
+				t.gather(ctx, pause.C)
 			}
 		}
 		if closed {
 			return
 		}
+	}
+}
+
+// gather waits until it is time for the next batch.
+func (t *Tap) gather(ctx context.Context, over <-chan time.Time) {
+	select {
+	case <-over:
+	case <-t.full:
+	case <-ctx.Done():
 	}
 }
 
@@ -154,7 +203,7 @@ func (t *Tap) failed(err error, n, dropped uint64) {
 	t.lose(n)
 	t.next.Dropped += dropped
 	t.mu.Unlock()
-	t.counters.failed.Add(1)
+	t.counters.Failed.Add(1)
 	t.untold++
 	now := time.Now()
 	if t.fail == nil || !t.told.IsZero() && now.Sub(t.told) < tellEvery {
