@@ -336,17 +336,19 @@ func serverName(name string) string {
 // observers connects the route to its observers and event handlers.
 func (c *compiler) observers() error {
 	for _, ref := range c.d.Observers {
-		t, err := c.tap(tapKey{server: ref.Server, observer: ref.Name})
+		t, o, err := c.tap(tapKey{server: ref.Server, observer: ref.Name})
 		if err != nil {
 			return err
 		}
-		c.r.taps = append(c.r.taps, t)
+		one := newObserved(t, ref, o)
+		c.r.taps = append(c.r.taps, one)
+		c.r.headed = c.r.headed || one.asks()
 	}
 	c.r.handlers = map[string][]handler{}
 	for _, e := range c.d.Events {
 		h := handler{log: e.Name}
 		if !e.Log {
-			t, err := c.tap(tapKey{server: e.Server, observer: e.Name, handler: true})
+			t, _, err := c.tap(tapKey{server: e.Server, observer: e.Name, handler: true})
 			if err != nil {
 				return err
 			}
@@ -357,17 +359,19 @@ func (c *compiler) observers() error {
 	return nil
 }
 
-func (c *compiler) tap(key tapKey) (*tap.Tap, error) {
+// tap connects the route to an observer, which several routes may share.
+func (c *compiler) tap(key tapKey) (*tap.Tap, sdk.Observer, error) {
 	s, err := c.server(key.server)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	key.server = serverName(key.server)
 	if shared, ok := s.(identified); ok {
 		key.identity = shared.Identity()
 	}
-	t := c.events.tap(key, s.Observer(key.observer))
+	o := s.Observer(key.observer)
+	t := c.events.tap(key, o)
 	events := c.events
 	c.r.closers = append(c.r.closers, func(ctx context.Context) error { return events.untap(ctx, key) })
-	return t, nil
+	return t, o, nil
 }

@@ -109,6 +109,7 @@ func (g *Gateway) Serve(f *flow.Flow) {
 	if f.Body != nil {
 		st.hold()
 	}
+	st.keepHeader()
 	dropListed(x.Request().Header())
 	st.exchange()
 	st.returned = true

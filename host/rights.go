@@ -16,7 +16,7 @@ import (
 func (c *compiler) authSteps(auth method, postKeyAuth []step) []step {
 	versioned, byTyk := c.d.Versions.In != config.VersionNone, c.asTyk(auth)
 	strip := authn.NewStrip(&c.d.Auth, c.d.Credential)
-	c.r.secret = authn.Params(&c.d.Auth, c.d.Credential)
+	c.r.secret, c.r.secretHeaders = authn.Places(&c.d.Auth, c.d.Credential)
 	steps := []step{stepFunc(func(st *state) error {
 		if st.ignored {
 			return nil

@@ -28,11 +28,14 @@ type Route struct {
 	versions *rules.Versions
 	variants []*variant
 	cors     *rules.CORS
-	taps     []*tap.Tap
+	taps     []observed
+	headed   bool                 // some of taps may want headers in records
 	handlers map[string][]handler // by event type
 	stats    *observe.Route
 	patterns patterns
 	secret   []string // query parameters with credentials
+
+	secretHeaders []string // header fields with credentials
 
 	checks    []func() error // of hooks, when their servers are known
 	upstreams []func(context.Context) error

@@ -2,7 +2,6 @@ package host
 
 import (
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/flow"
@@ -33,8 +32,9 @@ type state struct {
 	answeredBy string
 	failure    string // why the exchange failed, for the log
 	records    []sdk.HookRecord
-	hook       *hookStep // that runs
-	grouped    []int     // of the group that runs: the hooks whose records it has left already
+	sent       []sdk.Field // the header as the client sent it, for observers that want some of it
+	hook       *hookStep   // that runs
+	grouped    []int       // of the group that runs: the hooks whose records it has left already
 	timings    sdk.CallTimings
 	timed      bool
 	span       *observe.Span
@@ -54,8 +54,9 @@ type state struct {
 
 func (st *state) begin(f *flow.Flow, g *Gateway) {
 	clear(st.records)
+	clear(st.sent)
 	*st = state{
-		f: f, gate: g, shard: st.shard, records: st.records[:0], grouped: st.grouped[:0], copyBuffer: st.copyBuffer,
+		f: f, gate: g, shard: st.shard, records: st.records[:0], sent: st.sent[:0], grouped: st.grouped[:0], copyBuffer: st.copyBuffer,
 		ask: st.ask, verdict: st.verdict, ids: st.ids,
 		answeredBy: "gateway",
 	}
@@ -144,10 +145,7 @@ func (st *state) end() {
 		})
 	}
 	if len(r.taps) > 0 && !r.definition.DoNotTrack {
-		record := st.record(status, took, upstream)
-		for _, t := range r.taps {
-			t.Record(record)
-		}
+		st.tell(st.record(status, took, upstream))
 	}
 	if st.span != nil {
 		st.span.End(status, st.failure, took)
@@ -170,42 +168,3 @@ func (st *state) panicked() {
 
 // statusClientGone is what logs and counters say of a client that left before its reply began; nothing is sent.
 const statusClientGone = 499
-
-// queryShown is the query as the client sent it, without credentials: what observers get ends in files.
-func (st *state) queryShown() string {
-	if st.query == "" || len(st.route.secret) == 0 {
-		return st.query
-	}
-	var q sdk.Query
-	q.SetRaw(st.query)
-	for _, name := range st.route.secret {
-		if q.Has(name) {
-			q.Set(name, "hidden")
-		}
-	}
-	return q.Raw()
-}
-
-func (st *state) record(status int, took, upstream time.Duration) *sdk.Record {
-	f := st.f
-	x, q := &f.X, f.X.Request()
-	rec := &sdk.Record{
-		Time: f.Start, Duration: took, Upstream: upstream, RequestID: x.RequestID(), Trace: x.Trace(),
-		Route: st.route.info.ID, RouteName: st.route.info.Name, Org: st.route.info.Org, Client: x.ClientAddr(),
-		Method: st.method, Scheme: q.Scheme(), Host: q.Host(), Path: st.path, Query: st.queryShown(), Proto: q.Proto(),
-		UserAgent: q.Header().Get("User-Agent"), Status: status, RequestSize: f.BytesIn, ReplySize: f.BytesOut,
-		Target: f.Reply.Target, AnsweredBy: st.answeredBy, Error: st.failure,
-		Tags:  st.route.definition.Tags,
-		Hooks: append([]sdk.HookRecord(nil), st.records...),
-	}
-	if tags := x.Tags(); len(tags) > 0 {
-		rec.Tags = append(slices.Clip(rec.Tags), tags...)
-	}
-	if s := x.Session(); s != nil {
-		rec.Alias, rec.KeyHash = s.Alias, keyHash(s.KeyID)
-		if len(s.Tags) > 0 {
-			rec.Tags = append(slices.Clip(rec.Tags), s.Tags...)
-		}
-	}
-	return rec
-}

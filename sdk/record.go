@@ -2,6 +2,7 @@ package sdk
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 )
 
@@ -40,7 +41,47 @@ type Record struct {
 	Tags        []string
 	Error       string // why the exchange failed, for logs; "" when it did not
 	Hooks       []HookRecord
+	Header      []Field // of the request as the client sent it: what the observer asked for (see [RecordNeeds])
+	ReplyHeader []Field // of the reply as it was sent, likewise
+	HeaderCut   bool    // some of them were too many or too long: fields are missing, or end in "…"
 }
+
+// RecordNeeds is what an observer wants in records besides what is always there: header fields, by their names, without
+// regard to case. A name that ends in * stands for all that begin so. The zero value is none, which costs nothing.
+type RecordNeeds struct {
+	Header      []string // of requests
+	ReplyHeader []string // of replies
+}
+
+// None reports whether nothing is wanted.
+func (n *RecordNeeds) None() bool { return len(n.Header)+len(n.ReplyHeader) == 0 }
+
+// NameIn reports whether the name of a header field is in a list of a RecordNeeds.
+func NameIn(list []string, name string) bool {
+	for _, n := range list {
+		if begin, open := strings.CutSuffix(n, "*"); EqualFold(n, name) || open && len(name) >= len(begin) && EqualFold(name[:len(begin)], begin) {
+			return true
+		}
+	}
+	return false
+}
+
+// A RecordNeeder is an [Observer] that wants more in records. What it says may change between batches, when its server
+// was replaced; what it returns is not changed any more.
+type RecordNeeder interface {
+	RecordNeeds() RecordNeeds
+}
+
+// Observing makes o an observer with needs. Its needs are all there are: those that o has are not asked for.
+func Observing(needs RecordNeeds, o Observer) Observer { return &needing{o, needs} }
+
+type needing struct {
+	Observer
+	needs RecordNeeds
+}
+
+// RecordNeeds implements [RecordNeeder].
+func (n *needing) RecordNeeds() RecordNeeds { return n.needs }
 
 // HookRecord is the outcome of one hook in an exchange.
 type HookRecord struct {

@@ -168,12 +168,12 @@ func (s *Server) bind(b *coprocess.Binding) *bound {
 
 // Observer implements [coprocess.Server].
 func (s *Server) Observer(name string) sdk.Observer {
-	return sdk.ObserverFunc(func(ctx context.Context, b sdk.Batch) error {
+	return sdk.Observing(s.about.ObserverNeeds[name], sdk.ObserverFunc(func(ctx context.Context, b sdk.Batch) error {
 		for i := range s.p.Observers {
 			if s.p.Observers[i].Name == name {
 				return s.p.Observers[i].Observer.Observe(ctx, b)
 			}
 		}
 		return fmt.Errorf("%w: plugin %q has no observer %q", sdk.ErrUnimplemented, s.p.Name, name)
-	})
+	}))
 }

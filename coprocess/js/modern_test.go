@@ -134,3 +134,15 @@ func TestConfigOfACall(t *testing.T) {
 		}
 	}
 }
+
+// A record has the headers that its observer asked for.
+func TestRecordHeaders(t *testing.T) {
+	s := opened(t, `exports.observers = {Watch({records: [r, none]}) {
+		if (JSON.stringify([r.header, r.reply_header, r.header_cut]) !== '[[["X-A","b"],["X-A","c"]],[["C",""]],true]') throw new Error(JSON.stringify(r));
+		if (none.header.length + none.reply_header.length !== 0 || none.header_cut) throw new Error(JSON.stringify(none));
+	}}`, Options{}, nil)
+	record := sdk.Record{Header: []sdk.Field{{Name: "X-A", Value: "b"}, {Name: "X-A", Value: "c"}}, ReplyHeader: []sdk.Field{{Name: "C", Value: ""}}, HeaderCut: true}
+	if err := s.Observer("Watch").Observe(t.Context(), sdk.Batch{Records: []sdk.Record{record, {}}}); err != nil {
+		t.Error(err)
+	}
+}

@@ -343,3 +343,18 @@ func FuzzScript(f *testing.F) {
 		}
 	})
 }
+
+// A record has the headers that its observer asked for.
+func TestRecordHeaders(t *testing.T) {
+	s := openScript(t, script.Plugin{}, Options{}, `
+		exports.observers = {Watch = function(batch)
+			local r, none = batch.records[1], batch.records[2]
+			assert(#r.header == 2 and r.header[2][1] == "X-A" and r.header[2][2] == "\255", "header")
+			assert(#r.reply_header == 1 and r.reply_header[1][1] == "C" and r.header_cut, "reply")
+			assert(#none.header == 0 and not none.header_cut, "none")
+		end}`)
+	record := sdk.Record{Header: []sdk.Field{{Name: "X-A", Value: "b"}, {Name: "X-A", Value: "\xff"}}, ReplyHeader: []sdk.Field{{Name: "C", Value: ""}}, HeaderCut: true}
+	if err := s.Observer("Watch").Observe(t.Context(), sdk.Batch{Records: []sdk.Record{record, {}}}); err != nil {
+		t.Error(err)
+	}
+}

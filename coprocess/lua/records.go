@@ -54,7 +54,19 @@ func (m *machine) record(r *sdk.Record) *lua.LTable {
 		hooks.Append(one)
 	}
 	t.RawSetString("hooks", hooks)
+	t.RawSetString("header", m.fields(r.Header))
+	t.RawSetString("reply_header", m.fields(r.ReplyHeader))
+	t.RawSetString("header_cut", lua.LBool(r.HeaderCut))
 	return t
+}
+
+// fields makes an array of header lines, each an array of name and value.
+func (m *machine) fields(list []sdk.Field) lua.LValue {
+	out := m.state.Array()
+	for _, f := range list {
+		out.Append(session.Texts(m.state, []string{f.Name, f.Value}))
+	}
+	return out
 }
 
 // event is an event as Tyk's handlers are given it.

@@ -25,19 +25,26 @@ type observer struct {
 	name string
 }
 
+// RecordNeeds implements [sdk.RecordNeeder]: what the server said of its observer when it was asked last.
+func (o *observer) RecordNeeds() sdk.RecordNeeds {
+	if m := o.s.lastSeen.Load(); m != nil && m.about != nil {
+		return m.about.ObserverNeeds[o.name]
+	}
+	return sdk.RecordNeeds{}
+}
+
 // Observe implements [sdk.Observer].
 func (o *observer) Observe(ctx context.Context, b sdk.Batch) error {
 	l := o.s.pick(nil)
 	if l == nil {
 		return o.s.unavailable()
 	}
-	if l.manner.protocol == Native {
-		return l.post(ctx, o.name, b)
+	send := l.post
+	if l.manner.protocol != Native {
+		send = l.dispatchEvents
 	}
-	for i := range b.Events {
-		if err := l.dispatchEvent(ctx, o.name, &b.Events[i]); err != nil {
-			return fmt.Errorf("observer %q: %w", o.name, err)
-		}
+	if err := send(ctx, o.name, b); err != nil {
+		return fmt.Errorf("observer %q: %w", o.name, err)
 	}
 	return nil
 }
@@ -47,44 +54,40 @@ func (l *link) post(ctx context.Context, name string, b sdk.Batch) error {
 	if wish := int(l.manner.about.Limits.FrameBytes); wish > 0 {
 		limit = min(limit, wish/2)
 	}
-	begin := func() []byte { return wire.AppendObserver(nil, name) }
-	fields := wire.AppendDropped(begin(), b.Dropped)
+	fields := wire.AppendDropped(wire.AppendObserver(nil, name), b.Dropped)
 	empty := b.Dropped == 0
-	flush := func() error {
-		if empty {
+	flush := func(over int) error {
+		if empty || len(fields) <= over {
 			return nil
 		}
 		err := l.idlest().Post(ctx, fields)
-		fields, empty = begin(), true // what was posted is the frame's
+		fields, empty = wire.AppendObserver(nil, name), true // what was posted is the frame's
 		return err
 	}
 	for i := range b.Records {
 		fields, empty = wire.AppendRecord(fields, &b.Records[i]), false
-		if len(fields) > limit {
-			if err := flush(); err != nil {
-				return fmt.Errorf("observer %q: %w", name, err)
-			}
+		if err := flush(limit); err != nil {
+			return err
 		}
 	}
 	for i := range b.Events {
 		fields, empty = wire.AppendEvent(fields, &b.Events[i]), false
-		if len(fields) > limit {
-			if err := flush(); err != nil {
-				return fmt.Errorf("observer %q: %w", name, err)
-			}
+		if err := flush(limit); err != nil {
+			return err
 		}
 	}
-	if err := flush(); err != nil {
-		return fmt.Errorf("observer %q: %w", name, err)
-	}
-	return nil
+	return flush(0)
 }
 
-func (l *link) dispatchEvent(ctx context.Context, name string, e *sdk.Event) error {
-	message, err := wire.AppendDispatchEvent(nil, e, name)
-	if err != nil {
-		return errors.Join(sdk.ErrProtocol, err)
+func (l *link) dispatchEvents(ctx context.Context, name string, b sdk.Batch) error {
+	for i := range b.Events {
+		message, err := wire.AppendDispatchEvent(nil, &b.Events[i], name)
+		if err != nil {
+			return errors.Join(sdk.ErrProtocol, err)
+		}
+		if _, err = l.invoke(ctx, nil, tykpb.Dispatcher_DispatchEvent_FullMethodName, mem.SliceBuffer(message)); err != nil {
+			return err
+		}
 	}
-	_, err = l.invoke(ctx, nil, tykpb.Dispatcher_DispatchEvent_FullMethodName, mem.SliceBuffer(message))
-	return err
+	return nil
 }

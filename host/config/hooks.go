@@ -85,6 +85,10 @@ type ObserverRef struct {
 	// Bundle is a bundle in place of a server, as in HookRef.
 	Bundle string `yaml:"bundle"`
 	Name   string `yaml:"observer"`
+	// Headers and ResponseHeaders are what records hold of the header of requests, as clients sent it, and of replies, for
+	// this observer: all, or names, of which one that ends in * stands for all that begin so. An observer may ask for more.
+	Headers         HeaderNeeds `yaml:"headers"`
+	ResponseHeaders HeaderNeeds `yaml:"response_headers"`
 }
 
 // EventHandler is a classic event handler.

@@ -150,6 +150,17 @@ func (v *validator) hooks(d *Definition) {
 		at := document.Index("$.observers", i)
 		v.server(d, at, o.Server)
 		v.hookName(at+".observer", o.Name)
+		v.recordHeaders(at+".headers", o.Headers)
+		v.recordHeaders(at+".response_headers", o.ResponseHeaders)
+	}
+}
+
+// recordHeaders checks names of header fields, of which one may end in *.
+func (v *validator) recordHeaders(path string, n HeaderNeeds) {
+	for i, name := range n.Names {
+		if begin := strings.TrimSuffix(name, "*"); name == "" || begin != "" && !isToken(begin) || strings.Contains(begin, "*") {
+			v.errorf(document.Index(path, i), "%q is no name of a header field, nor the beginning of one with * behind it", name)
+		}
 	}
 }
 

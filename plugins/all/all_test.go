@@ -15,6 +15,7 @@ import (
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/plugins/all"
+	"github.com/turnbuckle-gateway/turnbuckle/plugins/internal/remotetest"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
@@ -232,5 +233,44 @@ func TestShippersAreAlike(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: %s", m.Name, diff)
 		}
+	}
+}
+
+// Every plugin that sends records asks for the headers that it is to send, also in a process of its own.
+func TestHeaders(t *testing.T) {
+	want := sdk.RecordNeeds{Header: []string{"Content-Type", "X-Shop-*"}, ReplyHeader: []string{"*"}}
+	const names = `"headers":["Content-Type","X-Shop-*"],"response_headers":"all"`
+	for name, config := range map[string]string{
+		"amqp":    `{"url":"amqp://127.0.0.1:1","send":{` + names + `}}`,
+		"datadog": `{"logs":{"api_key":"k","endpoint":"http://127.0.0.1:1"},"send":{` + names + `}}`,
+		"kafka":   `{"brokers":["127.0.0.1:1"],"topic":"t","send":{` + names + `}}`,
+		"loggly":  `{"token":"t","endpoint":"http://127.0.0.1:1","send":{` + names + `}}`,
+		"nats":    `{"servers":["nats://127.0.0.1:1"],"send":{` + names + `}}`,
+		"webhook": `{"targets":[{"url":"http://127.0.0.1:1","requests":{"sample":1,` + names + `}}]}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := find(t, name).Check(json.RawMessage(config)); err != nil {
+				t.Fatal(err)
+			}
+			p, err := find(t, name).New(t.Context(), json.RawMessage(config), sdk.Host{Dir: t.TempDir()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			// The server there closes it.
+			for where, o := range map[string]sdk.Observer{"here": p.Observers[0].Observer, "there": remotetest.Serve(t, p).Observers[0].Observer} {
+				needer, ok := o.(sdk.RecordNeeder)
+				if !ok {
+					t.Fatalf("%s: it asks for nothing", where)
+				}
+				if d := cmp.Diff(want, needer.RecordNeeds()); d != "" {
+					t.Errorf("%s:\n%s", where, d)
+				}
+			}
+			for _, bad := range []string{`"some"`, `[""]`, `["A B"]`, `["*-X"]`, `7`} {
+				if err := find(t, name).Check(json.RawMessage(strings.Replace(config, `"all"`, bad, 1))); err == nil || !strings.Contains(err.Error(), "response_headers") {
+					t.Errorf("%s is taken: %v", bad, err)
+				}
+			}
+		})
 	}
 }

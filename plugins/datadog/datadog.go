@@ -178,6 +178,14 @@ func (d *datadog) openLogs(ctx context.Context, s *settings, h sdk.Host) error {
 	return err
 }
 
+// RecordNeeds implements [sdk.RecordNeeder].
+func (d *datadog) RecordNeeds() sdk.RecordNeeds {
+	if d.logs == nil {
+		return sdk.RecordNeeds{}
+	}
+	return d.logs.RecordNeeds()
+}
+
 // Observe implements [sdk.Observer].
 func (d *datadog) Observe(ctx context.Context, b sdk.Batch) error {
 	if d.metrics != nil {

@@ -3,11 +3,15 @@ package loggly
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
 
+	"github.com/turnbuckle-gateway/turnbuckle/plugins/internal/remotetest"
 	"github.com/turnbuckle-gateway/turnbuckle/plugins/internal/ship/shiptest"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
@@ -74,5 +78,37 @@ func TestRefused(t *testing.T) {
 		} else if strings.Contains(err.Error(), "T0ken") {
 			t.Errorf("the token is told: %v", err)
 		}
+	}
+}
+
+// Headers that are asked for are shipped, from a process of its own as well; secrets in them are not.
+func TestHeaders(t *testing.T) {
+	for _, remote := range []bool{false, true} {
+		bodies := make(chan string, 1)
+		r := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, q *http.Request) {
+			body, _ := io.ReadAll(q.Body)
+			bodies <- string(body)
+		}))
+		p := open(t, r.URL, `,"gzip":false,"send":{"headers":["Accept","Authorization"],"response_headers":"all","fields":["request","response"]}`, t.TempDir())
+		to := p.Observers[0].Observer
+		if remote {
+			to = remotetest.Serve(t, p).Observers[0].Observer
+		}
+		if err := to.Observe(t.Context(), sdk.Batch{Records: []sdk.Record{{
+			Header:      []sdk.Field{{Name: "Accept", Value: "a/b"}, {Name: "Authorization", Value: "Bearer s3cret"}},
+			ReplyHeader: []sdk.Field{{Name: "Location", Value: "/?token=s3cret"}},
+		}}}); err != nil {
+			t.Fatal(err)
+		}
+		const want = `{"request":{"bytes":0,"headers":{"accept":"a/b","authorization":"hidden"}},"response":{"status":0,"bytes":0,"headers":{"location":"/?token=hidden"}}}`
+		if got := <-bodies; got != want {
+			t.Errorf("remote %v: got %s, want %s", remote, got, want)
+		}
+		if !remote {
+			if err := p.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		r.Close()
 	}
 }

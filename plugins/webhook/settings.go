@@ -63,6 +63,9 @@ type target struct {
 type requests struct {
 	Sample float64 `json:"sample"` // of 1; default 0: none
 	Status int     `json:"status"` // of at least that; default all
+
+	Headers         ship.Names `json:"headers"` // that records hold; default none
+	ResponseHeaders ship.Names `json:"response_headers"`
 }
 
 type rate struct {
@@ -137,7 +140,10 @@ func (t *target) complete() error {
 			return err
 		}
 	}
-	if t.encoder, err = record.NewEncoder(record.Options{Only: t.Fields, Without: t.Without, Secret: t.Secret, ShowSecrets: t.ShowSecrets}); err != nil {
+	if t.encoder, err = record.NewEncoder(record.Options{
+		Only: t.Fields, Without: t.Without, Secret: t.Secret, ShowSecrets: t.ShowSecrets,
+		Headers: &sdk.RecordNeeds{Header: t.Requests.Headers, ReplyHeader: t.Requests.ResponseHeaders},
+	}); err != nil {
 		return err
 	}
 	// As many as may be under way are a batch; nobody waits for them to come together.

@@ -55,9 +55,10 @@ func New(ctx context.Context, config json.RawMessage, h sdk.Host) (*sdk.Plugin, 
 
 // observer makes bodies of records and events, and gives them to the targets' shippers.
 type observer struct {
-	log  *slog.Logger
-	to   []*ship.Shipper
-	each []*target
+	log   *slog.Logger
+	to    []*ship.Shipper
+	each  []*target
+	needs sdk.RecordNeeds
 }
 
 func (o *observer) open(ctx context.Context, s *settings, t *target, h sdk.Host) error {
@@ -71,6 +72,10 @@ func (o *observer) open(ctx context.Context, s *settings, t *target, h sdk.Host)
 		if err := letters.write(items, why); err != nil {
 			o.log.Error("dead letters cannot be written", "error", err.Error())
 		}
+	}
+	if t.Requests.Sample > 0 {
+		o.needs.Header = append(o.needs.Header, t.Requests.Headers...)
+		o.needs.ReplyHeader = append(o.needs.ReplyHeader, t.Requests.ResponseHeaders...)
 	}
 	o.to, o.each = append(o.to, ship.New(ctx, opts)), append(o.each, t)
 	return nil
@@ -102,6 +107,9 @@ func (o *observer) stats() []sdk.Stat {
 	}
 	return all
 }
+
+// RecordNeeds implements [sdk.RecordNeeder]: what any of the targets wants.
+func (o *observer) RecordNeeds() sdk.RecordNeeds { return o.needs }
 
 // Observe implements [sdk.Observer]. It does not wait for targets.
 func (o *observer) Observe(_ context.Context, b sdk.Batch) error {

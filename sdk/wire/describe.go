@@ -9,13 +9,17 @@ type Limits struct {
 	FrameCalls uint32
 }
 
+// maxRecordNames bounds the names of header fields that an observer wants.
+const maxRecordNames = 256
+
 // Description is what a server says of itself.
 type Description struct {
 	Name, Version string
 	Minor         uint32 // highest minor version of the protocol the server knows
 	Hooks         []HookInfo
 	Observers     []string
-	ConfigSchema  []byte // JSON Schema; nil: anything
+	ObserverNeeds map[string]sdk.RecordNeeds // of those that have any
+	ConfigSchema  []byte                     // JSON Schema; nil: anything
 	Limits        Limits
 }
 
@@ -82,6 +86,9 @@ func AppendDescribeReply(b []byte, p *sdk.Plugin, limits Limits) []byte {
 		b = appendText(b, 5, p.Observers[i].Name)
 	}
 	b = appendSome(b, 6, []byte(p.ConfigSchema))
+	for i := range p.Observers {
+		b = appendObserverNeeds(b, &p.Observers[i])
+	}
 	if limits != (Limits{}) {
 		var at mark
 		b, at = open(b, 7, 16)
@@ -90,6 +97,21 @@ func AppendDescribeReply(b []byte, p *sdk.Plugin, limits Limits) []byte {
 		b = shut(appendUint(b, 3, uint64(limits.FrameCalls)), at)
 	}
 	return b
+}
+
+func appendObserverNeeds(b []byte, o *sdk.ObserverSpec) []byte {
+	needer, ok := o.Observer.(sdk.RecordNeeder)
+	if !ok {
+		return b
+	}
+	needs := needer.RecordNeeds()
+	if needs.None() {
+		return b
+	}
+	b, at := open(b, 8, 64)
+	b = appendText(b, 1, o.Name)
+	b = appendTexts(b, 2, needs.Header)
+	return shut(appendTexts(b, 3, needs.ReplyHeader), at)
 }
 
 // DecodeDescribeReply reads a DescribeReply. It copies everything.
@@ -124,6 +146,10 @@ func (d *Description) decode(b []byte) error {
 			d.ConfigSchema = kept(c.val())
 		case 7<<3 | length:
 			limits.merge(c.val())
+		case 8<<3 | length:
+			if err := d.observerNeeds(c.val()); err != nil {
+				return err
+			}
 		}
 		if len(d.Hooks)+len(d.Observers) > MaxItems {
 			return errTooMany
@@ -141,6 +167,32 @@ func (d *Description) decode(b []byte) error {
 		}
 	}
 	return l.err
+}
+
+func (d *Description) observerNeeds(b []byte) error {
+	var name string
+	var needs sdk.RecordNeeds
+	c := cursor{msg: b}
+	for c.next() {
+		switch c.key {
+		case 1<<3 | length:
+			name = string(c.val())
+		case 2<<3 | length:
+			needs.Header = append(needs.Header, string(c.val()))
+		case 3<<3 | length:
+			needs.ReplyHeader = append(needs.ReplyHeader, string(c.val()))
+		}
+		if len(needs.Header)+len(needs.ReplyHeader) > maxRecordNames {
+			return errTooMany
+		}
+	}
+	if d.ObserverNeeds == nil {
+		d.ObserverNeeds = map[string]sdk.RecordNeeds{}
+	}
+	if d.ObserverNeeds[name] = needs; len(d.ObserverNeeds) > MaxItems {
+		return errTooMany
+	}
+	return c.err
 }
 
 func decodeHookInfo(b []byte) (h HookInfo, err error) {

@@ -261,19 +261,22 @@ func TestBinding(t *testing.T) {
 }
 
 func TestDescribe(t *testing.T) {
+	wants := sdk.RecordNeeds{Header: []string{"A", "B-*"}, ReplyHeader: []string{"*"}}
 	p := &sdk.Plugin{
-		Name: "p", Version: "1.2.3", ConfigSchema: []byte(`{}`), Observers: []sdk.ObserverSpec{{Name: "o"}},
+		Name: "p", Version: "1.2.3", ConfigSchema: []byte(`{}`), Observers: []sdk.ObserverSpec{{Name: "o"}, {Name: "n", Observer: sdk.Observing(wants, nil)}},
 		Hooks: []sdk.HookSpec{{Name: "h"}, {Name: "i", Phase: sdk.Post, Needs: sdk.Needs{Fields: sdk.NeedHeaders, HeaderNames: []string{"A", "B"}, BodyLimit: 99}}},
 	}
 	limits := Limits{Window: 2, FrameBytes: 3, FrameCalls: 4}
 	want := &Description{
-		Name: "p", Version: "1.2.3", Minor: Minor, ConfigSchema: []byte(`{}`), Observers: []string{"o"}, Limits: limits,
-		Hooks: []HookInfo{{Name: "h"}, {Name: "i", Phase: sdk.Post, Needs: p.Hooks[1].Needs}},
+		Name: "p", Version: "1.2.3", Minor: Minor, ConfigSchema: []byte(`{}`), Observers: []string{"o", "n"}, Limits: limits,
+		ObserverNeeds: map[string]sdk.RecordNeeds{"n": wants},
+		Hooks:         []HookInfo{{Name: "h"}, {Name: "i", Phase: sdk.Post, Needs: p.Hooks[1].Needs}},
 	}
 	b := AppendDescribeReply(nil, p, limits)
 	sameMessage(t, b, &pluginv1.DescribeReply{}, &pluginv1.DescribeReply{
-		Name: "p", Version: "1.2.3", Minor: Minor, ConfigSchema: []byte(`{}`), Observers: []string{"o"},
-		Limits: &pluginv1.Limits{Window: 2, FrameBytes: 3, FrameCalls: 4},
+		Name: "p", Version: "1.2.3", Minor: Minor, ConfigSchema: []byte(`{}`), Observers: []string{"o", "n"},
+		ObserverNeeds: []*pluginv1.ObserverNeeds{{Observer: "n", Header: []string{"A", "B-*"}, ReplyHeader: []string{"*"}}},
+		Limits:        &pluginv1.Limits{Window: 2, FrameBytes: 3, FrameCalls: 4},
 		Hooks: []*pluginv1.Hook{{Name: "h"}, {Name: "i", Phase: pluginv1.Phase_PHASE_POST, Needs: &pluginv1.Needs{
 			Fields: uint32(sdk.NeedHeaders), HeaderNames: []string{"A", "B"}, BodyLimit: 99}}},
 	})
@@ -305,6 +308,7 @@ func TestBatch(t *testing.T) {
 		Client: netip.MustParseAddrPort("[2001:db8::1]:9"), Method: "10", Scheme: "11", Host: "12", Path: "13", Query: "14", Proto: "15",
 		UserAgent: "16", Status: 17, RequestSize: 18, ReplySize: 19, Target: "20", AnsweredBy: "21", Alias: "22", KeyHash: "23",
 		Tags: []string{"24", ""}, Error: "25", Hooks: []sdk.HookRecord{{Name: "a", Server: "b", Phase: sdk.Auth, Outcome: sdk.OutcomeBreaker, Changed: sdk.ChangedBody, Duration: 1, Error: "c"}, {}},
+		Header: []sdk.Field{{Name: "A", Value: "\xff"}, {Name: "A", Value: ""}}, ReplyHeader: []sdk.Field{{Name: "B", Value: "c"}}, HeaderCut: true,
 	}, {}}
 	events := []sdk.Event{{Time: at, Type: "T", Route: "r", Org: "o", RequestID: "i", Message: "m", Meta: map[string]string{"a": "b", "": ""}}, {}}
 	b := AppendObserver(AppendObserver(AppendDropped(nil, 5), "o1"), "o2")

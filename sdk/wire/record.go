@@ -38,6 +38,11 @@ func AppendRecord(b []byte, r *sdk.Record) []byte {
 	for i := range r.Hooks {
 		b = appendHookRecord(b, &r.Hooks[i])
 	}
+	b = appendFields(b, 28, r.Header, nil)
+	b = appendFields(b, 29, r.ReplyHeader, nil)
+	if r.HeaderCut {
+		b = appendUint(b, 30, 1)
+	}
 	return shut(b, at)
 }
 
@@ -104,8 +109,18 @@ func decodeRecord(b []byte) (r sdk.Record, err error) {
 				return r, err
 			}
 			r.Hooks = append(r.Hooks, h)
+		case 28<<3 | length, 29<<3 | length:
+			to := &r.Header
+			if c.key == 29<<3|length {
+				to = &r.ReplyHeader
+			}
+			name, value, err := entry(c.val())
+			if err != nil {
+				return r, err
+			}
+			*to = append(*to, sdk.Field{Name: text.str(name), Value: text.str(value)})
 		}
-		if len(r.Tags)+len(r.Hooks) > MaxItems {
+		if len(r.Tags)+len(r.Hooks)+len(r.Header)+len(r.ReplyHeader) > MaxItems {
 			return r, errTooMany
 		}
 	}
@@ -126,6 +141,8 @@ func recordNumber(r *sdk.Record, c *cursor) bool {
 		r.RequestSize = int64(c.num)
 	case 20<<3 | varint:
 		r.ReplySize = int64(c.num)
+	case 30<<3 | varint:
+		r.HeaderCut = c.num != 0
 	default:
 		return false
 	}

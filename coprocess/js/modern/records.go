@@ -18,32 +18,35 @@ type batchJSON struct {
 }
 
 type recordJSON struct {
-	RequestID   string     `json:"request_id"`
-	Route       string     `json:"route"`
-	RouteName   string     `json:"route_name"`
-	Org         string     `json:"org"`
-	Method      string     `json:"method"`
-	Scheme      string     `json:"scheme"`
-	Host        string     `json:"host"`
-	Path        string     `json:"path"`
-	Query       string     `json:"query"`
-	Proto       string     `json:"proto"`
-	UserAgent   string     `json:"user_agent"`
-	Target      string     `json:"target"`
-	AnsweredBy  string     `json:"answered_by"`
-	Alias       string     `json:"alias"`
-	KeyHash     string     `json:"key_hash"`
-	Error       string     `json:"error"`
-	TraceParent string     `json:"trace_parent"`
-	Client      string     `json:"client,omitempty"`
-	Time        float64    `json:"time"`
-	Duration    float64    `json:"duration"`
-	Upstream    float64    `json:"upstream"`
-	Status      int        `json:"status"`
-	RequestSize int64      `json:"request_size"`
-	ReplySize   int64      `json:"reply_size"`
-	Tags        []string   `json:"tags"`
-	Hooks       []hookJSON `json:"hooks"`
+	RequestID   string      `json:"request_id"`
+	Route       string      `json:"route"`
+	RouteName   string      `json:"route_name"`
+	Org         string      `json:"org"`
+	Method      string      `json:"method"`
+	Scheme      string      `json:"scheme"`
+	Host        string      `json:"host"`
+	Path        string      `json:"path"`
+	Query       string      `json:"query"`
+	Proto       string      `json:"proto"`
+	UserAgent   string      `json:"user_agent"`
+	Target      string      `json:"target"`
+	AnsweredBy  string      `json:"answered_by"`
+	Alias       string      `json:"alias"`
+	KeyHash     string      `json:"key_hash"`
+	Error       string      `json:"error"`
+	TraceParent string      `json:"trace_parent"`
+	Client      string      `json:"client,omitempty"`
+	Time        float64     `json:"time"`
+	Duration    float64     `json:"duration"`
+	Upstream    float64     `json:"upstream"`
+	Status      int         `json:"status"`
+	RequestSize int64       `json:"request_size"`
+	ReplySize   int64       `json:"reply_size"`
+	Tags        []string    `json:"tags"`
+	Hooks       []hookJSON  `json:"hooks"`
+	Header      [][2]string `json:"header"`
+	ReplyHeader [][2]string `json:"reply_header"`
+	HeaderCut   bool        `json:"header_cut"`
 }
 
 type hookJSON struct {
@@ -89,6 +92,7 @@ func record(r *sdk.Record) recordJSON {
 		Error: r.Error, TraceParent: r.Trace.Parent, Time: unix(r.Time), Duration: r.Duration.Seconds(), Upstream: r.Upstream.Seconds(),
 		Status: r.Status, RequestSize: r.RequestSize, ReplySize: r.ReplySize, Tags: append([]string{}, r.Tags...), Hooks: []hookJSON{},
 	}
+	out.Header, out.ReplyHeader, out.HeaderCut = fields(r.Header), fields(r.ReplyHeader), r.HeaderCut
 	if a := r.Client.Addr(); a.IsValid() {
 		out.Client = a.String()
 	}
@@ -97,6 +101,14 @@ func record(r *sdk.Record) recordJSON {
 		out.Hooks = append(out.Hooks, hookJSON{
 			h.Name, h.Server, h.Phase.String(), h.Outcome.String(), h.Error, h.Duration.Seconds(), append([]string{}, h.Changed.Names()...),
 		})
+	}
+	return out
+}
+
+func fields(list []sdk.Field) [][2]string {
+	out := make([][2]string, len(list))
+	for i, f := range list {
+		out[i] = [2]string{f.Name, f.Value}
 	}
 	return out
 }

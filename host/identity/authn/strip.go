@@ -22,8 +22,14 @@ func NewStrip(a *config.Auth, hooks config.Credential) *Strip {
 	return places(a, hooks)
 }
 
-// Params returns the query parameters that hold credentials of an API's methods, see NewStrip.
-func Params(a *config.Auth, hooks config.Credential) []string { return places(a, hooks).params }
+// Places returns the query parameters and the header fields that hold credentials of an API's methods, see NewStrip.
+func Places(a *config.Auth, hooks config.Credential) (params, headers []string) {
+	s := places(a, hooks)
+	if len(s.cookies) > 0 {
+		s.headers = with(s.headers, "Cookie")
+	}
+	return s.params, s.headers
+}
 
 func places(a *config.Auth, hooks config.Credential) *Strip {
 	s := &Strip{}

@@ -63,6 +63,13 @@ type observer struct {
 	taken float64
 }
 
+// RecordNeeds implements [sdk.RecordNeeder]: what the server says the observer wants.
+func (o *observer) RecordNeeds() sdk.RecordNeeds {
+	o.until(func() bool { return !errors.Is(o.to.Observe(o.t.Context(), sdk.Batch{}), sdk.ErrUnavailable) })
+	needer, _ := o.to.(sdk.RecordNeeder)
+	return needer.RecordNeeds()
+}
+
 // Observe implements [sdk.Observer].
 func (o *observer) Observe(ctx context.Context, b sdk.Batch) error {
 	o.until(func() bool { return !errors.Is(o.to.Observe(ctx, sdk.Batch{}), sdk.ErrUnavailable) }) // it connects by itself

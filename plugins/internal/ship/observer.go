@@ -17,9 +17,13 @@ type Observer struct {
 	requests int // records of at least that status
 	events   bool
 	perItem  atomic.Int64 // bytes that items took lately
+	needs    sdk.RecordNeeds
 }
 
-var _ sdk.Observer = (*Observer)(nil)
+var _ sdk.RecordNeeder = (*Observer)(nil)
+
+// RecordNeeds implements [sdk.RecordNeeder].
+func (o *Observer) RecordNeeds() sdk.RecordNeeds { return o.needs }
 
 // NewObserver makes an observer whose items have the key that the template says; nil: none. The shipper's settings are the
 // observer's.
@@ -29,7 +33,7 @@ func NewObserver(to *Shipper, key *record.Template) (*Observer, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &Observer{to: to, encoder: encoder, key: key, events: c.Events == "all"}
+	o := &Observer{to: to, encoder: encoder, key: key, events: c.Events == "all", needs: c.needs()}
 	switch c.Requests {
 	case "errors":
 		o.requests = 400

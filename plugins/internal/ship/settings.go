@@ -1,17 +1,15 @@
 package ship
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/plugins/internal/ship/record"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
 // Settings are what every shipping plugin can be told. A field that is nil or zero takes the default, which Complete
@@ -33,7 +31,10 @@ type SendSettings struct {
 	// Fields and Without choose fields of the schema (see [record.Options]).
 	Fields  []string `json:"fields"`
 	Without []string `json:"without"`
-	// Secret are names of further query parameters whose values are hidden; ShowSecrets hides no others.
+	// Headers and ResponseHeaders are the header fields of requests and replies that are sent. Default none.
+	Headers         Names `json:"headers"`
+	ResponseHeaders Names `json:"response_headers"`
+	// Secret are names of further query parameters and header fields whose values are hidden; ShowSecrets hides no others.
 	Secret      []string `json:"secret"`
 	ShowSecrets bool     `json:"show_secrets"`
 }
@@ -102,6 +103,14 @@ func (s *Settings) Complete() error {
 	return err
 }
 
+// needs is what the settings want in records.
+func (s *SendSettings) needs() sdk.RecordNeeds {
+	if s.Requests == "none" {
+		return sdk.RecordNeeds{}
+	}
+	return sdk.RecordNeeds{Header: s.Headers, ReplyHeader: s.ResponseHeaders}
+}
+
 func (s *SendSettings) encoder() (*record.Encoder, error) {
 	e, err := record.NewEncoder(record.Options{Only: s.Fields, Without: s.Without, Secret: s.Secret, ShowSecrets: s.ShowSecrets})
 	if err != nil {
@@ -116,22 +125,6 @@ func Default[T comparable](field *T, value T) {
 	if *field == zero {
 		*field = value
 	}
-}
-
-// Decode reads a plugin's configuration into to: a key that it does not know is an error, and none at all is {}.
-func Decode(config json.RawMessage, to any) error {
-	if len(bytes.TrimSpace(config)) == 0 {
-		config = json.RawMessage("{}")
-	}
-	d := json.NewDecoder(bytes.NewReader(config))
-	d.DisallowUnknownFields()
-	if err := d.Decode(to); err != nil {
-		return err
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("something stands behind the configuration")
-	}
-	return nil
 }
 
 // ParsePrefix reads a prefix of addresses, or an address, which is one as long as an address. Addresses of IPv4 that are

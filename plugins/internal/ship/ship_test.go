@@ -2,6 +2,7 @@ package ship
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"runtime"
@@ -525,4 +526,37 @@ func TestSettings(t *testing.T) {
 func pass(d time.Duration) {
 	<-time.After(d)
 	synctest.Wait()
+}
+
+// An error of a configuration says which setting it is about.
+func TestDecode(t *testing.T) {
+	type config struct {
+		Settings
+		Targets []struct {
+			Retry RetrySettings `json:"retry"`
+			Name  string        `json:"name"`
+		} `json:"targets"`
+	}
+	for text, want := range map[string]string{
+		``:                             "",
+		`{}`:                           "",
+		`{"batch":{"wait":"1"}}`:       `batch.wait: `,
+		`{"batch":{"wait":1}}`:         `batch.wait: `,
+		`{"batch":{"count":"1"}}`:      `batch.count: must be a whole number, not string`,
+		`{"send":{"requests":1}}`:      `send.requests: must be a string, not number`,
+		`{"send":[]}`:                  `send: must be a mapping, not array`,
+		`{"send":{"headers":"some"}}`:  `send.headers: "some": the word all`,
+		`{"send":{"headers":["a b"]}}`: `send.headers[0]: "a b" is no name`,
+		`{"send":{"nope":1}}`:          `send.nope: json: unknown field "nope"`,
+		`{"targets":[{"name":"a"},{"name":"b","retry":{"max":"1x"}}]}`: `targets[1].retry.max: `,
+		`{"spool":{"size":"1XB"},"batch":{"wait":"1s"}}`:               `spool.size: `,
+		`{} {}`: `something stands behind`,
+		`[]`:    `json: cannot unmarshal array`,
+		`{`:     `unexpected EOF`,
+	} {
+		err := Decode(json.RawMessage(text), &config{})
+		if (err == nil) != (want == "") || err != nil && !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
 }

@@ -258,6 +258,7 @@ type DescribeReply struct {
 	Observers     []string               `protobuf:"bytes,5,rep,name=observers,proto3" json:"observers,omitempty"`
 	ConfigSchema  []byte                 `protobuf:"bytes,6,opt,name=config_schema,json=configSchema,proto3" json:"config_schema,omitempty"` // JSON Schema; empty: anything
 	Limits        *Limits                `protobuf:"bytes,7,opt,name=limits,proto3" json:"limits,omitempty"`
+	ObserverNeeds []*ObserverNeeds       `protobuf:"bytes,8,rep,name=observer_needs,json=observerNeeds,proto3" json:"observer_needs,omitempty"` // of observers that want headers in records
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -341,6 +342,74 @@ func (x *DescribeReply) GetLimits() *Limits {
 	return nil
 }
 
+func (x *DescribeReply) GetObserverNeeds() []*ObserverNeeds {
+	if x != nil {
+		return x.ObserverNeeds
+	}
+	return nil
+}
+
+// ObserverNeeds says which header fields an observer wants in records. A name that ends in * stands for all that begin so.
+type ObserverNeeds struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Observer      string                 `protobuf:"bytes,1,opt,name=observer,proto3" json:"observer,omitempty"`
+	Header        []string               `protobuf:"bytes,2,rep,name=header,proto3" json:"header,omitempty"` // of requests
+	ReplyHeader   []string               `protobuf:"bytes,3,rep,name=reply_header,json=replyHeader,proto3" json:"reply_header,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ObserverNeeds) Reset() {
+	*x = ObserverNeeds{}
+	mi := &file_plugin_v1_plugin_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ObserverNeeds) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ObserverNeeds) ProtoMessage() {}
+
+func (x *ObserverNeeds) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_v1_plugin_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ObserverNeeds.ProtoReflect.Descriptor instead.
+func (*ObserverNeeds) Descriptor() ([]byte, []int) {
+	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ObserverNeeds) GetObserver() string {
+	if x != nil {
+		return x.Observer
+	}
+	return ""
+}
+
+func (x *ObserverNeeds) GetHeader() []string {
+	if x != nil {
+		return x.Header
+	}
+	return nil
+}
+
+func (x *ObserverNeeds) GetReplyHeader() []string {
+	if x != nil {
+		return x.ReplyHeader
+	}
+	return nil
+}
+
 type Hook struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -352,7 +421,7 @@ type Hook struct {
 
 func (x *Hook) Reset() {
 	*x = Hook{}
-	mi := &file_plugin_v1_plugin_proto_msgTypes[2]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -364,7 +433,7 @@ func (x *Hook) String() string {
 func (*Hook) ProtoMessage() {}
 
 func (x *Hook) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_v1_plugin_proto_msgTypes[2]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -377,7 +446,7 @@ func (x *Hook) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hook.ProtoReflect.Descriptor instead.
 func (*Hook) Descriptor() ([]byte, []int) {
-	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{2}
+	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Hook) GetName() string {
@@ -413,7 +482,7 @@ type Needs struct {
 
 func (x *Needs) Reset() {
 	*x = Needs{}
-	mi := &file_plugin_v1_plugin_proto_msgTypes[3]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -425,7 +494,7 @@ func (x *Needs) String() string {
 func (*Needs) ProtoMessage() {}
 
 func (x *Needs) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_v1_plugin_proto_msgTypes[3]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -438,7 +507,7 @@ func (x *Needs) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Needs.ProtoReflect.Descriptor instead.
 func (*Needs) Descriptor() ([]byte, []int) {
-	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{3}
+	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Needs) GetFields() uint32 {
@@ -474,7 +543,7 @@ type Limits struct {
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_plugin_v1_plugin_proto_msgTypes[4]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -486,7 +555,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_v1_plugin_proto_msgTypes[4]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -499,7 +568,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{4}
+	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Limits) GetWindow() uint32 {
@@ -541,7 +610,7 @@ type HostFrame struct {
 
 func (x *HostFrame) Reset() {
 	*x = HostFrame{}
-	mi := &file_plugin_v1_plugin_proto_msgTypes[5]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -553,7 +622,7 @@ func (x *HostFrame) String() string {
 func (*HostFrame) ProtoMessage() {}
 
 func (x *HostFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_v1_plugin_proto_msgTypes[5]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -566,7 +635,7 @@ func (x *HostFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HostFrame.ProtoReflect.Descriptor instead.
 func (*HostFrame) Descriptor() ([]byte, []int) {
-	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{5}
+	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *HostFrame) GetSeq() uint64 {
@@ -645,7 +714,7 @@ type PluginFrame struct {
 
 func (x *PluginFrame) Reset() {
 	*x = PluginFrame{}
-	mi := &file_plugin_v1_plugin_proto_msgTypes[6]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -657,7 +726,7 @@ func (x *PluginFrame) String() string {
 func (*PluginFrame) ProtoMessage() {}
 
 func (x *PluginFrame) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_v1_plugin_proto_msgTypes[6]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -670,7 +739,7 @@ func (x *PluginFrame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PluginFrame.ProtoReflect.Descriptor instead.
 func (*PluginFrame) Descriptor() ([]byte, []int) {
-	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{6}
+	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *PluginFrame) GetAck() uint64 {
@@ -715,7 +784,7 @@ type Binding struct {
 
 func (x *Binding) Reset() {
 	*x = Binding{}
-	mi := &file_plugin_v1_plugin_proto_msgTypes[7]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -727,7 +796,7 @@ func (x *Binding) String() string {
 func (*Binding) ProtoMessage() {}
 
 func (x *Binding) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_v1_plugin_proto_msgTypes[7]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -740,7 +809,7 @@ func (x *Binding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Binding.ProtoReflect.Descriptor instead.
 func (*Binding) Descriptor() ([]byte, []int) {
-	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{7}
+	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Binding) GetId() uint32 {
@@ -781,7 +850,7 @@ type HookUse struct {
 
 func (x *HookUse) Reset() {
 	*x = HookUse{}
-	mi := &file_plugin_v1_plugin_proto_msgTypes[8]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -793,7 +862,7 @@ func (x *HookUse) String() string {
 func (*HookUse) ProtoMessage() {}
 
 func (x *HookUse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_v1_plugin_proto_msgTypes[8]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -806,7 +875,7 @@ func (x *HookUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HookUse.ProtoReflect.Descriptor instead.
 func (*HookUse) Descriptor() ([]byte, []int) {
-	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{8}
+	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *HookUse) GetName() string {
@@ -837,7 +906,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_plugin_v1_plugin_proto_msgTypes[9]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -849,7 +918,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_v1_plugin_proto_msgTypes[9]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -862,7 +931,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{9}
+	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Route) GetId() string {
@@ -917,7 +986,7 @@ type Field struct {
 
 func (x *Field) Reset() {
 	*x = Field{}
-	mi := &file_plugin_v1_plugin_proto_msgTypes[10]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -929,7 +998,7 @@ func (x *Field) String() string {
 func (*Field) ProtoMessage() {}
 
 func (x *Field) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_v1_plugin_proto_msgTypes[10]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -942,7 +1011,7 @@ func (x *Field) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Field.ProtoReflect.Descriptor instead.
 func (*Field) Descriptor() ([]byte, []int) {
-	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{10}
+	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Field) GetName() string {
@@ -969,7 +1038,7 @@ type Value struct {
 
 func (x *Value) Reset() {
 	*x = Value{}
-	mi := &file_plugin_v1_plugin_proto_msgTypes[11]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -981,7 +1050,7 @@ func (x *Value) String() string {
 func (*Value) ProtoMessage() {}
 
 func (x *Value) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_v1_plugin_proto_msgTypes[11]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -994,7 +1063,7 @@ func (x *Value) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Value.ProtoReflect.Descriptor instead.
 func (*Value) Descriptor() ([]byte, []int) {
-	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{11}
+	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Value) GetName() string {
@@ -1041,7 +1110,7 @@ type Call struct {
 
 func (x *Call) Reset() {
 	*x = Call{}
-	mi := &file_plugin_v1_plugin_proto_msgTypes[12]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1053,7 +1122,7 @@ func (x *Call) String() string {
 func (*Call) ProtoMessage() {}
 
 func (x *Call) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_v1_plugin_proto_msgTypes[12]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1066,7 +1135,7 @@ func (x *Call) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Call.ProtoReflect.Descriptor instead.
 func (*Call) Descriptor() ([]byte, []int) {
-	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{12}
+	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Call) GetId() uint64 {
@@ -1228,7 +1297,7 @@ type Response struct {
 
 func (x *Response) Reset() {
 	*x = Response{}
-	mi := &file_plugin_v1_plugin_proto_msgTypes[13]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1240,7 +1309,7 @@ func (x *Response) String() string {
 func (*Response) ProtoMessage() {}
 
 func (x *Response) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_v1_plugin_proto_msgTypes[13]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1253,7 +1322,7 @@ func (x *Response) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Response.ProtoReflect.Descriptor instead.
 func (*Response) Descriptor() ([]byte, []int) {
-	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{13}
+	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Response) GetStatus() int32 {
@@ -1302,7 +1371,7 @@ type Reply struct {
 
 func (x *Reply) Reset() {
 	*x = Reply{}
-	mi := &file_plugin_v1_plugin_proto_msgTypes[14]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1314,7 +1383,7 @@ func (x *Reply) String() string {
 func (*Reply) ProtoMessage() {}
 
 func (x *Reply) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_v1_plugin_proto_msgTypes[14]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1327,7 +1396,7 @@ func (x *Reply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reply.ProtoReflect.Descriptor instead.
 func (*Reply) Descriptor() ([]byte, []int) {
-	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{14}
+	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Reply) GetId() uint64 {
@@ -1406,7 +1475,7 @@ type Effects struct {
 
 func (x *Effects) Reset() {
 	*x = Effects{}
-	mi := &file_plugin_v1_plugin_proto_msgTypes[15]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1418,7 +1487,7 @@ func (x *Effects) String() string {
 func (*Effects) ProtoMessage() {}
 
 func (x *Effects) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_v1_plugin_proto_msgTypes[15]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1431,7 +1500,7 @@ func (x *Effects) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Effects.ProtoReflect.Descriptor instead.
 func (*Effects) Descriptor() ([]byte, []int) {
-	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{15}
+	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Effects) GetMethod() []byte {
@@ -1529,7 +1598,7 @@ type HeaderOp struct {
 
 func (x *HeaderOp) Reset() {
 	*x = HeaderOp{}
-	mi := &file_plugin_v1_plugin_proto_msgTypes[16]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1541,7 +1610,7 @@ func (x *HeaderOp) String() string {
 func (*HeaderOp) ProtoMessage() {}
 
 func (x *HeaderOp) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_v1_plugin_proto_msgTypes[16]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1554,7 +1623,7 @@ func (x *HeaderOp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeaderOp.ProtoReflect.Descriptor instead.
 func (*HeaderOp) Descriptor() ([]byte, []int) {
-	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{16}
+	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *HeaderOp) GetKind() HeaderOpKind {
@@ -1590,7 +1659,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_plugin_v1_plugin_proto_msgTypes[17]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1602,7 +1671,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_v1_plugin_proto_msgTypes[17]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1615,7 +1684,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{17}
+	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Error) GetStatus() int32 {
@@ -1649,7 +1718,7 @@ type Failure struct {
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_plugin_v1_plugin_proto_msgTypes[18]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1661,7 +1730,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_v1_plugin_proto_msgTypes[18]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1674,7 +1743,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{18}
+	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Failure) GetCode() FailureCode {
@@ -1702,7 +1771,7 @@ type HookOutcome struct {
 
 func (x *HookOutcome) Reset() {
 	*x = HookOutcome{}
-	mi := &file_plugin_v1_plugin_proto_msgTypes[19]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1714,7 +1783,7 @@ func (x *HookOutcome) String() string {
 func (*HookOutcome) ProtoMessage() {}
 
 func (x *HookOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_v1_plugin_proto_msgTypes[19]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1727,7 +1796,7 @@ func (x *HookOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HookOutcome.ProtoReflect.Descriptor instead.
 func (*HookOutcome) Descriptor() ([]byte, []int) {
-	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{19}
+	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *HookOutcome) GetHook() uint32 {
@@ -1762,7 +1831,7 @@ type LogLine struct {
 
 func (x *LogLine) Reset() {
 	*x = LogLine{}
-	mi := &file_plugin_v1_plugin_proto_msgTypes[20]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1774,7 +1843,7 @@ func (x *LogLine) String() string {
 func (*LogLine) ProtoMessage() {}
 
 func (x *LogLine) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_v1_plugin_proto_msgTypes[20]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1787,7 +1856,7 @@ func (x *LogLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogLine.ProtoReflect.Descriptor instead.
 func (*LogLine) Descriptor() ([]byte, []int) {
-	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{20}
+	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *LogLine) GetHook() uint32 {
@@ -1822,7 +1891,7 @@ type Counter struct {
 
 func (x *Counter) Reset() {
 	*x = Counter{}
-	mi := &file_plugin_v1_plugin_proto_msgTypes[21]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1834,7 +1903,7 @@ func (x *Counter) String() string {
 func (*Counter) ProtoMessage() {}
 
 func (x *Counter) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_v1_plugin_proto_msgTypes[21]
+	mi := &file_plugin_v1_plugin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1847,7 +1916,7 @@ func (x *Counter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Counter.ProtoReflect.Descriptor instead.
 func (*Counter) Descriptor() ([]byte, []int) {
-	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{21}
+	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Counter) GetHook() uint32 {
@@ -1878,7 +1947,7 @@ const file_plugin_v1_plugin_proto_rawDesc = "" +
 	"\x16plugin/v1/plugin.proto\x12\x14turnbuckle.plugin.v1\x1a\x16plugin/v1/record.proto\x1a\x17plugin/v1/session.proto\";\n" +
 	"\x0fDescribeRequest\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x14\n" +
-	"\x05minor\x18\x02 \x01(\rR\x05minor\"\xfe\x01\n" +
+	"\x05minor\x18\x02 \x01(\rR\x05minor\"\xca\x02\n" +
 	"\rDescribeReply\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x14\n" +
@@ -1886,7 +1955,12 @@ const file_plugin_v1_plugin_proto_rawDesc = "" +
 	"\x05hooks\x18\x04 \x03(\v2\x1a.turnbuckle.plugin.v1.HookR\x05hooks\x12\x1c\n" +
 	"\tobservers\x18\x05 \x03(\tR\tobservers\x12#\n" +
 	"\rconfig_schema\x18\x06 \x01(\fR\fconfigSchema\x124\n" +
-	"\x06limits\x18\a \x01(\v2\x1c.turnbuckle.plugin.v1.LimitsR\x06limits\"\x80\x01\n" +
+	"\x06limits\x18\a \x01(\v2\x1c.turnbuckle.plugin.v1.LimitsR\x06limits\x12J\n" +
+	"\x0eobserver_needs\x18\b \x03(\v2#.turnbuckle.plugin.v1.ObserverNeedsR\robserverNeeds\"f\n" +
+	"\rObserverNeeds\x12\x1a\n" +
+	"\bobserver\x18\x01 \x01(\tR\bobserver\x12\x16\n" +
+	"\x06header\x18\x02 \x03(\tR\x06header\x12!\n" +
+	"\freply_header\x18\x03 \x03(\tR\vreplyHeader\"\x80\x01\n" +
 	"\x04Hook\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x121\n" +
 	"\x05phase\x18\x02 \x01(\x0e2\x1b.turnbuckle.plugin.v1.PhaseR\x05phase\x121\n" +
@@ -2067,78 +2141,80 @@ func file_plugin_v1_plugin_proto_rawDescGZIP() []byte {
 }
 
 var file_plugin_v1_plugin_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_plugin_v1_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_plugin_v1_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_plugin_v1_plugin_proto_goTypes = []any{
 	(Phase)(0),              // 0: turnbuckle.plugin.v1.Phase
 	(HeaderOpKind)(0),       // 1: turnbuckle.plugin.v1.HeaderOpKind
 	(FailureCode)(0),        // 2: turnbuckle.plugin.v1.FailureCode
 	(*DescribeRequest)(nil), // 3: turnbuckle.plugin.v1.DescribeRequest
 	(*DescribeReply)(nil),   // 4: turnbuckle.plugin.v1.DescribeReply
-	(*Hook)(nil),            // 5: turnbuckle.plugin.v1.Hook
-	(*Needs)(nil),           // 6: turnbuckle.plugin.v1.Needs
-	(*Limits)(nil),          // 7: turnbuckle.plugin.v1.Limits
-	(*HostFrame)(nil),       // 8: turnbuckle.plugin.v1.HostFrame
-	(*PluginFrame)(nil),     // 9: turnbuckle.plugin.v1.PluginFrame
-	(*Binding)(nil),         // 10: turnbuckle.plugin.v1.Binding
-	(*HookUse)(nil),         // 11: turnbuckle.plugin.v1.HookUse
-	(*Route)(nil),           // 12: turnbuckle.plugin.v1.Route
-	(*Field)(nil),           // 13: turnbuckle.plugin.v1.Field
-	(*Value)(nil),           // 14: turnbuckle.plugin.v1.Value
-	(*Call)(nil),            // 15: turnbuckle.plugin.v1.Call
-	(*Response)(nil),        // 16: turnbuckle.plugin.v1.Response
-	(*Reply)(nil),           // 17: turnbuckle.plugin.v1.Reply
-	(*Effects)(nil),         // 18: turnbuckle.plugin.v1.Effects
-	(*HeaderOp)(nil),        // 19: turnbuckle.plugin.v1.HeaderOp
-	(*Error)(nil),           // 20: turnbuckle.plugin.v1.Error
-	(*Failure)(nil),         // 21: turnbuckle.plugin.v1.Failure
-	(*HookOutcome)(nil),     // 22: turnbuckle.plugin.v1.HookOutcome
-	(*LogLine)(nil),         // 23: turnbuckle.plugin.v1.LogLine
-	(*Counter)(nil),         // 24: turnbuckle.plugin.v1.Counter
-	(*Record)(nil),          // 25: turnbuckle.plugin.v1.Record
-	(*Event)(nil),           // 26: turnbuckle.plugin.v1.Event
-	(*Session)(nil),         // 27: turnbuckle.plugin.v1.Session
+	(*ObserverNeeds)(nil),   // 5: turnbuckle.plugin.v1.ObserverNeeds
+	(*Hook)(nil),            // 6: turnbuckle.plugin.v1.Hook
+	(*Needs)(nil),           // 7: turnbuckle.plugin.v1.Needs
+	(*Limits)(nil),          // 8: turnbuckle.plugin.v1.Limits
+	(*HostFrame)(nil),       // 9: turnbuckle.plugin.v1.HostFrame
+	(*PluginFrame)(nil),     // 10: turnbuckle.plugin.v1.PluginFrame
+	(*Binding)(nil),         // 11: turnbuckle.plugin.v1.Binding
+	(*HookUse)(nil),         // 12: turnbuckle.plugin.v1.HookUse
+	(*Route)(nil),           // 13: turnbuckle.plugin.v1.Route
+	(*Field)(nil),           // 14: turnbuckle.plugin.v1.Field
+	(*Value)(nil),           // 15: turnbuckle.plugin.v1.Value
+	(*Call)(nil),            // 16: turnbuckle.plugin.v1.Call
+	(*Response)(nil),        // 17: turnbuckle.plugin.v1.Response
+	(*Reply)(nil),           // 18: turnbuckle.plugin.v1.Reply
+	(*Effects)(nil),         // 19: turnbuckle.plugin.v1.Effects
+	(*HeaderOp)(nil),        // 20: turnbuckle.plugin.v1.HeaderOp
+	(*Error)(nil),           // 21: turnbuckle.plugin.v1.Error
+	(*Failure)(nil),         // 22: turnbuckle.plugin.v1.Failure
+	(*HookOutcome)(nil),     // 23: turnbuckle.plugin.v1.HookOutcome
+	(*LogLine)(nil),         // 24: turnbuckle.plugin.v1.LogLine
+	(*Counter)(nil),         // 25: turnbuckle.plugin.v1.Counter
+	(*Record)(nil),          // 26: turnbuckle.plugin.v1.Record
+	(*Event)(nil),           // 27: turnbuckle.plugin.v1.Event
+	(*Session)(nil),         // 28: turnbuckle.plugin.v1.Session
 }
 var file_plugin_v1_plugin_proto_depIdxs = []int32{
-	5,  // 0: turnbuckle.plugin.v1.DescribeReply.hooks:type_name -> turnbuckle.plugin.v1.Hook
-	7,  // 1: turnbuckle.plugin.v1.DescribeReply.limits:type_name -> turnbuckle.plugin.v1.Limits
-	0,  // 2: turnbuckle.plugin.v1.Hook.phase:type_name -> turnbuckle.plugin.v1.Phase
-	6,  // 3: turnbuckle.plugin.v1.Hook.needs:type_name -> turnbuckle.plugin.v1.Needs
-	10, // 4: turnbuckle.plugin.v1.HostFrame.bindings:type_name -> turnbuckle.plugin.v1.Binding
-	15, // 5: turnbuckle.plugin.v1.HostFrame.calls:type_name -> turnbuckle.plugin.v1.Call
-	25, // 6: turnbuckle.plugin.v1.HostFrame.records:type_name -> turnbuckle.plugin.v1.Record
-	26, // 7: turnbuckle.plugin.v1.HostFrame.events:type_name -> turnbuckle.plugin.v1.Event
-	17, // 8: turnbuckle.plugin.v1.PluginFrame.replies:type_name -> turnbuckle.plugin.v1.Reply
-	0,  // 9: turnbuckle.plugin.v1.Binding.phase:type_name -> turnbuckle.plugin.v1.Phase
-	11, // 10: turnbuckle.plugin.v1.Binding.hooks:type_name -> turnbuckle.plugin.v1.HookUse
-	12, // 11: turnbuckle.plugin.v1.Binding.route:type_name -> turnbuckle.plugin.v1.Route
-	13, // 12: turnbuckle.plugin.v1.Call.headers:type_name -> turnbuckle.plugin.v1.Field
-	16, // 13: turnbuckle.plugin.v1.Call.response:type_name -> turnbuckle.plugin.v1.Response
-	27, // 14: turnbuckle.plugin.v1.Call.session:type_name -> turnbuckle.plugin.v1.Session
-	14, // 15: turnbuckle.plugin.v1.Call.values:type_name -> turnbuckle.plugin.v1.Value
-	13, // 16: turnbuckle.plugin.v1.Response.headers:type_name -> turnbuckle.plugin.v1.Field
-	18, // 17: turnbuckle.plugin.v1.Reply.effects:type_name -> turnbuckle.plugin.v1.Effects
-	20, // 18: turnbuckle.plugin.v1.Reply.error:type_name -> turnbuckle.plugin.v1.Error
-	21, // 19: turnbuckle.plugin.v1.Reply.failure:type_name -> turnbuckle.plugin.v1.Failure
-	22, // 20: turnbuckle.plugin.v1.Reply.outcomes:type_name -> turnbuckle.plugin.v1.HookOutcome
-	23, // 21: turnbuckle.plugin.v1.Reply.logs:type_name -> turnbuckle.plugin.v1.LogLine
-	24, // 22: turnbuckle.plugin.v1.Reply.counters:type_name -> turnbuckle.plugin.v1.Counter
-	19, // 23: turnbuckle.plugin.v1.Effects.headers:type_name -> turnbuckle.plugin.v1.HeaderOp
-	27, // 24: turnbuckle.plugin.v1.Effects.session:type_name -> turnbuckle.plugin.v1.Session
-	14, // 25: turnbuckle.plugin.v1.Effects.values:type_name -> turnbuckle.plugin.v1.Value
-	16, // 26: turnbuckle.plugin.v1.Effects.answer:type_name -> turnbuckle.plugin.v1.Response
-	19, // 27: turnbuckle.plugin.v1.Effects.response_headers:type_name -> turnbuckle.plugin.v1.HeaderOp
-	1,  // 28: turnbuckle.plugin.v1.HeaderOp.kind:type_name -> turnbuckle.plugin.v1.HeaderOpKind
-	13, // 29: turnbuckle.plugin.v1.Error.headers:type_name -> turnbuckle.plugin.v1.Field
-	2,  // 30: turnbuckle.plugin.v1.Failure.code:type_name -> turnbuckle.plugin.v1.FailureCode
-	3,  // 31: turnbuckle.plugin.v1.Plugin.Describe:input_type -> turnbuckle.plugin.v1.DescribeRequest
-	8,  // 32: turnbuckle.plugin.v1.Plugin.Session:input_type -> turnbuckle.plugin.v1.HostFrame
-	4,  // 33: turnbuckle.plugin.v1.Plugin.Describe:output_type -> turnbuckle.plugin.v1.DescribeReply
-	9,  // 34: turnbuckle.plugin.v1.Plugin.Session:output_type -> turnbuckle.plugin.v1.PluginFrame
-	33, // [33:35] is the sub-list for method output_type
-	31, // [31:33] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	6,  // 0: turnbuckle.plugin.v1.DescribeReply.hooks:type_name -> turnbuckle.plugin.v1.Hook
+	8,  // 1: turnbuckle.plugin.v1.DescribeReply.limits:type_name -> turnbuckle.plugin.v1.Limits
+	5,  // 2: turnbuckle.plugin.v1.DescribeReply.observer_needs:type_name -> turnbuckle.plugin.v1.ObserverNeeds
+	0,  // 3: turnbuckle.plugin.v1.Hook.phase:type_name -> turnbuckle.plugin.v1.Phase
+	7,  // 4: turnbuckle.plugin.v1.Hook.needs:type_name -> turnbuckle.plugin.v1.Needs
+	11, // 5: turnbuckle.plugin.v1.HostFrame.bindings:type_name -> turnbuckle.plugin.v1.Binding
+	16, // 6: turnbuckle.plugin.v1.HostFrame.calls:type_name -> turnbuckle.plugin.v1.Call
+	26, // 7: turnbuckle.plugin.v1.HostFrame.records:type_name -> turnbuckle.plugin.v1.Record
+	27, // 8: turnbuckle.plugin.v1.HostFrame.events:type_name -> turnbuckle.plugin.v1.Event
+	18, // 9: turnbuckle.plugin.v1.PluginFrame.replies:type_name -> turnbuckle.plugin.v1.Reply
+	0,  // 10: turnbuckle.plugin.v1.Binding.phase:type_name -> turnbuckle.plugin.v1.Phase
+	12, // 11: turnbuckle.plugin.v1.Binding.hooks:type_name -> turnbuckle.plugin.v1.HookUse
+	13, // 12: turnbuckle.plugin.v1.Binding.route:type_name -> turnbuckle.plugin.v1.Route
+	14, // 13: turnbuckle.plugin.v1.Call.headers:type_name -> turnbuckle.plugin.v1.Field
+	17, // 14: turnbuckle.plugin.v1.Call.response:type_name -> turnbuckle.plugin.v1.Response
+	28, // 15: turnbuckle.plugin.v1.Call.session:type_name -> turnbuckle.plugin.v1.Session
+	15, // 16: turnbuckle.plugin.v1.Call.values:type_name -> turnbuckle.plugin.v1.Value
+	14, // 17: turnbuckle.plugin.v1.Response.headers:type_name -> turnbuckle.plugin.v1.Field
+	19, // 18: turnbuckle.plugin.v1.Reply.effects:type_name -> turnbuckle.plugin.v1.Effects
+	21, // 19: turnbuckle.plugin.v1.Reply.error:type_name -> turnbuckle.plugin.v1.Error
+	22, // 20: turnbuckle.plugin.v1.Reply.failure:type_name -> turnbuckle.plugin.v1.Failure
+	23, // 21: turnbuckle.plugin.v1.Reply.outcomes:type_name -> turnbuckle.plugin.v1.HookOutcome
+	24, // 22: turnbuckle.plugin.v1.Reply.logs:type_name -> turnbuckle.plugin.v1.LogLine
+	25, // 23: turnbuckle.plugin.v1.Reply.counters:type_name -> turnbuckle.plugin.v1.Counter
+	20, // 24: turnbuckle.plugin.v1.Effects.headers:type_name -> turnbuckle.plugin.v1.HeaderOp
+	28, // 25: turnbuckle.plugin.v1.Effects.session:type_name -> turnbuckle.plugin.v1.Session
+	15, // 26: turnbuckle.plugin.v1.Effects.values:type_name -> turnbuckle.plugin.v1.Value
+	17, // 27: turnbuckle.plugin.v1.Effects.answer:type_name -> turnbuckle.plugin.v1.Response
+	20, // 28: turnbuckle.plugin.v1.Effects.response_headers:type_name -> turnbuckle.plugin.v1.HeaderOp
+	1,  // 29: turnbuckle.plugin.v1.HeaderOp.kind:type_name -> turnbuckle.plugin.v1.HeaderOpKind
+	14, // 30: turnbuckle.plugin.v1.Error.headers:type_name -> turnbuckle.plugin.v1.Field
+	2,  // 31: turnbuckle.plugin.v1.Failure.code:type_name -> turnbuckle.plugin.v1.FailureCode
+	3,  // 32: turnbuckle.plugin.v1.Plugin.Describe:input_type -> turnbuckle.plugin.v1.DescribeRequest
+	9,  // 33: turnbuckle.plugin.v1.Plugin.Session:input_type -> turnbuckle.plugin.v1.HostFrame
+	4,  // 34: turnbuckle.plugin.v1.Plugin.Describe:output_type -> turnbuckle.plugin.v1.DescribeReply
+	10, // 35: turnbuckle.plugin.v1.Plugin.Session:output_type -> turnbuckle.plugin.v1.PluginFrame
+	34, // [34:36] is the sub-list for method output_type
+	32, // [32:34] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_plugin_v1_plugin_proto_init() }
@@ -2148,17 +2224,17 @@ func file_plugin_v1_plugin_proto_init() {
 	}
 	file_plugin_v1_record_proto_init()
 	file_plugin_v1_session_proto_init()
-	file_plugin_v1_plugin_proto_msgTypes[11].OneofWrappers = []any{}
 	file_plugin_v1_plugin_proto_msgTypes[12].OneofWrappers = []any{}
 	file_plugin_v1_plugin_proto_msgTypes[13].OneofWrappers = []any{}
-	file_plugin_v1_plugin_proto_msgTypes[15].OneofWrappers = []any{}
+	file_plugin_v1_plugin_proto_msgTypes[14].OneofWrappers = []any{}
+	file_plugin_v1_plugin_proto_msgTypes[16].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_plugin_v1_plugin_proto_rawDesc), len(file_plugin_v1_plugin_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   22,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

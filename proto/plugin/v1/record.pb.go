@@ -51,6 +51,9 @@ type Record struct {
 	Tags          []string               `protobuf:"bytes,25,rep,name=tags,proto3" json:"tags,omitempty"`
 	Error         string                 `protobuf:"bytes,26,opt,name=error,proto3" json:"error,omitempty"`
 	Hooks         []*HookRecord          `protobuf:"bytes,27,rep,name=hooks,proto3" json:"hooks,omitempty"`
+	Header        []*RecordField         `protobuf:"bytes,28,rep,name=header,proto3" json:"header,omitempty"`                              // of the request as the client sent it: what ObserverNeeds asks for
+	ReplyHeader   []*RecordField         `protobuf:"bytes,29,rep,name=reply_header,json=replyHeader,proto3" json:"reply_header,omitempty"` // of the reply as it was sent, likewise
+	HeaderCut     bool                   `protobuf:"varint,30,opt,name=header_cut,json=headerCut,proto3" json:"header_cut,omitempty"`      // some of them were too many or too long
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -274,6 +277,80 @@ func (x *Record) GetHooks() []*HookRecord {
 	return nil
 }
 
+func (x *Record) GetHeader() []*RecordField {
+	if x != nil {
+		return x.Header
+	}
+	return nil
+}
+
+func (x *Record) GetReplyHeader() []*RecordField {
+	if x != nil {
+		return x.ReplyHeader
+	}
+	return nil
+}
+
+func (x *Record) GetHeaderCut() bool {
+	if x != nil {
+		return x.HeaderCut
+	}
+	return false
+}
+
+// RecordField is one header field line.
+type RecordField struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Value         []byte                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"` // bytes, because header values need not be UTF-8
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordField) Reset() {
+	*x = RecordField{}
+	mi := &file_plugin_v1_record_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordField) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordField) ProtoMessage() {}
+
+func (x *RecordField) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_v1_record_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordField.ProtoReflect.Descriptor instead.
+func (*RecordField) Descriptor() ([]byte, []int) {
+	return file_plugin_v1_record_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *RecordField) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RecordField) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
 // HookRecord is the outcome of one hook.
 type HookRecord struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -290,7 +367,7 @@ type HookRecord struct {
 
 func (x *HookRecord) Reset() {
 	*x = HookRecord{}
-	mi := &file_plugin_v1_record_proto_msgTypes[1]
+	mi := &file_plugin_v1_record_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -302,7 +379,7 @@ func (x *HookRecord) String() string {
 func (*HookRecord) ProtoMessage() {}
 
 func (x *HookRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_v1_record_proto_msgTypes[1]
+	mi := &file_plugin_v1_record_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -315,7 +392,7 @@ func (x *HookRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HookRecord.ProtoReflect.Descriptor instead.
 func (*HookRecord) Descriptor() ([]byte, []int) {
-	return file_plugin_v1_record_proto_rawDescGZIP(), []int{1}
+	return file_plugin_v1_record_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *HookRecord) GetName() string {
@@ -383,7 +460,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_plugin_v1_record_proto_msgTypes[2]
+	mi := &file_plugin_v1_record_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -395,7 +472,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_plugin_v1_record_proto_msgTypes[2]
+	mi := &file_plugin_v1_record_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -408,7 +485,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_plugin_v1_record_proto_rawDescGZIP(), []int{2}
+	return file_plugin_v1_record_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Event) GetTime() int64 {
@@ -464,7 +541,7 @@ var File_plugin_v1_record_proto protoreflect.FileDescriptor
 
 const file_plugin_v1_record_proto_rawDesc = "" +
 	"\n" +
-	"\x16plugin/v1/record.proto\x12\x14turnbuckle.plugin.v1\"\xdd\x05\n" +
+	"\x16plugin/v1/record.proto\x12\x14turnbuckle.plugin.v1\"\xfd\x06\n" +
 	"\x06Record\x12\x12\n" +
 	"\x04time\x18\x01 \x01(\x03R\x04time\x12\x1a\n" +
 	"\bduration\x18\x02 \x01(\x03R\bduration\x12\x1a\n" +
@@ -500,7 +577,14 @@ const file_plugin_v1_record_proto_rawDesc = "" +
 	"\bkey_hash\x18\x18 \x01(\tR\akeyHash\x12\x12\n" +
 	"\x04tags\x18\x19 \x03(\tR\x04tags\x12\x14\n" +
 	"\x05error\x18\x1a \x01(\tR\x05error\x126\n" +
-	"\x05hooks\x18\x1b \x03(\v2 .turnbuckle.plugin.v1.HookRecordR\x05hooks\"\xb4\x01\n" +
+	"\x05hooks\x18\x1b \x03(\v2 .turnbuckle.plugin.v1.HookRecordR\x05hooks\x129\n" +
+	"\x06header\x18\x1c \x03(\v2!.turnbuckle.plugin.v1.RecordFieldR\x06header\x12D\n" +
+	"\freply_header\x18\x1d \x03(\v2!.turnbuckle.plugin.v1.RecordFieldR\vreplyHeader\x12\x1d\n" +
+	"\n" +
+	"header_cut\x18\x1e \x01(\bR\theaderCut\"7\n" +
+	"\vRecordField\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value\"\xb4\x01\n" +
 	"\n" +
 	"HookRecord\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
@@ -535,21 +619,24 @@ func file_plugin_v1_record_proto_rawDescGZIP() []byte {
 	return file_plugin_v1_record_proto_rawDescData
 }
 
-var file_plugin_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_plugin_v1_record_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_plugin_v1_record_proto_goTypes = []any{
-	(*Record)(nil),     // 0: turnbuckle.plugin.v1.Record
-	(*HookRecord)(nil), // 1: turnbuckle.plugin.v1.HookRecord
-	(*Event)(nil),      // 2: turnbuckle.plugin.v1.Event
-	nil,                // 3: turnbuckle.plugin.v1.Event.MetaEntry
+	(*Record)(nil),      // 0: turnbuckle.plugin.v1.Record
+	(*RecordField)(nil), // 1: turnbuckle.plugin.v1.RecordField
+	(*HookRecord)(nil),  // 2: turnbuckle.plugin.v1.HookRecord
+	(*Event)(nil),       // 3: turnbuckle.plugin.v1.Event
+	nil,                 // 4: turnbuckle.plugin.v1.Event.MetaEntry
 }
 var file_plugin_v1_record_proto_depIdxs = []int32{
-	1, // 0: turnbuckle.plugin.v1.Record.hooks:type_name -> turnbuckle.plugin.v1.HookRecord
-	3, // 1: turnbuckle.plugin.v1.Event.meta:type_name -> turnbuckle.plugin.v1.Event.MetaEntry
-	2, // [2:2] is the sub-list for method output_type
-	2, // [2:2] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	2, // 0: turnbuckle.plugin.v1.Record.hooks:type_name -> turnbuckle.plugin.v1.HookRecord
+	1, // 1: turnbuckle.plugin.v1.Record.header:type_name -> turnbuckle.plugin.v1.RecordField
+	1, // 2: turnbuckle.plugin.v1.Record.reply_header:type_name -> turnbuckle.plugin.v1.RecordField
+	4, // 3: turnbuckle.plugin.v1.Event.meta:type_name -> turnbuckle.plugin.v1.Event.MetaEntry
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_plugin_v1_record_proto_init() }
@@ -563,7 +650,7 @@ func file_plugin_v1_record_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_plugin_v1_record_proto_rawDesc), len(file_plugin_v1_record_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

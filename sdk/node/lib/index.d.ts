@@ -141,6 +141,8 @@ export interface ExchangeRecord {
   time: number; duration: number; upstream: number; request_id: string; traceparent: string; tracestate: string; route: string; route_name: string; org: string;
   client: string; method: string; scheme: string; host: string; path: string; query: string; proto: string; user_agent: string; status: number; request_size: number;
   reply_size: number; target: string; answered_by: string; alias: string; key_hash: string; tags: string[]; error: string;
+  /** Pairs of name and value: what the definition asks for this observer, as `headers` and `response_headers`. */
+  header: [string, string][]; reply_header: [string, string][]; header_cut: boolean;
   hooks: { name: string; server: string; phase: string; outcome: string; duration: number; error: string }[];
 }
 

@@ -48,6 +48,7 @@ const Record = table({
   13: ['host', 'bytes'], 14: ['path', 'bytes'], 15: ['query', 'bytes'], 16: ['proto', 'bytes'], 17: ['user_agent', 'bytes'], 18: ['status', 'int'],
   19: ['request_size', 'int'], 20: ['reply_size', 'int'], 21: ['target', 'string'], 22: ['answered_by', 'string'], 23: ['alias', 'string'], 24: ['key_hash', 'string'],
   25: ['tags', 'string', 'list'], 26: ['error', 'string'], 27: ['hooks', HookRecord, 'list'],
+  28: ['header', Field, 'list'], 29: ['reply_header', Field, 'list'], 30: ['header_cut', 'bool'],
 });
 const Event = table({
   1: ['time', 'int'], 2: ['type', 'string'], 3: ['route', 'string'], 4: ['org', 'string'], 5: ['request_id', 'string'], 6: ['message', 'string'], 7: ['meta', textMap, 'map'],

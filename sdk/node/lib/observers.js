@@ -54,6 +54,8 @@ function recordOf(r) {
   for (const name of ['method', 'scheme', 'host', 'path', 'query', 'proto', 'user_agent']) out[name] = r[name] ? textOf(r[name]) : '';
   for (const name of ['status', 'request_size', 'reply_size']) out[name] = r[name] ?? 0;
   out.tags = r.tags;
+  for (const name of ['header', 'reply_header']) out[name] = r[name].map((f) => [f.name ?? '', f.value ? textOf(f.value) : '']);
+  out.header_cut = r.header_cut ?? false;
   out.hooks = r.hooks.map((h) => ({
     name: h.name ?? '', server: h.server ?? '', phase: ['', 'pre', 'auth', 'post_key_auth', 'post', 'response'][h.phase ?? 0] ?? '',
     outcome: outcomes[h.outcome ?? 0] ?? 'failed', duration: seconds(h.duration), error: h.error ?? '',

@@ -28,16 +28,19 @@ const (
 	requestUserAgent
 	requestClient
 	requestBytes
+	requestHeaders
 	responseStatus
 	responseBytes
 	responseBy
 	responseTarget
+	responseHeaders
 	timingTotal
 	timingUpstream
 	keyAlias
 	keyHash
 	tags
 	failure
+	headersCut
 	hooks
 	message
 	meta
@@ -48,9 +51,9 @@ func names() [fieldEnd]string {
 	return [fieldEnd]string{
 		"kind", "time", "type", "request_id", "trace_id", "api.id", "api.name", "api.org",
 		"request.method", "request.scheme", "request.host", "request.path", "request.query", "request.proto",
-		"request.user_agent", "request.client", "request.bytes",
-		"response.status", "response.bytes", "response.by", "response.target",
-		"timing.total_ms", "timing.upstream_ms", "key.alias", "key.hash", "tags", "error", "hooks", "message", "meta",
+		"request.user_agent", "request.client", "request.bytes", "request.headers",
+		"response.status", "response.bytes", "response.by", "response.target", "response.headers",
+		"timing.total_ms", "timing.upstream_ms", "key.alias", "key.hash", "tags", "error", "headers_cut", "hooks", "message", "meta",
 	}
 }
 

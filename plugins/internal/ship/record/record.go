@@ -21,21 +21,24 @@ type Options struct {
 	// Only lists the fields that are written; nil: all. Without lists fields that are not. The name of an object, such as
 	// "request", stands for all that is in it.
 	Only, Without []string
-	// Secret are names of query parameters, and of facts of events, whose values are hidden besides those with the usual
+	// Secret are names of query parameters, header fields, and facts of events, whose values are hidden besides those with the usual
 	// names. ShowSecrets hides these alone.
 	Secret      []string
 	ShowSecrets bool
+	// Headers says which of the header fields that records hold are written; nil: all.
+	Headers *sdk.RecordNeeds
 }
 
 // Encoder writes records and events. It is immutable, and safe for concurrent use.
 type Encoder struct {
 	on     set
 	hidden redactor
+	header *sdk.RecordNeeds // nil: all
 }
 
 // NewEncoder makes an encoder; the error names the option that is wrong.
 func NewEncoder(o Options) (*Encoder, error) {
-	e := &Encoder{on: everything}
+	e := &Encoder{on: everything, header: o.Headers}
 	var err error
 	if len(o.Only) > 0 {
 		if e.on, err = parseFields(o.Only); err != nil {
@@ -59,15 +62,16 @@ func (e *Encoder) AppendRecord(b []byte, r *sdk.Record) []byte {
 	w.text(requestID, "request_id", r.RequestID)
 	w.text(traceID, "trace_id", trace(r.Trace))
 	w.api(r.Route, r.RouteName, r.Org)
-	if w.open(requestMethod, requestBytes, "request") {
+	if w.open(requestMethod, requestHeaders, "request") {
 		e.request(&w, r)
 		w.close()
 	}
-	if w.open(responseStatus, responseTarget, "response") {
+	if w.open(responseStatus, responseHeaders, "response") {
 		w.integer(responseStatus, "status", int64(r.Status))
 		w.integer(responseBytes, "bytes", r.ReplySize)
 		w.text(responseBy, "by", r.AnsweredBy)
 		w.text(responseTarget, "target", r.Target)
+		e.headers(&w, responseHeaders, r.ReplyHeader)
 		w.close()
 	}
 	if w.open(timingTotal, timingUpstream, "timing") {
@@ -84,6 +88,9 @@ func (e *Encoder) AppendRecord(b []byte, r *sdk.Record) []byte {
 		w.strings(r.Tags)
 	}
 	w.text(failure, "error", r.Error)
+	if r.HeaderCut && w.name(headersCut, "headers_cut") {
+		w.b = append(w.b, "true"...)
+	}
 	if len(r.Hooks) > 0 && w.name(hooks, "hooks") {
 		w.hooks(r.Hooks)
 	}
@@ -106,6 +113,7 @@ func (e *Encoder) request(w *writer, r *sdk.Record) {
 		w.b = append(w.b, '"')
 	}
 	w.integer(requestBytes, "bytes", r.RequestSize)
+	e.headers(w, requestHeaders, r.Header)
 }
 
 // AppendEvent writes an event behind b.

@@ -15,6 +15,7 @@ func secrets() []string {
 	return []string{
 		"auth", "authorization", "bearer", "code", "cookie", "credential", "credentials", "jwt", "key", "pass", "passcode", "passwd",
 		"pin", "pwd", "sas", "session", "sessionid", "sid", "sig", "xamzcredential", "proxyauthorization", "setcookie",
+		"originatingrequest", // of events: the request with its header and its body, in base64
 	}
 }
 
@@ -27,11 +28,12 @@ func endings() []string {
 type redactor struct {
 	names   map[string]bool
 	endings []string
+	off     bool // the usual names are not known
 }
 
 // newRedactor knows the usual names unless off says so, and more besides.
 func newRedactor(more []string, off bool) (redactor, error) {
-	r := redactor{names: map[string]bool{}}
+	r := redactor{names: map[string]bool{}, off: off}
 	if !off {
 		r.endings = endings()
 		for _, n := range secrets() {
