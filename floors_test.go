@@ -66,7 +66,7 @@ func rooms() []room {
 		{dir: "plugins/all", floor: 2, own: []string{"sdk", "plugins/..."}, outside: none},
 		{dir: "plugins/bots", floor: 2, own: []string{"sdk", "plugins/internal/ship/..."}, outside: []string{"github.com/hashicorp/golang-lru/v2/simplelru"}, apart: true},
 		{dir: "plugins/correlation", floor: 2, own: []string{"sdk", "plugins/internal/ship/..."}, outside: []string{"github.com/google/uuid", "github.com/oklog/ulid/v2"}, apart: true},
-		{dir: "plugins/webhook", floor: 2, own: []string{"sdk", "plugins/internal/ship/..."}, outside: []string{"github.com/google/uuid", "golang.org/x/time/rate"}, apart: true},
+		{dir: "plugins/webhook", floor: 2, own: []string{"sdk", "plugins/internal/ship/...", "internal/template"}, outside: []string{"github.com/google/uuid", "golang.org/x/time/rate"}, apart: true},
 		{dir: "plugins/kafka", floor: 2, own: []string{"sdk", "plugins/internal/ship/..."}, outside: []string{"github.com/twmb/franz-go"}, apart: true},
 		{dir: "plugins/nats", floor: 2, own: []string{"sdk", "plugins/internal/ship/..."}, outside: []string{"github.com/nats-io/nats.go"}, apart: true},
 		{dir: "plugins/amqp", floor: 2, own: []string{"sdk", "plugins/internal/ship/..."}, outside: []string{"github.com/rabbitmq/amqp091-go"}, apart: true},
@@ -78,12 +78,15 @@ func rooms() []room {
 		{dir: "sdk/node", floor: 1, own: none, outside: none},
 		{dir: "sdk/python", floor: 1, own: none, outside: none},
 		{dir: "bundles/...", floor: 1, own: none, outside: []string{"golang.org/x/crypto"}},
-		{dir: "host/config/...", floor: 1, own: none},
+		{dir: "host/config/...", floor: 1, own: []string{"internal/template"}},
 		{dir: "host/store/...", floor: 1, own: none},
 
 		// Runs programs for tests: those of the gateway and those of the examples alike.
 		{dir: "internal/processtest", floor: 0, own: none, outside: none},
 		{dir: "internal/pythontest", floor: 0, own: none, outside: none},
+
+		// The language of templates, for every floor.
+		{dir: "internal/template", floor: 0, own: none, outside: none},
 
 		{dir: "proto/...", floor: 0, outside: []string{"google.golang.org/protobuf", "google.golang.org/grpc"}},
 

@@ -97,7 +97,7 @@ func execute(args, environ []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { usage = true; return err })
-	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), "Flags.FlagUsages", "Flags.FlagUsagesWrapped 110"))
+	root.SetUsageFunc(usageOf)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {

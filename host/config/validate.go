@@ -6,9 +6,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"text/template"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/config/document"
+	"github.com/turnbuckle-gateway/turnbuckle/internal/template"
 )
 
 // validator collects problems by the path of the native form.
@@ -130,7 +130,7 @@ func (v *validator) errors(path string, e *Errors) {
 			v.errorf(at, "a second %s template for status %d", t.Type, t.Status)
 		}
 		seen[key] = true
-		if _, err := template.New("").Parse(t.Text); err != nil {
+		if _, err := template.Parse("", t.Text, template.Options{}); err != nil {
 			v.errorf(at+".text", "not a template: %s", strings.TrimPrefix(err.Error(), "template: :"))
 		}
 	}

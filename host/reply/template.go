@@ -10,9 +10,9 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"text/template"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
+	"github.com/turnbuckle-gateway/turnbuckle/internal/template"
 )
 
 const (
@@ -44,9 +44,8 @@ type document struct {
 }
 
 // data is what a template sees.
-type data struct {
-	StatusCode int
-	Message    string
+func data(status int, message string) map[string]any {
+	return map[string]any{"StatusCode": status, "Message": message}
 }
 
 // templates finds the document for a status (0: any) and a format.
@@ -161,12 +160,12 @@ func readTemplate(root *os.Root, name string) (string, error) {
 }
 
 // parse compiles a template and tries it, so that a wrong field fails now and not when something else has gone wrong.
-// Errors of text/template name template and line.
+// Its errors name template and line.
 func parse(name string, f format, text string) (*document, error) {
 	if len(text) > maxTemplate {
 		return nil, fmt.Errorf("error template %s: larger than %d bytes", name, maxTemplate)
 	}
-	parsed, err := template.New(name).Option("missingkey=error").Parse(text)
+	parsed, err := template.Parse(name, text, template.Options{Strict: true})
 	if err != nil {
 		return nil, fmt.Errorf("error template: %w", err)
 	}
@@ -181,7 +180,7 @@ func parse(name string, f format, text string) (*document, error) {
 func (d *document) render(status int, message string) ([]byte, error) {
 	w := boundedBuffer{}
 	escaped := string(appendEscaped(nil, d.format, message))
-	if err := d.text.Execute(&w, data{status, escaped}); err != nil {
+	if err := d.text.Execute(&w, data(status, escaped)); err != nil {
 		return nil, err
 	}
 	return w.Bytes(), nil

@@ -10,9 +10,9 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"text/template"
 	"time"
 
+	"github.com/turnbuckle-gateway/turnbuckle/internal/template"
 	"github.com/turnbuckle-gateway/turnbuckle/plugins/internal/ship"
 	"github.com/turnbuckle-gateway/turnbuckle/plugins/internal/ship/record"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
@@ -206,12 +206,12 @@ func parseSecret(text string) ([]byte, error) {
 
 // parseTemplate compiles a template, which sees a record or an event as its JSON has it.
 func parseTemplate(text string) (*template.Template, error) {
-	t, err := template.New("template").Option("missingkey=zero").Funcs(template.FuncMap{
+	t, err := template.Parse("template", text, template.Options{Funcs: map[string]template.Func{
 		"json": func(v any) (string, error) {
 			b, err := json.Marshal(v)
 			return string(b), err
 		},
-	}).Parse(text)
+	}})
 	if err != nil {
 		return nil, fmt.Errorf("template: %w", err)
 	}

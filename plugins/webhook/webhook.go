@@ -2,7 +2,6 @@
 package webhook
 
 import (
-	"bytes"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -163,10 +162,6 @@ func (t *target) item(encoded []byte) (ship.Item, error) {
 	if err := json.Unmarshal(encoded, &data); err != nil {
 		return ship.Item{}, err
 	}
-	var body bytes.Buffer
-	if err := t.rendered.Execute(&body, data); err != nil {
-		return ship.Item{}, err
-	}
-	item.Body = body.Bytes()
-	return item, nil
+	item.Body, err = t.rendered.Render(data)
+	return item, err
 }

@@ -21,12 +21,12 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
-	"text/template"
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/hint"
+	"github.com/turnbuckle-gateway/turnbuckle/internal/template"
 	"github.com/turnbuckle-gateway/turnbuckle/proto"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk/node"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk/python"
@@ -318,11 +318,9 @@ func render(lang string, a about, d data) (map[string][]byte, error) {
 }
 
 func expand(name string, text []byte, d data) ([]byte, error) {
-	t, err := template.New(name).Option("missingkey=error").Parse(string(text))
+	t, err := template.Parse(name, string(text), template.Options{Strict: true})
 	if err != nil {
 		return nil, err
 	}
-	var out bytes.Buffer
-	err = t.Execute(&out, d)
-	return out.Bytes(), err
+	return t.Render(map[string]any{"Name": d.Name, "Version": d.Version, "Source": d.Source})
 }
