@@ -55,6 +55,8 @@ func TestModernAPI(t *testing.T) {
 		{name: "fetch", code: `var r = fetch("` + web.URL + `/p", {method: "POST", headers: {"X-In": ["a", "b"]}, body: "b\udcff", timeout: 5}); return [r.status, r.ok, r.headers.getAll("x-two"), r.json().got, r.json().in, r.json().hops, r.bytes().length > 10]`,
 			want: `201|true|1,2|2|a+b|1|true`},
 		{name: "fetch that fails", code: `var e; try { fetch("ftp://x"); } catch (caught) { e = caught; } return ["" + e]`, want: `GoError: fetch: "ftp://x" is no http or https address`},
+		{name: "nothing of Go's in an error", code: `var e; try { fetch("http://127.0.0.1:1/"); } catch (caught) { e = caught; } return [e.name, Object.getOwnPropertyNames(e.value).join(), typeof e.value.Error, typeof e.value.Unwrap]`,
+			want: `GoError||undefined|undefined`},
 		{name: "a promise", code: `return (async function () { await null; x.request.headers.set("X-Out", await Promise.resolve("late")); })()`, want: "late"},
 		{name: "a promise that is rejected", code: `return Promise.reject(new Error("no"))`, err: "promise rejected: Error: no"},
 		{name: "a promise that waits", code: `return new Promise(function () {})`, err: "not settled"},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path"
+	"reflect"
 	"runtime/debug"
 	"time"
 
@@ -60,12 +61,20 @@ func (c callContext) Err() error {
 	return c.Context.Err()
 }
 
+// opaque shows scripts nothing of what lies in values of Go: an error that they catch would else have the fields and methods
+// of whatever type it is, to read, to call and to write.
+type opaque struct{}
+
+func (opaque) FieldName(reflect.Type, reflect.StructField) string { return "" }
+func (opaque) MethodName(reflect.Type, reflect.Method) string     { return "" }
+
 // newVM makes an interpreter and runs the plugin's files in it.
 func (e *Engine) newVM(ctx context.Context) (*VM, error) {
 	e.counters.Made.Add(1)
 	vm := &VM{JS: goja.New(), engine: e, modules: map[string]*goja.Object{}}
 	vm.JS.SetMaxCallStackSize(e.limits.Depth)
 	vm.JS.SetParserOptions(parser.WithDisableSourceMaps)
+	vm.JS.SetFieldNameMapper(opaque{})
 	vm.watch = e.plugin.Watch.Call(func(why error) { vm.JS.Interrupt(why) })
 	err, fit := vm.run(ctx, nil, (*VM).load)
 	if err == nil && !fit {
