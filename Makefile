@@ -12,6 +12,10 @@ GO ?= go
 TOOL := $(GO) tool -modfile=tools.mod
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
+# How the gateway is linked without methods that nothing calls; .ci/lean says what it changes, and grpcnotrace leaves out
+# gRPC's pages of traces, which execute templates.
+LEAN := bin/lean/go.mod
+RELEASE := -modfile=$(LEAN) -tags grpcnotrace -trimpath
 
 # How long one package's tests may take before they are stopped with all goroutines' stacks.
 TEST_TIMEOUT ?= 8m
@@ -36,8 +40,11 @@ help: ## List the targets
 all: build test lint ## Build, test and lint (what plain `make` does)
 
 .PHONY: build
-build: ## Build bin/turnbuckle
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/turnbuckle ./cmd/turnbuckle
+build: $(LEAN) ## Build bin/turnbuckle
+	$(GO) build $(RELEASE) -ldflags '$(LDFLAGS)' -o bin/turnbuckle ./cmd/turnbuckle
+
+$(LEAN): go.mod go.sum .ci/lean
+	GO='$(GO)' .ci/lean $(@D)
 
 .PHONY: demo
 demo: build ## Start an upstream, the example plugin server and the gateway; show requests (LISTEN=, ONCE=1)
@@ -60,9 +67,14 @@ soak: toolchains ## Run the tests with their full numbers (TURNBUCKLE_SOAK=1); t
 	TURNBUCKLE_SOAK=1 $(GO) test -race -count=1 -timeout 60m $(PKG)
 
 .PHONY: lint
-lint: check-format check-generate ## Check formatting, generated code, go vet and staticcheck
+lint: check-format check-generate check-lean ## Check formatting, generated code, go vet and staticcheck
 	$(GO) vet $(PKG)
 	$(TOOL) staticcheck $(PKG)
+
+.PHONY: check-lean
+check-lean: $(LEAN) ## Fail when something has the linker keep methods that nothing calls
+	@found=$$($(GO) build $(RELEASE) -ldflags=-dumpdep -o /dev/null ./cmd/turnbuckle 2>&1 | sed -n 's/ <ReflectMethod>$$//; T; s/.* //p' | sort -u); \
+	if [ -n "$$found" ]; then echo "these look methods up by name or number, so all are kept (RATIONALE.md has what to do):"; echo "$$found"; exit 1; fi
 
 .PHONY: check-format
 check-format: ## Fail when gofmt would change a file
