@@ -35,6 +35,7 @@ func TestOldest(t *testing.T) {
 	f := newFixture(t, program, "oldest.txt")
 	t.Run("sdk", f.tests(filepath.FromSlash("../../sdk/python/tests")))
 	t.Run("conforms", func(t *testing.T) { f.conforms(t, "--quick") })
+	t.Run("language", f.language)
 }
 
 type fixture struct{ python, wheel, gateway, cache string }
@@ -77,6 +78,33 @@ func (f fixture) tests(path string) func(*testing.T) {
 		if err != nil || !bytes.Contains(out, []byte(" passed in ")) {
 			t.Errorf("pytest %s: %v\n%s", path, err, out)
 		}
+	}
+}
+
+// language holds the SDK to the oldest Python that it says it runs on, which few machines have: to its syntax, and to what its
+// library has.
+func (f fixture) language(t *testing.T) {
+	project, err := os.ReadFile(filepath.FromSlash("../../sdk/python/pyproject.toml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(project, []byte(`requires-python = ">=3.9"`)) {
+		t.Fatal("pyproject.toml wants another Python: say so here")
+	}
+	newer := filepath.Join(t.TempDir(), "newer.py")
+	if err := os.WriteFile(newer, []byte("import tomllib\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	check := func(path string) ([]byte, error) {
+		return f.command(t, filepath.Join(filepath.Dir(f.python), "vermin"), "--target=3.9-", "--violations", "--eval-annotations", "--no-tips", path).CombinedOutput()
+	}
+	for _, path := range []string{"../../sdk/python/src", "plugin.py"} {
+		if out, err := check(filepath.FromSlash(path)); err != nil {
+			t.Errorf("%s wants a newer Python than 3.9: %v\n%s", path, err, out)
+		}
+	}
+	if out, err := check(newer); err == nil {
+		t.Errorf("a module of 3.11 passes:\n%s", out)
 	}
 }
 

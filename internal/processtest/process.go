@@ -13,7 +13,7 @@ import (
 
 // Patience bounds every wait for something that has been caused and must come. It is long because machines are busy;
 // nothing waits for it to pass unless a test fails.
-const Patience = 20 * time.Second
+const Patience = time.Minute
 
 // Process is a program that runs. Stop or kill it. Its methods may be used concurrently.
 type Process struct {

@@ -98,7 +98,8 @@ class Store:
                 break
             except (OSError, http.client.HTTPException) as e:
                 self.close()
-                if fresh or method == "POST":  # which may have been done, and is not done twice
+                # What a POST asks for may have been done, and is not done twice; who was silent once would be for as long again.
+                if fresh or method == "POST" or isinstance(e, socket.timeout):
                     raise StoreError("the gateway's store does not answer: %s" % (e,)) from e
                 fresh = True
         if response.status not in good:
@@ -133,8 +134,8 @@ def _connect(address: str, timeout: float) -> http.client.HTTPConnection:
 
 def _seconds(ttl: float) -> int:
     """Whole seconds, rounded up: what should be kept for a moment is not kept for good."""
-    if ttl < 0:
-        raise StoreError("a ttl is not negative: %r" % (ttl,))
+    if not 0 <= ttl < float("inf"):
+        raise StoreError("a ttl is a number of seconds, and not negative: %r" % (ttl,))
     return -int(-ttl // 1)
 
 

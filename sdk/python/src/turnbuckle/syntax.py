@@ -18,7 +18,7 @@ def octets(data: Data) -> bytes:
     """The bytes of data."""
     if isinstance(data, str):
         return data.encode("utf-8", "surrogateescape")
-    return bytes(data)
+    return bytes(memoryview(data))  # bytes of a number would be as many zeros
 
 
 def text(data: bytes) -> str:
