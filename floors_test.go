@@ -65,7 +65,7 @@ func rooms() []room {
 		{dir: "plugins/internal/ship/...", floor: 2, own: []string{"sdk"}, outside: none},
 		{dir: "plugins/all", floor: 2, own: []string{"sdk", "plugins/..."}, outside: none},
 		{dir: "plugins/bots", floor: 2, own: []string{"sdk", "plugins/internal/ship/..."}, outside: []string{"github.com/hashicorp/golang-lru/v2/simplelru"}, apart: true},
-		{dir: "plugins/correlation", floor: 2, own: []string{"sdk", "plugins/internal/ship/..."}, outside: []string{"github.com/google/uuid", "github.com/oklog/ulid/v2"}, apart: true},
+		{dir: "plugins/correlation", floor: 2, own: []string{"sdk", "plugins/internal/ship/..."}, outside: []string{"github.com/oklog/ulid/v2"}, apart: true},
 		{dir: "plugins/webhook", floor: 2, own: []string{"sdk", "plugins/internal/ship/...", "internal/template"}, outside: []string{"github.com/google/uuid", "golang.org/x/time/rate"}, apart: true},
 		{dir: "plugins/kafka", floor: 2, own: []string{"sdk", "plugins/internal/ship/..."}, outside: []string{"github.com/twmb/franz-go"}, apart: true},
 		{dir: "plugins/nats", floor: 2, own: []string{"sdk", "plugins/internal/ship/..."}, outside: []string{"github.com/nats-io/nats.go"}, apart: true},

@@ -33,22 +33,41 @@ func ValidRequestID(s string) bool {
 	return true
 }
 
+// said is what Correlate has said. Most exchanges run their hooks in the gateway's process, where nobody asks for the
+// value: it is written when somebody does.
+type said struct {
+	Correlation      // zero: nothing, or something else stands in the value
+	unwritten   bool // the value does not say it yet
+	fresh       bool // since Begin
+}
+
 // Correlate gives the exchange another request id once the hook returns, wherever it runs. It is a value of the exchange
 // ([CorrelationValue]).
 func (x *Exchange) Correlate(c Correlation) error {
 	if err := c.check(); err != nil {
 		return err
 	}
+	x.changed |= ChangedValues
+	x.said = said{c, true, true}
+	return nil
+}
+
+// write brings into the value what Correlate has said.
+func (x *Exchange) write() {
+	c := &x.said
+	if !c.unwritten {
+		return
+	}
+	c.unwritten = false
 	data := make([]byte, 0, len(beforeID)+len(c.ID)+len(beforeReply)+len(c.Reply)+len(afterAll))
 	data = append(append(data, beforeID...), c.ID...)
 	if c.Reply != "" {
 		data = append(append(data, beforeReply...), c.Reply...)
 	}
-	x.SetValue(CorrelationValue, append(data, afterAll...))
-	return nil
+	x.put(Value{CorrelationValue, append(data, afterAll...), c.fresh})
 }
 
-// How Correlate writes: nothing in an id or a name of a header has to be escaped.
+// How a correlation is written: nothing in an id or a name of a header has to be escaped.
 const (
 	beforeID    = `{"id":"`
 	beforeReply = `","reply":"`
@@ -58,12 +77,15 @@ const (
 // Correlation returns what a hook has said by Correlate; zero when none has, or when what is left under
 // [CorrelationValue] says nothing that can be used.
 func (x *Exchange) Correlation() Correlation {
+	if x.said.ID != "" {
+		return x.said.Correlation
+	}
 	data := x.Value(CorrelationValue)
 	if data == nil {
 		return Correlation{}
 	}
 	var c Correlation
-	if text, ok := strings.CutPrefix(string(data), beforeID); ok { // ours, most likely
+	if text, ok := strings.CutPrefix(string(data), beforeID); ok { // from a process whose SDK wrote it, most likely
 		text, ok = strings.CutSuffix(text, afterAll)
 		c.ID, c.Reply, _ = strings.Cut(text, beforeReply)
 		if ok && c.check() == nil {

@@ -45,3 +45,56 @@ func TestCorrelation(t *testing.T) {
 		}
 	}
 }
+
+// What Correlate says is a value like any other for whoever asks for it: in its place, set by the hook that set it and by
+// no later one, and gone when it is taken away.
+func TestCorrelationIsAValue(t *testing.T) {
+	const want = `{"id":"a","reply":"X-Id"}`
+	correlated := func() *sdk.Exchange {
+		x := &sdk.Exchange{}
+		x.Reset(sdk.Init{})
+		x.Begin(sdk.Pre, nil, false)
+		x.SetValue("before", []byte("1"))
+		if err := x.Correlate(sdk.Correlation{ID: "a", Reply: "X-Id"}); err != nil {
+			t.Fatal(err)
+		}
+		return x
+	}
+	x := correlated()
+	if x.Changes() != sdk.ChangedValues || string(x.Value(sdk.CorrelationValue)) != want || x.Snapshot().Values[sdk.CorrelationValue] != want {
+		t.Errorf("changed %v, value %s", x.Changes().Names(), x.Value(sdk.CorrelationValue))
+	}
+	x = correlated()
+	x.SetValue("after", []byte("2"))
+	if v := x.Values(); len(v) != 3 || v[1].Name != sdk.CorrelationValue || string(v[1].Data) != want || !v[1].Changed() {
+		t.Errorf("values %+v", v)
+	}
+	for _, asked := range []bool{false, true} {
+		x = correlated()
+		if asked {
+			x.Values()
+		}
+		x.Begin(sdk.Post, nil, false)
+		if v := x.Values(); len(v) != 2 || v[1].Changed() || x.Changes() != 0 {
+			t.Errorf("for the next hook: values %+v, changed %v", v, x.Changes().Names())
+		}
+		x.SetValue(sdk.CorrelationValue, nil)
+		if c := x.Correlation(); c != (sdk.Correlation{}) || x.Value(sdk.CorrelationValue) != nil {
+			t.Errorf("taken away: got %+v", c)
+		}
+		x.Reset(sdk.Init{})
+		if c := x.Correlation(); c != (sdk.Correlation{}) || len(x.Values()) != 0 {
+			t.Errorf("the next exchange: got %+v", c)
+		}
+	}
+	var u sdk.Undo
+	x = correlated()
+	u.Keep(x)
+	if err := x.Correlate(sdk.Correlation{ID: "b"}); err != nil {
+		t.Fatal(err)
+	}
+	u.Restore(x)
+	if c := x.Correlation(); c != (sdk.Correlation{ID: "a", Reply: "X-Id"}) || string(x.Value(sdk.CorrelationValue)) != want {
+		t.Errorf("undone: got %+v", c)
+	}
+}

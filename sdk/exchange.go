@@ -20,6 +20,7 @@ type Exchange struct {
 	session  *Session
 	editing  bool // session is a copy of the exchange's own, made since Begin
 	values   []Value
+	said     said
 	config   []byte
 	client   netip.AddrPort
 	id       string
@@ -117,6 +118,9 @@ func (x *Exchange) Authenticate(key, alias string) {
 
 // Value returns what an earlier hook left under name, nil when nothing.
 func (x *Exchange) Value(name string) []byte {
+	if name == CorrelationValue {
+		x.write()
+	}
 	for i := range x.values {
 		if x.values[i].Name == name {
 			return x.values[i].Data
@@ -128,18 +132,29 @@ func (x *Exchange) Value(name string) []byte {
 // SetValue leaves data, JSON by convention, for later hooks; nil takes it away. The exchange keeps data.
 func (x *Exchange) SetValue(name string, data []byte) {
 	x.changed |= ChangedValues
+	x.write() // values stand in the order of their setting
+	if name == CorrelationValue {
+		x.said = said{}
+	}
+	x.put(Value{name, data, true})
+}
+
+func (x *Exchange) put(v Value) {
 	for i := range x.values {
-		if x.values[i].Name == name {
-			x.values[i].Data, x.values[i].set = data, true
+		if x.values[i].Name == v.Name {
+			x.values[i] = v
 			return
 		}
 	}
-	x.values = append(x.values, Value{name, data, true})
+	x.values = append(x.values, v)
 }
 
 // Values returns everything hooks left, in the order of first setting; entries with nil Data were taken away. The slice
 // is the exchange's own: read it, do not keep it.
-func (x *Exchange) Values() []Value { return x.values }
+func (x *Exchange) Values() []Value {
+	x.write()
+	return x.values
+}
 
 // Changed reports whether the value was set since the exchange's changes were last taken. For encoders.
 func (v *Value) Changed() bool { return v.set }

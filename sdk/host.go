@@ -21,7 +21,7 @@ func (x *Exchange) Reset(init Init) {
 	x.client, x.id, x.trace, x.member = init.Client, init.RequestID, init.Trace, 0
 	x.answered, x.session, x.editing, x.config, x.changed, x.record = false, nil, false, nil, 0, false
 	clear(x.values)
-	x.values = x.values[:0]
+	x.values, x.said = x.values[:0], said{}
 	x.request.Fill(RequestInit{})
 	x.response.Fill(0, 0)
 }
@@ -44,10 +44,12 @@ func (x *Exchange) Begin(phase Phase, config []byte, record bool) {
 	for i := range x.values {
 		x.values[i].set = false
 	}
+	x.said.fresh = false
 }
 
 // BeginValue adds a value that an earlier hook left. For decoders.
 func (x *Exchange) BeginValue(name string, data []byte) {
+	x.write()
 	x.values = append(x.values, Value{Name: name, Data: data})
 }
 

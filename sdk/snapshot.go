@@ -55,7 +55,7 @@ func (x *Exchange) Snapshot() Snapshot {
 	if x.session != nil {
 		s.Session = x.session.Clone()
 	}
-	for _, v := range x.values {
+	for _, v := range x.Values() {
 		if v.Data == nil {
 			continue
 		}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/oklog/ulid/v2"
@@ -106,13 +107,48 @@ func TestOrder(t *testing.T) {
 		}
 		ids := make([]string, 10_000)
 		for i := range ids {
-			ids[i] = c.create()
+			ids[i] = strings.TrimPrefix(c.create(), "request-id=")
 		}
 		first, last := ids[0][:8], ids[len(ids)-1][:8]
 		slices.Sort(ids)
 		if len(slices.Compact(ids)) != 10_000 || first > last {
 			t.Errorf("%s: twice the same, or %s before %s", format, first, last)
 		}
+	}
+}
+
+// The time in an id is when it was made, whoever reads it; a UUID has it to a quarter of a microsecond, and every bit
+// that is chance is set now and then, and is not now and then.
+func TestForm(t *testing.T) {
+	at := time.UnixMilli(1_800_000_000_123).Add(999_999 * time.Nanosecond)
+	var set, clear [16]byte
+	for range 200 {
+		u, err := uuid.ParseBytes(appendUUID(nil, at))
+		if err != nil || u.Version() != 7 || u.Variant() != uuid.RFC4122 {
+			t.Fatalf("%v: %v, version %d", u, err, u.Version())
+		}
+		if s, ns := u.Time().UnixTime(); time.Unix(s, ns).UnixMilli() != at.UnixMilli() || u[6] != 0x7f || u[7] != 0xff {
+			t.Fatalf("%v is of %v", u, time.Unix(s, ns))
+		}
+		for i := range u {
+			set[i] |= u[i]
+			clear[i] |= ^u[i]
+		}
+		l, err := ulid.ParseStrict(string(appendULID(nil, at)))
+		if err != nil || l.Time() != ulid.Timestamp(at) {
+			t.Fatalf("%v: %v", l, err)
+		}
+	}
+	if a := string(appendUUID(nil, at.Add(-time.Microsecond))); a >= string(appendUUID(nil, at)) {
+		t.Error("a microsecond earlier does not sort before")
+	}
+	for i := 9; i < 16; i++ {
+		if set[i]&clear[i] != 0xff {
+			t.Errorf("byte %d: %08b", i, set[i]&clear[i])
+		}
+	}
+	if set[8]&clear[8] != 0x3f {
+		t.Errorf("byte 8: %08b", set[8]&clear[8])
 	}
 }
 
@@ -137,16 +173,36 @@ func TestWire(t *testing.T) {
 	sdktest.CheckWire(t, plugin(t, `{"trust": "all"}`), request("192.0.2.1").Header("X-Request-ID", "abc").Header("Baggage", "a=b"))
 }
 
+// What the hook allocates is the id, and nothing else that lasts.
+func TestAllocations(t *testing.T) {
+	for _, format := range []string{"uuidv7", "ulid"} {
+		handle := handler(t, format)
+		if n := testing.AllocsPerRun(100, handle); n > 1 {
+			t.Errorf("%s: %v allocations", format, n)
+		}
+	}
+}
+
+// handler calls the hook for one request after the other.
+func handler(t testing.TB, format string) func() {
+	p := plugin(t, `{"format": "`+format+`"}`)
+	x := request("192.0.2.1").Exchange(sdk.Pre, p.Hooks[0].Needs, nil)
+	return func() {
+		x.Request().Header().Reset()
+		x.Begin(sdk.Pre, nil, false)
+		if err := p.Hooks[0].Hook.Handle(t.Context(), x); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func BenchmarkCorrelate(b *testing.B) {
 	for _, format := range []string{"uuidv7", "ulid"} {
 		b.Run(format, func(b *testing.B) {
-			p := plugin(b, `{"format": "`+format+`"}`)
+			handle := handler(b, format)
 			b.ReportAllocs()
-			x := request("192.0.2.1").Exchange(sdk.Pre, p.Hooks[0].Needs, nil)
 			for b.Loop() {
-				if err := p.Hooks[0].Hook.Handle(b.Context(), x); err != nil {
-					b.Fatal(err)
-				}
+				handle()
 			}
 		})
 	}
