@@ -55,6 +55,7 @@ func (h *hookStep) run(st *state) error {
 		endSpan = st.span.Child(x, h.phase.String()+" "+h.name, true, "turnbuckle.server", h.server)
 	}
 	start, bodies := time.Now(), f.Times.Bodies
+	f.Times.Called = start.Add(-bodies)
 	err := h.hook.Handle(f.Ctx, x)
 	took := time.Since(start) - (f.Times.Bodies - bodies)
 	if endSpan != nil {
@@ -62,6 +63,7 @@ func (h *hookStep) run(st *state) error {
 	}
 	st.hook = nil
 	f.Times.Hooks += took
+	f.Times.Called = time.Time{}
 	if x.Changes()&sdk.ChangedValues != 0 {
 		st.correlate()
 	}

@@ -78,6 +78,7 @@ type Times struct {
 
 	Hooks  time.Duration // spent in hooks so far, from the host
 	Bodies time.Duration // spent in reading bodies for hooks so far, no part of Hooks
+	Called time.Time     // when the hook that runs was called, less Bodies until then, from the host
 }
 
 // Body is a message body as it arrives. Trailer is complete once Read has returned io.EOF; it may be nil.

@@ -3,6 +3,7 @@ package front
 import (
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/flow"
@@ -23,7 +24,14 @@ type client struct {
 	conn     *conn // once hijacked
 	socket   *socket
 	values   []string // what the response header's values are slices of until net/http has copied them
+	names    []spelling
 }
+
+// spelling is a field name that is not in its canonical spelling, and that.
+type spelling struct{ sent, canonical string }
+
+// knownNames is how many of them a client keeps: replies of an API have the same again and again.
+const knownNames = 4
 
 func (c *client) begin(w http.ResponseWriter, r *http.Request) {
 	c.w, c.head, c.one = w, r.Method == http.MethodHead, r.ProtoMajor == 1
@@ -32,7 +40,7 @@ func (c *client) begin(w http.ResponseWriter, r *http.Request) {
 
 func (c *client) end() {
 	clear(c.values)
-	*c = client{flow: c.flow, body: c.body, values: c.values[:0]}
+	*c = client{flow: c.flow, body: c.body, values: c.values[:0], names: c.names}
 }
 
 // WriteHeader begins the reply. Field names are written in their canonical spelling; a Date that is missing is added
@@ -78,7 +86,7 @@ func (c *client) fill(to http.Header, h *sdk.Header) {
 	fields := h.Fields()
 	c.slab(len(fields) + 1)
 	for i := range fields {
-		name := http.CanonicalHeaderKey(fields[i].Name)
+		name := c.canonical(fields[i].Name)
 		switch name {
 		case "Content-Length", "Transfer-Encoding":
 			continue
@@ -89,6 +97,20 @@ func (c *client) fill(to http.Header, h *sdk.Header) {
 		}
 		to[name] = append(c.slab(1), fields[i].Value)
 	}
+}
+
+// canonical is a field name in its canonical spelling. What net/http has to spell it makes anew each time.
+func (c *client) canonical(name string) string {
+	for i := range c.names {
+		if c.names[i].sent == name {
+			return c.names[i].canonical
+		}
+	}
+	canonical := http.CanonicalHeaderKey(name)
+	if canonical != name && len(c.names) < knownNames {
+		c.names = append(c.names, spelling{strings.Clone(name), canonical}) // name may be a part of a whole header
+	}
+	return canonical
 }
 
 // repeats reports whether field i may have the name of an earlier one: comparing lengths is cheaper than the map.

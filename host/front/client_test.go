@@ -24,6 +24,30 @@ func header(pairs ...string) *sdk.Header {
 	return h
 }
 
+// Names are spelled canonically, whether they were before or have to be made so again, and few are kept.
+func TestCanonical(t *testing.T) {
+	var c client
+	for range 2 {
+		for sent, want := range map[string]string{
+			"X-Request-ID": "X-Request-Id", "x-request-id": "X-Request-Id", "Content-Type": "Content-Type", "ETag": "Etag", "x-a": "X-A", "x-b": "X-B",
+			"x-c": "X-C", "with space": "with space", "": "",
+		} {
+			if got := c.canonical(sent); got != want {
+				t.Errorf("%q became %q, want %q", sent, got, want)
+			}
+		}
+		if len(c.names) != knownNames {
+			t.Errorf("%d names are kept", len(c.names))
+		}
+		c.end()
+	}
+	c = client{}
+	c.canonical("X-Request-ID")
+	if n := testing.AllocsPerRun(100, func() { c.canonical("X-Request-ID") }); n > 0 {
+		t.Errorf("%v allocations for a name that is known", n)
+	}
+}
+
 // What a reply looks like on the wire, byte for byte but for the date.
 func TestReply(t *testing.T) {
 	const date = "Thu, 01 Oct 2026 00:00:00 GMT"

@@ -16,21 +16,25 @@ func Deadline(timeout func() time.Duration, budget time.Duration, now func() tim
 	return func(next sdk.Hook) sdk.Hook {
 		return sdk.HookFunc(func(ctx context.Context, x *sdk.Exchange) error {
 			left := timeout()
-			if budget > 0 {
-				if f, ok := x.Backing().(*flow.Flow); ok {
-					rest := budget - f.Times.Hooks
-					if rest <= 0 {
-						return fmt.Errorf("%w: %v for all hooks: %w", sdk.ErrBudget, budget, context.DeadlineExceeded)
-					}
-					if left == 0 || rest < left {
-						left = rest
-					}
+			f, live := x.Backing().(*flow.Flow)
+			if budget > 0 && live {
+				rest := budget - f.Times.Hooks
+				if rest <= 0 {
+					return fmt.Errorf("%w: %v for all hooks: %w", sdk.ErrBudget, budget, context.DeadlineExceeded)
+				}
+				if left == 0 || rest < left {
+					left = rest
 				}
 			}
 			if left <= 0 { // a budget alone, outside a flow
 				return next.Handle(ctx, x)
 			}
-			c := &deadlineContext{parent: ctx, deadline: now().Add(left), now: now}
+			c := &deadlineContext{parent: ctx, now: now}
+			if live && !f.Times.Called.IsZero() { // one reading of the clock less
+				c.deadline = f.Times.Called.Add(f.Times.Bodies + left)
+			} else {
+				c.deadline = now().Add(left)
+			}
 			err := next.Handle(c, x)
 			c.finish()
 			return err

@@ -151,6 +151,12 @@ func TestDeadline(t *testing.T) {
 		if err = Deadline(always(time.Second), time.Second, time.Now)(wait).Handle(t.Context(), &f.X); !errors.Is(err, sdk.ErrBudget) {
 			t.Errorf("with no budget left: got %v", err)
 		}
+		start = time.Now()
+		f.Times = flow.Times{Called: start.Add(-500 * time.Millisecond), Bodies: 200 * time.Millisecond}
+		err = Deadline(always(time.Second), 0, time.Now)(wait).Handle(t.Context(), &f.X)
+		if !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != 700*time.Millisecond {
+			t.Errorf("called 300 ms ago, without bodies: got %v after %v", err, time.Since(start))
+		}
 		ctx, cancel := context.WithCancel(t.Context())
 		polled := Deadline(always(time.Second), 0, time.Now)(sdk.HookFunc(func(ctx context.Context, _ *sdk.Exchange) error { cancel(); return ctx.Err() }))
 		if err := polled.Handle(ctx, &f.X); !errors.Is(err, context.Canceled) {
