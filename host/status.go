@@ -25,7 +25,8 @@ type RouteStatus struct {
 	State      string   `json:"state"`            // serving, stale (the newer definition is refused) or refused
 	Reason     string   `json:"reason,omitempty"` // why it is stale or refused
 	InFlight   int64    `json:"in_flight"`
-	Hooks      []string `json:"hooks,omitempty"` // phase/server/name, in the order they run
+	Hooks      []string `json:"hooks,omitempty"`     // phase/server/name, in the order they run
+	Observers  []string `json:"observers,omitempty"` // server/name
 	Targets    any      `json:"targets,omitempty"`
 }
 
@@ -46,7 +47,7 @@ func (g *Gateway) Status() Status {
 	for _, r := range slices.Concat(t.routes, t.homeless) {
 		rs := RouteStatus{
 			ID: r.info.ID, Name: r.info.Name, Host: r.listen.Host, ListenPath: r.listen.Path,
-			File: r.definition.Source.File, State: stateServing, InFlight: r.inFlight(), Hooks: r.hookNames(),
+			File: r.definition.Source.File, State: stateServing, InFlight: r.inFlight(), Hooks: r.hookNames(), Observers: r.observerNames(),
 		}
 		if why := t.stale[r]; why != nil {
 			rs.State, rs.Reason = stateStale, why.Error()
@@ -73,6 +74,17 @@ func (r *Route) hookNames() []string {
 		for _, h := range r.definition.HooksIn(p) {
 			names = append(names, string(p)+"/"+serverName(h.Server)+"/"+h.Name)
 		}
+	}
+	return names
+}
+
+func (r *Route) observerNames() []string {
+	if r.refused != nil {
+		return nil
+	}
+	var names []string
+	for _, o := range r.definition.Observers {
+		names = append(names, serverName(o.Server)+"/"+o.Name)
 	}
 	return names
 }

@@ -36,7 +36,7 @@ func TestShipped(t *testing.T) {
 func TestShippers(t *testing.T) {
 	loader := config.Loader{}
 	for _, p := range all.Plugins() {
-		manifest, problems := config.ParseBuiltin(p.Name, p.Manifest)
+		manifest, problems := config.ParseBuiltin(p.Name, p.Manifest, p.Check)
 		if len(problems) > 0 {
 			t.Fatal(problems)
 		}

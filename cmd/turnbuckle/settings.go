@@ -9,10 +9,12 @@ import (
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
+	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/builtin"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/client"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/hint"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/settings"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
+	"github.com/turnbuckle-gateway/turnbuckle/plugins/all"
 )
 
 // settingFlags are the flags that commands share: flag name, path of the setting, help, in which backquotes name the
@@ -82,9 +84,12 @@ func addSettingFlags(cmd *cobra.Command, e *env) func() *settings.Source {
 		if off, err := flags.GetBool("no-access-log"); err == nil && off {
 			set["access_log.enabled"] = "false"
 		}
-		return &settings.Source{File: *file, Conf: *conf, Environ: e.environ, Flags: set}
+		return &settings.Source{File: *file, Conf: *conf, Environ: e.environ, Flags: set, Builtins: readyMade}
 	}
 }
+
+// readyMade are the plugins that settings can turn on.
+func readyMade() ([]*config.Plugin, error) { return builtin.Parse(all.Plugins()) }
 
 // settingsCommand lists every setting with its environment variable and its default, or with what holds.
 func settingsCommand(e *env) *cobra.Command {

@@ -47,6 +47,7 @@ type Options struct {
 	Gateway Gateway    // required
 	Servers func() any // the state of plugin servers, to be shown as JSON
 	Scripts func() any // the same of plugins that run inside the gateway
+	Plugins func() any // the same of ready-made plugins
 	// ReplaceServer replaces the processes of a plugin server that the gateway started. An error that is a
 	// *router.Refusal says why it cannot; after any other the old ones go on.
 	ReplaceServer func(ctx context.Context, name string) error
@@ -125,15 +126,17 @@ func (a *api) routes() router.Table {
 		{Method: "GET", Path: "/v1/routes", Access: router.Reads, Serve: a.status},
 	}
 	routes = append(routes, router.Profiles()...)
-	if a.o.Servers != nil {
-		routes = append(routes, router.Route{Method: "GET", Path: "/v1/servers", Access: router.Reads, Serve: shown(a.o.Servers)})
+	shows := func(path string, status func() any) {
+		if status != nil {
+			routes = append(routes, router.Route{Method: "GET", Path: path, Access: router.Reads, Serve: shown(status)})
+		}
 	}
+	shows("/v1/servers", a.o.Servers)
 	if a.o.ReplaceServer != nil {
 		routes = append(routes, router.Route{Method: "POST", Path: "/v1/servers/{server}/replace", Access: router.Writes, Serve: a.replaceServer})
 	}
-	if a.o.Scripts != nil {
-		routes = append(routes, router.Route{Method: "GET", Path: "/v1/scripts", Access: router.Reads, Serve: shown(a.o.Scripts)})
-	}
+	shows("/v1/scripts", a.o.Scripts)
+	shows("/v1/plugins", a.o.Plugins)
 	if a.o.Reload != nil {
 		routes = append(routes, router.Route{Method: "POST", Path: "/v1/reload", Access: router.Writes, Serve: a.reload}, router.Route{Method: "GET", Path: "/tyk/reload", Access: router.Writes, Serve: a.tykReload})
 	}

@@ -36,6 +36,7 @@ func TestControlAPI(t *testing.T) {
 		Secret: "s3cret", Gateway: gateway{503},
 		Servers: func() any { return []string{"default"} },
 		Scripts: func() any { return []string{"hello/hello.js"} },
+		Plugins: func() any { return []string{"loggly"} },
 		ReplaceServer: func(_ context.Context, name string) error {
 			return map[string]error{"sick": errors.New("it was not ready in time"), "nobody": router.Refusef(404, "no plugin server of that name is in use")}[name]
 		},
@@ -67,6 +68,7 @@ func TestControlAPI(t *testing.T) {
 		{"replace", "POST", "/v1/servers/fine/replace", "X-Tyk-Authorization", "s3cret", 200, "new processes take the calls"},
 		{"replace what does not get ready", "POST", "/v1/servers/sick/replace", "X-Tyk-Authorization", "s3cret", 502, "the processes that were there go on: it was not ready in time"},
 		{"replace what is not there", "POST", "/v1/servers/nobody/replace", "X-Tyk-Authorization", "s3cret", 404, "no plugin server of that name"},
+		{"ready-made plugins", "GET", "/v1/plugins", "X-Tyk-Authorization", "s3cret", 200, "loggly"},
 		{"scripts", "GET", "/v1/scripts", "X-Tyk-Authorization", "s3cret", 200, "hello/hello.js"},
 		{"metrics", "GET", "/metrics", "Authorization", "Bearer s3cret", 200, "up 1"},
 		{"metrics without secret", "GET", "/metrics", "", "", 403, "invalid"},

@@ -108,7 +108,7 @@ func newFixture(t *testing.T, change ...func(*config.KeySettings)) *fixture {
 	})
 	served := []*config.Definition{{ID: "shop", Org: "acme", Name: "Shop"}, {ID: "plain"}}
 	o := Options{
-		Secret: secret, Gateway: f, Servers: func() any { return []string{} }, Scripts: func() any { return []string{} },
+		Secret: secret, Gateway: f, Servers: func() any { return []string{} }, Scripts: func() any { return []string{} }, Plugins: func() any { return []string{} },
 		Bundles: fakeBundles(), ReplaceServer: func(context.Context, string) error { return nil }, State: f.state, KeySettings: f.settings,
 		Tokens: map[string]config.AdminToken{
 			"dashboard": {Token: readToken, Role: config.RoleRead}, "pipeline": {Token: writeToken, Role: config.RoleWrite},

@@ -30,6 +30,8 @@ type Translator interface {
 	// Translate makes a definition of a document whose references are resolved. The problems
 	// have the places of the document. The definition is used only when they do not refuse it.
 	Translate(file string, root *document.Node) (Definition, Problems)
+	// UsePath is where such a document has what is Definition.Use in ours.
+	UsePath() string
 }
 
 // A Loader reads definitions.
@@ -42,8 +44,9 @@ type Loader struct {
 	LookupEnv func(name string) (string, bool)
 	// SecretDirs is Settings.SecretDirs.
 	SecretDirs []string
-	// Builtins are the ready-made plugins that there are.
+	// Builtins are the ready-made plugins that there are, Use is Settings.Use.
 	Builtins []*Plugin
+	Use      []PluginUse
 	// Bundles open the bundles that native definitions name; nil is none. A Translator has its own.
 	Bundles Bundles
 }
@@ -163,7 +166,7 @@ func (l Loader) decode(file string, root *document.Node, classic bool, where fol
 		return l.translate(file, root, &f)
 	}
 	def, problems := decodeNative(file, root, l.Bundles)
-	problems = problems.And(document.Locate(l.use(&def), root.Find))
+	problems = problems.And(document.Locate(l.use(&def, "$.use"), root.Find))
 	f.scripts(&def)
 	f.file("$.upstream.tls.ca", &def.Upstream.TLS.CAFile)
 	f.file("$.upstream.tls.cert", &def.Upstream.TLS.CertFile)
@@ -176,7 +179,8 @@ func (l Loader) decode(file string, root *document.Node, classic bool, where fol
 func (l Loader) translate(file string, root *document.Node, f *fileFields) (Definition, Problems) {
 	def, problems := l.Classic.Translate(file, root)
 	f.scripts(&def)
-	return def, problems.And(document.Locate(f.problems, root.Find))
+	used := l.use(&def, l.Classic.UsePath())
+	return def, problems.And(document.Locate(append(f.problems, used...), root.Find))
 }
 
 func (l Loader) resolver(where folder, classic bool) document.Resolver {

@@ -43,7 +43,8 @@ type Plugin struct {
 	// any. In the file it is the schema itself or the path of a JSON file in the folder.
 	ConfigSchema json.RawMessage `yaml:"config_schema"`
 
-	builtin bool // part of the gateway
+	builtin bool                               // part of the gateway
+	check   func(config json.RawMessage) error // of one that is: what its schema cannot say
 
 	schema *jsonschema.Schema // compiled from ConfigSchema by LoadPlugin
 	script *Script            // of a plugin with a Runtime, whole

@@ -39,6 +39,9 @@ type Settings struct {
 	Python  PythonSettings `yaml:"python"`
 	Bundles BundleSettings `yaml:"bundles"`
 
+	// Use turns ready-made plugins on for every API whose definition says nothing else of them. Each runs once.
+	Use []PluginUse `yaml:"use"`
+
 	AccessLog AccessLog `yaml:"access_log"`
 	Log       Log       `yaml:"log"`
 	Tracing   Tracing   `yaml:"tracing"`

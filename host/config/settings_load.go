@@ -28,6 +28,8 @@ type SettingsSource struct {
 	// WorkDir is what relative paths in the environment, in flags and, without a file, in the
 	// defaults are relative to. Absolute.
 	WorkDir string
+	// Builtins returns the ready-made plugins that there are; nil: there are none. It is called when settings use one.
+	Builtins func() ([]*Plugin, error)
 }
 
 // LoadSettings reads, merges and validates settings. They are usable when the problems do not
@@ -75,9 +77,25 @@ func (src *SettingsSource) load() (Settings, *document.Node, Problems) {
 
 	problems = append(problems, document.Decode(root, &settings)...)
 	problems = problems.And(document.Locate(settings.files(root, base), root.Find))
-	problems = problems.And(document.Locate(settings.Validate(), root.Find)).Sort()
+	problems = problems.And(document.Locate(append(settings.Validate(), src.use(settings.Use)...), root.Find)).Sort()
 	root.Redact(problems)
 	return settings, root, problems
+}
+
+// use checks the ready-made plugins that are turned on for every API.
+func (src *SettingsSource) use(list []PluginUse) Problems {
+	var v useValidator
+	if len(list) > 0 && src.Builtins != nil {
+		var err error
+		if v.builtins, err = src.Builtins(); err != nil {
+			v.errorf("$.use", "%s", err.Error())
+			return v.problems
+		}
+	}
+	for i := range list {
+		v.use(&list[i], document.Index("$.use", i))
+	}
+	return v.problems
 }
 
 // absent returns the values that the document does not say itself.

@@ -21,7 +21,7 @@ var prefixes = cmpopts.EquateComparable(netip.Prefix{})
 func TestSettingsExample(t *testing.T) {
 	path, data := example(t, "turnbuckle.yaml")
 	got, problems := config.LoadSettings(config.SettingsSource{
-		File: path, Data: data, Environ: []string{"ADMIN=correct horse battery"}, WorkDir: "/work",
+		File: path, Data: data, Environ: []string{"ADMIN=correct horse battery"}, WorkDir: "/work", Builtins: parrots(t),
 	})
 	if problems != nil {
 		t.Fatal(problems)
@@ -66,6 +66,9 @@ func TestSettingsExample(t *testing.T) {
 	}
 	if got.Listen.TLS.KeyFiles[0] != dir+"/tls/server.key" || got.APIs != dir+"/apis" || got.AccessLog.Path != dir+"/access.log" {
 		t.Errorf("paths: %+v %s %s", got.Listen.TLS, got.APIs, got.AccessLog.Path)
+	}
+	if len(got.Use) != 1 || !got.Use[0].Enabled || string(got.Use[0].Config) != `{"words":["hello"]}` {
+		t.Errorf("use: %+v", got.Use)
 	}
 	if len(got.Listen.TrustedProxies) != 2 || got.Routing.Match != config.MatchPrefix || got.Watch || got.Hooks.Body.Limit != 2<<20 {
 		t.Errorf("got %+v", got)
@@ -112,7 +115,7 @@ func sample(t *testing.T, s config.Setting, dir string) string {
 		"scripts.prelude": dir + "/scripts/prelude.js", "scripts.heap": "77KiB", "scripts.size": "77KiB", "scripts.depth": "77", "scripts.memory": "77KiB",
 		"python.workers": "7", "python.threads": "7", "python.install": "true", "python.interpreter": "/usr/bin/python3", "python.dir": dir + "/py",
 		"scripts.idle": "7", "scripts.most": "77", "scripts.allow": "io,os", "scripts.virtual_text": "false",
-		"scripts.fetch.body": "77KiB", "scripts.fetch.hops": "7", "scripts.fetch.insecure_skip_verify": "true",
+		"use": `[{"plugin": "parrot"}]`, "scripts.fetch.body": "77KiB", "scripts.fetch.hops": "7", "scripts.fetch.insecure_skip_verify": "true",
 		"rate_limits.mode": "exact", "rate_limits.headers": "rates",
 		"bundles.poll": "77s", "bundles.plain_http": "true", "bundles.trust_tyk_wiring": "true", "bundles.accept_new_state": "true",
 		"bundles.require_signed": "true", "bundles.tls.insecure_skip_verify": "true",

@@ -49,7 +49,7 @@ const redacted = "********"
 // IsSecret reports whether the setting's value must not be shown.
 func (s Setting) IsSecret() bool {
 	switch s.Path {
-	case "admin.secret", "admin.tokens.*.token", "store.redis.password", "store.redis.sentinel_password", "tracing.headers", "servers.*.env", "log.targets":
+	case "admin.secret", "admin.tokens.*.token", "store.redis.password", "store.redis.sentinel_password", "tracing.headers", "servers.*.env", "log.targets", "use":
 		return true
 	}
 	return false

@@ -16,13 +16,20 @@ type PluginUse struct {
 	Plugin string `yaml:"plugin"`
 	// Config is the plugin's configuration, a JSON value as its schema has it; nil is {}.
 	Config json.RawMessage `yaml:"config"`
+	// Enabled false turns a plugin off that the settings turn on for every API. Default true.
+	Enabled bool `yaml:"enabled"`
 	// Server is under what name its hooks and observers stand: the plugin's, and for further uses of it NAME-2 and so on.
 	Server string `yaml:"-"`
 }
 
-// ParseBuiltin makes a plugin of the plugin.yaml of one that is part of the gateway, which needs no server.
-func ParseBuiltin(name, manifest string) (*Plugin, Problems) {
-	p := &Plugin{Name: name, builtin: true}
+// SetDefaults fills in what holds of a use that says nothing.
+func (u *PluginUse) SetDefaults() { u.Enabled = true }
+
+// ParseBuiltin makes a plugin of the plugin.yaml of one that is part of the gateway, which needs no server. check, which may
+// be nil, says what is wrong with a configuration that the schema accepts; its error begins with the plugin's name, and then
+// with the path of the setting if it knows it.
+func ParseBuiltin(name, manifest string, check func(config json.RawMessage) error) (*Plugin, Problems) {
+	p := &Plugin{Name: name, builtin: true, check: check}
 	root, problems := document.Parse(name+"/"+PluginFile, []byte(manifest))
 	if problems.Refused() {
 		return p, problems
@@ -48,12 +55,30 @@ func (d *Definition) Builtin(server string) *PluginUse {
 	return nil
 }
 
-// use adds hooks and observers of the ready-made plugins that a definition uses.
-func (l Loader) use(d *Definition) Problems {
-	var v validator
+// use adds hooks and observers of the ready-made plugins that a definition uses, and before them those that the settings
+// turn on for every API: a definition's own uses of a plugin take their place. at is the path of the definition's list.
+func (l Loader) use(d *Definition, at string) Problems {
+	v := useValidator{builtins: l.Builtins}
+	var on []PluginUse
+	var places []string
+	for _, u := range l.Use {
+		own := slices.ContainsFunc(d.Use, func(o PluginUse) bool { return o.Plugin == u.Plugin })
+		if !own && u.Enabled {
+			on, places = append(on, u), append(places, "$.use of the settings")
+		}
+	}
+	for i, u := range d.Use {
+		place := document.Index(at, i)
+		if v.use(&u, place) != nil && u.Enabled {
+			on, places = append(on, u), append(places, place)
+		}
+	}
+	d.Use = nil
 	var front Hooks
-	for i := range d.Use {
-		l.turnOn(&v, d, &front, &d.Use[i], document.Index("$.use", i))
+	for i, u := range on {
+		if p := v.find(u.Plugin); p != nil {
+			u.turnOn(p, d, &front, places[i])
+		}
 	}
 	d.Hooks.Pre = append(front.Pre, d.Hooks.Pre...)
 	d.Hooks.PostKeyAuth = append(front.PostKeyAuth, d.Hooks.PostKeyAuth...)
@@ -62,21 +87,13 @@ func (l Loader) use(d *Definition) Problems {
 	return v.problems
 }
 
-func (l Loader) turnOn(v *validator, d *Definition, front *Hooks, u *PluginUse, at string) {
-	i := slices.IndexFunc(l.Builtins, func(p *Plugin) bool { return p.Name == u.Plugin })
-	if i < 0 {
-		v.errorf(at+".plugin", "there is no ready-made plugin %q: there is %s", u.Plugin, l.builtinNames())
-		return
+// turnOn adds what the plugin p has, under a name that nothing else has in the definition.
+func (u PluginUse) turnOn(p *Plugin, d *Definition, front *Hooks, at string) {
+	u.Server = p.Name
+	for n := 2; d.Builtin(u.Server) != nil; n++ {
+		u.Server = fmt.Sprintf("%s-%d", p.Name, n)
 	}
-	p := l.Builtins[i]
-	for _, problem := range p.CheckConfig(u.Config) {
-		v.errorf(at+".config"+strings.TrimPrefix(problem.Path, "$"), "by the schema of plugin %q: %s", p.Name, problem.Message)
-	}
-	server := p.Name
-	for n := 2; d.Builtin(server) != nil; n++ {
-		server = fmt.Sprintf("%s-%d", p.Name, n)
-	}
-	u.Server = server
+	d.Use = append(d.Use, u)
 	for _, h := range p.Hooks {
 		ref := HookRef{Server: u.Server, Name: h.Name, Path: at}
 		switch h.Phase {
@@ -95,9 +112,60 @@ func (l Loader) turnOn(v *validator, d *Definition, front *Hooks, u *PluginUse, 
 	}
 }
 
-func (l Loader) builtinNames() string {
-	names := make([]string, len(l.Builtins))
-	for i, p := range l.Builtins {
+// useValidator checks uses of ready-made plugins.
+type useValidator struct {
+	validator
+	builtins []*Plugin
+}
+
+func (v *useValidator) find(name string) *Plugin {
+	i := slices.IndexFunc(v.builtins, func(p *Plugin) bool { return p.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return v.builtins[i]
+}
+
+// use checks one that stands at a path. It returns the plugin; nil when something is wrong.
+func (v *useValidator) use(u *PluginUse, at string) *Plugin {
+	p := v.find(u.Plugin)
+	if p == nil {
+		v.errorf(at+".plugin", "there is no ready-made plugin %q: there is %s", u.Plugin, v.names())
+		return nil
+	}
+	if !u.Enabled {
+		return p
+	}
+	wrong := p.CheckConfig(u.Config)
+	for _, problem := range wrong {
+		v.errorf(at+".config"+strings.TrimPrefix(problem.Path, "$"), "by the schema of plugin %q: %s", p.Name, problem.Message)
+	}
+	if len(wrong) > 0 {
+		return nil
+	}
+	if p.check == nil {
+		return p
+	}
+	if err := p.check(u.Config); err != nil {
+		path, message := split(strings.TrimPrefix(err.Error(), p.Name+": "))
+		v.errorf(at+".config"+path, "plugin %q: %s", p.Name, message)
+		return nil
+	}
+	return p
+}
+
+// split takes the path of a setting off the text of an error, if it begins with one.
+func split(text string) (path, message string) {
+	path, message, found := strings.Cut(text, ": ")
+	if !found || path == "" || strings.Trim(path, "abcdefghijklmnopqrstuvwxyz0123456789_.[]") != "" {
+		return "", text
+	}
+	return "." + path, message
+}
+
+func (v *useValidator) names() string {
+	names := make([]string, len(v.builtins))
+	for i, p := range v.builtins {
 		names[i] = p.Name
 	}
 	if len(names) == 0 {

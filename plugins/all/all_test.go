@@ -25,7 +25,7 @@ func manifests(t *testing.T) []*config.Plugin {
 	t.Helper()
 	var out []*config.Plugin
 	for _, p := range all.Plugins() {
-		m, problems := config.ParseBuiltin(p.Name, p.Manifest)
+		m, problems := config.ParseBuiltin(p.Name, p.Manifest, p.Check)
 		if err := problems.Err(); err != nil {
 			t.Fatal(err)
 		}

@@ -3,6 +3,7 @@
 package builtin
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -49,13 +50,14 @@ func (i *instance) Close() error {
 
 // New returns plugins of which none runs yet, and which log to log.
 func New(log *slog.Logger, list []all.Plugin) *Builtins {
-	return &Builtins{log: log, list: list, manifests: sync.OnceValues(func() ([]*config.Plugin, error) { return parse(list) }), past: map[stat]float64{}}
+	return &Builtins{log: log, list: list, manifests: sync.OnceValues(func() ([]*config.Plugin, error) { return Parse(list) }), past: map[stat]float64{}}
 }
 
-func parse(list []all.Plugin) ([]*config.Plugin, error) {
+// Parse makes plugins of what is built in.
+func Parse(list []all.Plugin) ([]*config.Plugin, error) {
 	var out []*config.Plugin
 	for _, p := range list {
-		m, problems := config.ParseBuiltin(p.Name, p.Manifest)
+		m, problems := config.ParseBuiltin(p.Name, p.Manifest, p.Check)
 		if err := problems.Err(); err != nil {
 			return nil, fmt.Errorf("the plugin %s as it was built: %w", p.Name, err)
 		}
@@ -106,7 +108,8 @@ func (b *Builtins) Get(ctx context.Context, u *config.PluginUse, dir string) (ho
 	return &lease{l}, nil
 }
 
-// Policy is what the plugin's manifest asks for a hook.
+// Policy is what the plugin's manifest asks for a hook. No body is read for one that does not ask for it, also where
+// definitions of Tyk's form have bodies read for their hooks.
 func (b *Builtins) Policy(u *config.PluginUse, hook string) (config.Policy, error) {
 	manifests, err := b.manifests()
 	if err != nil {
@@ -115,7 +118,9 @@ func (b *Builtins) Policy(u *config.PluginUse, hook string) (config.Policy, erro
 	for _, m := range manifests {
 		for _, h := range m.Hooks {
 			if m.Name == u.Plugin && h.Name == hook {
-				return h.Policy, nil
+				p := h.Policy
+				p.Body.Mode = cmp.Or(p.Body.Mode, config.BodyNone)
+				return p, nil
 			}
 		}
 	}

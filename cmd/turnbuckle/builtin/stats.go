@@ -1,6 +1,10 @@
 package builtin
 
 import (
+	"cmp"
+	"slices"
+	"strings"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
@@ -67,4 +71,40 @@ func (b *Builtins) Collect(ch chan<- prometheus.Metric) {
 		}
 		ch <- prometheus.MustNewConstMetric(desc, kind, v, s.plugin, s.name)
 	}
+}
+
+// Status is one ready-made plugin that runs.
+type Status struct {
+	Plugin string `json:"plugin"`
+	Routes int    `json:"routes"` // that use it
+	// Counts are what it counts, and what holds in it at the moment, by name.
+	Counts map[string]float64 `json:"counts,omitempty"`
+}
+
+// Status tells of every plugin that runs, in the order of their names; of one name there are as many as there are
+// configurations.
+func (b *Builtins) Status() []Status {
+	type one struct {
+		key
+		Status
+	}
+	var all []one
+	b.open.Each(func(k key, i *instance, users int) {
+		s := one{k, Status{Plugin: k.plugin, Routes: users}}
+		for _, n := range stats(i.Plugin) {
+			if s.Counts == nil {
+				s.Counts = map[string]float64{}
+			}
+			s.Counts[n.Name] = n.Value
+		}
+		all = append(all, s)
+	})
+	slices.SortFunc(all, func(a, c one) int {
+		return cmp.Or(strings.Compare(a.plugin, c.plugin), strings.Compare(a.config, c.config))
+	})
+	out := make([]Status, len(all))
+	for i := range all {
+		out[i] = all[i].Status
+	}
+	return out
 }

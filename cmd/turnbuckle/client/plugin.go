@@ -63,6 +63,13 @@ type script struct {
 	Quarantined bool   `json:"quarantined"`
 }
 
+// readyMade is a ready-made plugin.
+type readyMade struct {
+	Plugin string             `json:"plugin"`
+	Routes int                `json:"routes"`
+	Counts map[string]float64 `json:"counts"`
+}
+
 func listPluginsCommand(e Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list",
@@ -92,22 +99,27 @@ process; --crashes shows the last lines that those wrote which crashed.`,
 		if err != nil {
 			return err
 		}
+		var ready []readyMade
+		rawReady, err := cl.call(cmd.Context(), "GET", "/v1/plugins", nil, nil, &ready)
+		if err != nil {
+			return err
+		}
 		if *asJSON {
 			encoder := json.NewEncoder(e.Stdout)
 			encoder.SetIndent("", "  ")
-			return encoder.Encode(map[string]json.RawMessage{"servers": rawServers, "scripts": rawScripts})
+			return encoder.Encode(map[string]json.RawMessage{"servers": rawServers, "scripts": rawScripts, "ready_made": rawReady})
 		}
-		if len(servers)+len(scripts) == 0 {
+		if len(servers)+len(scripts)+len(ready) == 0 {
 			fmt.Fprintln(e.Stderr, "The gateway uses no plugins.")
 			return nil
 		}
-		return c.printPlugins(servers, scripts, *crashes)
+		return c.printPlugins(servers, scripts, ready, *crashes)
 	}
 	return cmd
 }
 
-// printPlugins writes a line for each instance and each script.
-func (c *connection) printPlugins(servers []pluginServer, scripts []script, crashes bool) error {
+// printPlugins writes a line for each instance, each script and each ready-made plugin.
+func (c *connection) printPlugins(servers []pluginServer, scripts []script, ready []readyMade, crashes bool) error {
 	w := tabwriter.NewWriter(c.e.Stdout, 0, 8, 2, ' ', 0)
 	line := func(row ...string) {
 		for i := range row {
@@ -132,6 +144,13 @@ func (c *connection) printPlugins(servers []pluginServer, scripts []script, cras
 			state = "quarantined"
 		}
 		line(s.Name, s.Language, state, "", "", "", "", "", strconv.Itoa(s.Routes), "")
+	}
+	for _, p := range ready {
+		state := "ready"
+		if up, shipper := p.Counts["up"]; shipper && up == 0 {
+			state = "sink down"
+		}
+		line(p.Plugin, "ready-made", state, "", "", "", "", "", strconv.Itoa(p.Routes), "")
 	}
 	if err := w.Flush(); err != nil {
 		return err

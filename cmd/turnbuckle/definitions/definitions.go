@@ -46,7 +46,7 @@ func Read(s *config.Settings, ready *builtin.Builtins, environ []string, load *s
 	if _, err := os.Stat(s.Plugins); err == nil && !s.Bundles.RequireSigned {
 		d.Plugins, d.Problems = config.LoadPlugins(s.Plugins, lookup)
 	}
-	loader := config.Loader{Classic: Translator(s, load), WorkDir: dir, LookupEnv: lookup, SecretDirs: s.SecretDirs, Bundles: load, Builtins: manifests}
+	loader := config.Loader{Classic: Translator(s, load), WorkDir: dir, LookupEnv: lookup, SecretDirs: s.SecretDirs, Bundles: load, Builtins: manifests, Use: s.Use}
 	set, bad := loader.LoadDir(s.APIs)
 	d.AddBundled(load.Plugins())
 	servers, problems := config.Servers(s, d.Plugins)

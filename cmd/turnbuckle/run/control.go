@@ -49,7 +49,7 @@ func (g *gateway) buildAdmin(first *generation) error {
 func (g *gateway) controlOf(gen *generation) (*control, error) {
 	o := admin.Options{
 		Secret: gen.s.Admin.Secret, Tokens: gen.s.Admin.Tokens, Gateway: gen.host, Servers: g.servers.Status,
-		ReplaceServer: g.servers.Replace, Scripts: func() any { return g.scripts.Status() }, Reload: g.reload,
+		ReplaceServer: g.servers.Replace, Scripts: func() any { return g.scripts.Status() }, Plugins: func() any { return g.builtins.Status() }, Reload: g.reload,
 		Settings: (*changer)(g), Log: g.sight.log, Audit: slog.New(g.sight.lines.All()),
 	}
 	if err := g.stateOptions(gen, &o); err != nil {

@@ -62,7 +62,7 @@ func (g *gateway) stateOptions(gen *generation, o *admin.Options) error {
 			return gen.checkDefinition(ctx, g.builtins, def, look)
 		},
 		Loader: config.Loader{
-			Classic: definitions.Translator(gen.s, look), WorkDir: dir, LookupEnv: lookup, SecretDirs: gen.s.SecretDirs, Bundles: look, Builtins: manifests,
+			Classic: definitions.Translator(gen.s, look), WorkDir: dir, LookupEnv: lookup, SecretDirs: gen.s.SecretDirs, Bundles: look, Builtins: manifests, Use: gen.s.Use,
 		},
 	})
 	o.Definitions = func() []*config.Definition {

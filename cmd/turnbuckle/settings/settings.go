@@ -29,6 +29,8 @@ type Source struct {
 	// Environ is the environment in the form of os.Environ, Flags what flags say of settings by path.
 	Environ []string
 	Flags   map[string]string
+	// Builtins returns the ready-made plugins; nil: there are none.
+	Builtins func() ([]*config.Plugin, error)
 }
 
 // Loaded is what settings amount to. Nobody changes it.
@@ -93,7 +95,7 @@ func (s *Source) read() (config.SettingsSource, *Loaded, error) {
 		return config.SettingsSource{}, nil, fmt.Errorf("working directory: %w", err)
 	}
 	named := cmp.Or(s.File, lookup(s.Environ, config.EnvConfigFile))
-	src := config.SettingsSource{File: cmp.Or(named, DefaultFile), Environ: s.Environ, Flags: s.Flags, WorkDir: dir}
+	src := config.SettingsSource{File: cmp.Or(named, DefaultFile), Environ: s.Environ, Flags: s.Flags, WorkDir: dir, Builtins: s.Builtins}
 	src.Data, err = os.ReadFile(src.File)
 	if err != nil && (named != "" || !errors.Is(err, fs.ErrNotExist)) {
 		return src, nil, fmt.Errorf("settings: %w", err)

@@ -142,6 +142,7 @@ func pluginFields() []Field {
 		works("", "custom_middleware_bundle_disabled", "config_data", "config_data_disabled"),
 		works("cp_dynamic_handler, eh_dynamic_handler and eh_log_handler; others are refused",
 			"event_handlers.events.*[].handler_name", "event_handlers.events.*[].handler_meta"),
+		works("ready-made plugins, as `use` of a native definition has them; Tyk passes over the key", ours+".use"),
 		ignored("a label of the dashboard", "event_handlers.events.*[].id", "event_handlers.events.*[].name"),
 		refused("analytics plugins are not supported", "analytics_plugin.enable"),
 		ignored("used with analytics_plugin.enable alone", "analytics_plugin.*"),

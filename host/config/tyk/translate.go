@@ -56,6 +56,12 @@ func (tr *Translator) Identify(root *document.Node) config.Identity {
 	return id
 }
 
+// ours is the key under which a classic definition says what only this gateway knows: Tyk passes over it.
+const ours = "x-turnbuckle"
+
+// UsePath implements [config.Translator].
+func (tr *Translator) UsePath() string { return document.Join("$", ours) + ".use" }
+
 const (
 	oas      = "x-tyk-api-gateway"
 	exported = "api_definition"
@@ -87,6 +93,9 @@ func (tr *Translator) Translate(file string, root *document.Node) (config.Defini
 	t.plugins()
 	t.events()
 	t.traffic()
+	if use := t.get(ours, "use"); use != nil {
+		t.decoder.Decode(use, &t.def.Use)
+	}
 	t.def.Complete()
 	problems := t.decoder.Problems
 	if !problems.Refused() {
