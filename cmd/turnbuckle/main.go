@@ -18,6 +18,7 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/isolate"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/js"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/process/keeper"
+	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 )
 
 // version is set by the build.
@@ -51,6 +52,16 @@ const (
 type env struct {
 	environ        []string
 	stdout, stderr io.Writer
+
+	known []config.Setting // see settings
+}
+
+// settings are all that there are. Several commands have flags for them, and listing them costs half a millisecond.
+func (e *env) settings() []config.Setting {
+	if e.known == nil {
+		e.known = config.AllSettings()
+	}
+	return e.known
 }
 
 // silence takes what a library would write to stderr in a form of its own.
@@ -90,7 +101,7 @@ func execute(args, environ []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, func() { signal.Reset(os.Interrupt) }) // who presses Ctrl-C again will not wait
-	e := &env{environ, stdout, stderr}
+	e := &env{environ: environ, stdout: stdout, stderr: stderr}
 	usage := false
 	root := newRoot(e)
 	root.SetArgs(args)

@@ -54,7 +54,7 @@ func addSettingFlags(cmd *cobra.Command, e *env) func() *settings.Source {
 	flags := cmd.Flags()
 	file := flags.StringP("config", "c", "", "settings `FILE` ($"+config.EnvConfigFile+") (default "+settings.DefaultFile+", if it is there)")
 	conf := flags.String("tyk-conf", "", "tyk.conf `FILE` of a Tyk gateway, which with TYK_GW_ variables holds where our settings say nothing ($"+config.EnvTykConf+") (default none)")
-	all := config.AllSettings()
+	all := e.settings()
 	for _, f := range settingFlags {
 		s := all[slices.IndexFunc(all, func(s config.Setting) bool { return s.Path == strings.Replace(f[1], ".default.", ".*.", 1) })]
 		help := f[2] + " ($" + strings.Replace(s.Env, "*", "DEFAULT", 1) + ")"
@@ -111,7 +111,7 @@ flag. Secrets are not shown. get, set and unset ask a running gateway instead, t
 		if !*effective {
 			w := tabwriter.NewWriter(e.stdout, 0, 8, 2, ' ', 0)
 			fmt.Fprintln(w, "SETTING\tENVIRONMENT\tDEFAULT")
-			for _, s := range config.AllSettings() {
+			for _, s := range e.settings() {
 				fmt.Fprintf(w, "%s\t%s\t%s\n", s.Path, s.Env, cmp.Or(s.Default, "-"))
 			}
 			return w.Flush()

@@ -42,22 +42,24 @@ type Leaf struct {
 	// Keys lead to it; "*" stands for any key of a mapping to structs.
 	Keys []string
 	Type reflect.Type
+
+	steps [][]int // to each key's field; nil for a mapping's
 }
 
 // Leaves lists every leaf of a struct type as the Decoder sees it, in the order of the fields.
 func Leaves(t reflect.Type) []Leaf {
 	var out []Leaf
 	for _, f := range fieldsOf(t) {
-		keys, inner := []string{f.key}, t.FieldByIndex(f.index).Type
+		keys, steps, inner := []string{f.key}, [][]int{f.index}, t.FieldByIndex(f.index).Type
 		if inner.Kind() == reflect.Map && inner.Elem().Kind() == reflect.Struct {
-			keys, inner = append(keys, "*"), inner.Elem()
+			keys, steps, inner = append(keys, "*"), append(steps, nil), inner.Elem()
 		}
 		if decodesItself(inner) || inner.Kind() != reflect.Struct {
-			out = append(out, Leaf{Keys: keys, Type: inner})
+			out = append(out, Leaf{Keys: keys, Type: inner, steps: steps})
 			continue
 		}
 		for _, leaf := range Leaves(inner) {
-			leaf.Keys = append(slices.Clone(keys), leaf.Keys...)
+			leaf.Keys, leaf.steps = slices.Concat(keys, leaf.Keys), slices.Concat(steps, leaf.steps)
 			out = append(out, leaf)
 		}
 	}
@@ -67,14 +69,15 @@ func Leaves(t reflect.Type) []Leaf {
 // In returns the leaf's value in v, of the type whose Leaves it is one of. "*" is looked for as a key of that name. It is
 // not valid where a mapping has no such key.
 func (l Leaf) In(v reflect.Value) reflect.Value {
-	for keys := l.Keys; len(keys) > 0 && v.IsValid(); keys = keys[1:] {
-		if v.Kind() == reflect.Map {
-			v = v.MapIndex(reflect.ValueOf(keys[0]))
-			continue
+	for i, step := range l.steps {
+		switch {
+		case !v.IsValid():
+			return v
+		case step == nil:
+			v = v.MapIndex(reflect.ValueOf(l.Keys[i]))
+		default:
+			v = v.FieldByIndex(step)
 		}
-		fields := fieldsOf(v.Type())
-		i := slices.IndexFunc(fields, func(f field) bool { return f.key == keys[0] })
-		v = v.FieldByIndex(fields[i].index)
 	}
 	return v
 }
