@@ -14,10 +14,10 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/client"
+	_ "github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/early" // this process may be to keep a plugin server that a gateway starts
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/hint"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/isolate"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/js"
-	"github.com/turnbuckle-gateway/turnbuckle/coprocess/process/keeper"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 )
 
@@ -25,9 +25,6 @@ import (
 var version = "devel"
 
 func main() {
-	if keeper.Wanted(os.Args) { // this process is to keep a plugin server that a gateway starts
-		os.Exit(keeper.Main())
-	}
 	if isolate.Wanted(os.Args) { // to run a script for a gateway
 		os.Exit(runScript())
 	}
