@@ -3,12 +3,14 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -37,9 +39,9 @@ func TestBundles(t *testing.T) {
 	fail(t, os.Mkdir(filepath.Join(dir, "apis"), 0o700))
 	definition := fmt.Sprintf("listen: {path: /}\nupstream: {url: %q}\nbundles: [correlation-1.0.0.zip, loggly-1.0.0.zip]\n", upstream.URL)
 	fail(t, os.WriteFile(filepath.Join(dir, "apis", "a.yaml"), []byte(definition), 0o600))
-	config := fmt.Sprintf(`{"token":"t","endpoint":%q,"batch":{"wait":"10ms"},"retry":{"first":"10ms","max":"50ms"}}`, sink.URL)
+	config := fmt.Sprintf(`{"token":"t","endpoint":%q,"send":{"events":"none"},"batch":{"wait":"10ms"},"retry":{"first":"10ms","max":"50ms"}}`, sink.URL)
 	g, err := processtest.Spawn("turnbuckle", dir, processtest.Environment("LOGGLY_PLUGIN_CONFIG="+config, "LOGGLY_PLUGIN_DIR="+filepath.Join(dir, "spool")),
-		filepath.Join(bin, "turnbuckle"), "serve", "--listen", "127.0.0.1:0", "--bundle-base-url", filepath.Join(bin, "bundles"),
+		filepath.Join(bin, "turnbuckle"), "serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--admin-secret", "s3cret-of-tests", "--bundle-base-url", filepath.Join(bin, "bundles"),
 		"--public-key", filepath.Join(bin, "bundles", "release.pub"), "--require-signed")
 	fail(t, err)
 	t.Cleanup(func() {
@@ -67,6 +69,12 @@ func TestBundles(t *testing.T) {
 	if !processtest.Poll(func() bool { return in.lines.Load() >= 50 }) {
 		t.Errorf("%d records of 50 requests arrived", in.lines.Load())
 	}
+	m, err = g.Await(`msg="control listener" address=(\S+)`)
+	fail(t, err)
+	var counted []string
+	if !processtest.Poll(func() bool { counted = counts(t, "http://"+m[1]+"/metrics"); return told(counted) }) {
+		t.Errorf("the metrics do not tell what the plugin has delivered and retried, and that nothing waits: %q", counted)
+	}
 	fail(t, g.Stop())
 }
 
@@ -81,6 +89,28 @@ func ask(t *testing.T, url string) string {
 		t.Errorf("%d, %v", reply.StatusCode, reply.Header)
 	}
 	return id
+}
+
+// counts are the lines of metrics that say what plugins in processes of their own count.
+func counts(t *testing.T, url string) []string {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+	fail(t, err)
+	request.Header.Set("Authorization", "Bearer s3cret-of-tests")
+	reply, err := http.DefaultClient.Do(request)
+	fail(t, err)
+	text, err := io.ReadAll(reply.Body)
+	fail(t, errors.Join(err, reply.Body.Close()))
+	return slices.DeleteFunc(strings.Split(string(text), "\n"), func(line string) bool { return !strings.HasPrefix(line, "turnbuckle_plugin_counted_") })
+}
+
+// told reports whether the lines say that the records of 50 requests were delivered, after failures, and that none waits.
+func told(lines []string) bool {
+	line := func(kind, name, value string) string {
+		return fmt.Sprintf(`turnbuckle_plugin_counted_%s{address="#0",name=%q,server="loggly"} %s`, kind, name, value)
+	}
+	return slices.Contains(lines, line("total", "delivered", "50")) && slices.Contains(lines, line("level", "spooled", "0")) &&
+		!slices.Contains(lines, line("total", "retries", "0"))
 }
 
 // packed builds the gateway and the plugins' program and has the script of make bundles pack the plugins; it returns the

@@ -96,6 +96,9 @@ func (s *Server) Protocol() string { return s.rpc.Protocol() }
 // Stats adds up what the present processes did.
 func (s *Server) Stats() rpc.Stats { return s.rpc.Stats() }
 
+// Counted asks the processes what their plugins count (see [rpc.Server.Counted]); Address is that of InstanceStatus.RPC.
+func (s *Server) Counted() []rpc.Counted { return s.rpc.Counted() }
+
 // Settle waits until an instance takes calls, or it is known that the first attempt to start one failed. It returns early
 // when ctx ends or the server is closed.
 func (s *Server) Settle(ctx context.Context) { s.rpc.Settle(ctx) }

@@ -12,11 +12,11 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
-	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
 
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc/health"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc/rawcodec"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc/session"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc/unary"
@@ -180,11 +180,11 @@ func (i *instance) serve(l *link) (next *link, why error) {
 	if l.channel != nil {
 		down = l.channel.Down()
 	}
-	health := make(chan bool, 1)
-	l.watchers.Go(func() { l.watchHealth(ctx, health) })
+	healthy := make(chan bool, 1)
+	l.watchers.Go(func() { l.watchHealth(ctx, healthy) })
 	for {
 		select {
-		case serving := <-health:
+		case serving := <-healthy:
 			if !serving {
 				i.s.delist(l)
 				i.note(StateNotServing, errors.New("its health service says it is not serving"))
@@ -283,11 +283,7 @@ func (i *instance) learn(l *link) {
 	}
 }
 
-// healthPatience is how long a new link waits for the first word of the health service before it serves without.
-const healthPatience = 300 * time.Millisecond
-
-// watchHealth reports whether the server says it is serving, whenever that changes. A server without health service
-// serves.
+// watchHealth reports whether the server says it is serving, whenever that changes.
 func (l *link) watchHealth(ctx context.Context, report chan<- bool) {
 	tell := func(serving bool) {
 		select {
@@ -295,38 +291,8 @@ func (l *link) watchHealth(ctx context.Context, report chan<- bool) {
 		case <-ctx.Done():
 		}
 	}
-	heard := make(chan struct{})
-	var patience sync.WaitGroup
-	defer patience.Wait()
-	patience.Go(func() {
-		t := time.NewTimer(healthPatience)
-		defer t.Stop()
-		select {
-		case <-heard:
-		case <-ctx.Done():
-		case <-t.C:
-			tell(true)
-		}
-	})
-	first := sync.OnceFunc(func() { close(heard) })
-	defer first()
-	for failures := 0; ctx.Err() == nil; failures++ {
-		stream, err := healthpb.NewHealthClient(l.i.conn).Watch(ctx, &healthpb.HealthCheckRequest{Service: l.i.member.Health})
-		for err == nil {
-			var r *healthpb.HealthCheckResponse
-			if r, err = stream.Recv(); err == nil {
-				first()
-				failures = 0
-				tell(r.GetStatus() == healthpb.HealthCheckResponse_SERVING)
-			}
-		}
-		if status.Code(err) == codes.Unimplemented {
-			l.i.unknown.Store(time.Now().UnixNano())
-			first()
-			tell(true)
-			return
-		}
-		l.i.pause(ctx, failures)
+	if !health.Watch(ctx, l.i.conn, l.i.member.Health, l.i.pause, tell) {
+		l.i.unknown.Store(time.Now().UnixNano())
 	}
 }
 

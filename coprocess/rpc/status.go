@@ -2,9 +2,15 @@ package rpc
 
 import (
 	"cmp"
+	"context"
 	"slices"
+	"sync"
+	"time"
 
-	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc/session"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc/rawcodec"
+	pluginv1 "github.com/turnbuckle-gateway/turnbuckle/proto/plugin/v1"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk/wire"
 )
 
 // InstanceStatus is what is known of one instance at one moment.
@@ -83,13 +89,41 @@ func (i *instance) status() InstanceStatus {
 	for _, s := range l.sessions {
 		n := s.Stats()
 		st.InFlight += n.InFlight
-		st.Stats.add(statsOf(n))
+		st.Stats.add(&Stats{Calls: n.Calls, Frames: n.Frames, CallFrames: n.CallFrames, LateReplies: n.Late, Unknown: n.Unknown, Waiting: n.Waiting})
 	}
 	return st
 }
 
-func statsOf(n session.Stats) *Stats {
-	return &Stats{
-		Calls: n.Calls, Frames: n.Frames, CallFrames: n.CallFrames, LateReplies: n.Late, Unknown: n.Unknown, Waiting: n.Waiting,
+// Counted is what the plugin of one instance counts itself.
+type Counted struct {
+	Address string
+	Stats   []sdk.Stat
+}
+
+// countPatience bounds how long instances are waited for that are asked what they count.
+const countPatience = time.Second
+
+// Counted asks the instances that take calls what their plugins count, all at once. One that does not answer within a second,
+// or not as it should, or speaks a version of the protocol that has no word for it, is not in the list.
+func (s *Server) Counted() []Counted {
+	ctx, cancel := context.WithTimeout(s.ctx, countPatience)
+	defer cancel()
+	links := *s.ready.Load()
+	replies := make([]Counted, len(links))
+	var asked sync.WaitGroup
+	for n, l := range links {
+		again := slices.ContainsFunc(links[:n], func(o *link) bool { return o.i == l.i }) // while one succeeds the other
+		if about := l.manner.about; again || about == nil || about.Minor < wire.MinorStats {
+			continue
+		}
+		asked.Go(func() {
+			var in rawcodec.In
+			if l.i.conn.Invoke(ctx, pluginv1.Plugin_Stats_FullMethodName, &rawcodec.Out{}, &in) == nil {
+				stats, _ := wire.DecodeStats(in.Data) // none, when they cannot be read
+				replies[n] = Counted{l.i.address, stats}
+			}
+		})
 	}
+	asked.Wait()
+	return slices.DeleteFunc(replies, func(c Counted) bool { return len(c.Stats) == 0 })
 }

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/turnbuckle-gateway/turnbuckle/sdk/serve/handshake"
+	"github.com/turnbuckle-gateway/turnbuckle/sdk/wire"
 )
 
 // The names of the services, as PROTOCOL.md has them.
@@ -44,6 +45,11 @@ func pluginDesc() *grpc.ServiceDesc {
 		HandlerType: (*any)(nil),
 		Methods: []grpc.MethodDesc{method("Describe", func(s *Server, _ context.Context, _ []byte) (*message, error) {
 			return &message{data: describe(s.plugin, s.opts)}, nil
+		}), method("Stats", func(s *Server, _ context.Context, _ []byte) (*message, error) {
+			if s.plugin.Stats == nil {
+				return &message{}, nil
+			}
+			return &message{data: wire.AppendStats(nil, s.plugin.Stats())}, nil
 		})},
 		Streams: []grpc.StreamDesc{{
 			StreamName:    "Session",

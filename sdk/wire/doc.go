@@ -12,7 +12,7 @@
 package wire
 
 // Minor is the highest minor version of turnbuckle.plugin.v1 that this package speaks.
-const Minor = 0
+const Minor = 1
 
 // Bounds on what one message may hold. A message over one is refused as a whole with [sdk.ErrProtocol], unless it says
 // that the rest is ignored.

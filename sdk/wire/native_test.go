@@ -3,6 +3,7 @@ package wire
 import (
 	"crypto/ed25519"
 	"crypto/x509"
+	"errors"
 	"log/slog"
 	"math/big"
 	"net/netip"
@@ -298,6 +299,32 @@ func TestDescribe(t *testing.T) {
 	host, minor, err := DecodeDescribeRequest(AppendDescribeRequest(nil, "turnbuckle 1"))
 	if host != "turnbuckle 1" || minor != Minor || err != nil {
 		t.Errorf("got %q, %d, %v", host, minor, err)
+	}
+}
+
+func TestStats(t *testing.T) {
+	stats := []sdk.Stat{{Name: "sent", Value: 1e15, Total: true}, {Name: "up", Value: -0.5}, {}}
+	b := AppendStats(nil, stats)
+	sameMessage(t, b, &pluginv1.StatsReply{}, &pluginv1.StatsReply{Stats: []*pluginv1.Stat{{Name: "sent", Value: 1e15, Total: true}, {Name: "up", Value: -0.5}, {}}})
+	for _, form := range forms(t, b, (&pluginv1.StatsReply{}).ProtoReflect().Descriptor()) {
+		got, err := DecodeStats(form)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(stats, got); d != "" {
+			t.Errorf("-want +got\n%s", d)
+		}
+	}
+	if got, err := DecodeStats(AppendStats(nil, make([]sdk.Stat, maxStats+1))); len(got) != maxStats || err != nil {
+		t.Errorf("%d stats, %v, want no more than %d", len(got), err, maxStats)
+	}
+	for _, bad := range [][]byte{{0x0a}, {0x0a, 1, 0x0a}, {0xff}} {
+		if got, err := DecodeStats(bad); !errors.Is(err, sdk.ErrProtocol) {
+			t.Errorf("%x: %v, %v", bad, got, err)
+		}
+	}
+	if got, err := DecodeStats([]byte{0x0a, 3, 0x0a, 1, 0xff}); err != nil || got[0].Name != "\uFFFD" {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 

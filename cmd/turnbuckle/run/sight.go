@@ -47,7 +47,7 @@ func newSight(ctx context.Context, w io.Writer, c config.Log, id remote.Identity
 // watch exports what lies outside the host: plugin servers, the targets of upstreams, and scripts.
 func (v *sight) watch(s *outside.Servers, t *outside.Targets, inside *scripts.Scripts) {
 	v.registry.MustRegister(observe.NewPluginCollector(outside.States(), s.Instances), outside.NewProcessCollector(s),
-		observe.NewTargetCollector(t.List),
+		outside.NewCountedCollector(s), observe.NewTargetCollector(t.List),
 		observe.NewScriptCollector(inside.List))
 }
 

@@ -1940,6 +1940,147 @@ func (x *Counter) GetDelta() int64 {
 	return 0
 }
 
+type StatsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StatsRequest) Reset() {
+	*x = StatsRequest{}
+	mi := &file_plugin_v1_plugin_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatsRequest) ProtoMessage() {}
+
+func (x *StatsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_v1_plugin_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatsRequest.ProtoReflect.Descriptor instead.
+func (*StatsRequest) Descriptor() ([]byte, []int) {
+	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{23}
+}
+
+type StatsReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stats         []*Stat                `protobuf:"bytes,1,rep,name=stats,proto3" json:"stats,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StatsReply) Reset() {
+	*x = StatsReply{}
+	mi := &file_plugin_v1_plugin_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StatsReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StatsReply) ProtoMessage() {}
+
+func (x *StatsReply) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_v1_plugin_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StatsReply.ProtoReflect.Descriptor instead.
+func (*StatsReply) Descriptor() ([]byte, []int) {
+	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *StatsReply) GetStats() []*Stat {
+	if x != nil {
+		return x.Stats
+	}
+	return nil
+}
+
+// Stat is one thing that a plugin counts.
+type Stat struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // lower-case words with _ between them
+	Value         float64                `protobuf:"fixed64,2,opt,name=value,proto3" json:"value,omitempty"`
+	Total         bool                   `protobuf:"varint,3,opt,name=total,proto3" json:"total,omitempty"` // it only grows while the plugin runs; else it is what holds at the moment
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Stat) Reset() {
+	*x = Stat{}
+	mi := &file_plugin_v1_plugin_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Stat) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Stat) ProtoMessage() {}
+
+func (x *Stat) ProtoReflect() protoreflect.Message {
+	mi := &file_plugin_v1_plugin_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Stat.ProtoReflect.Descriptor instead.
+func (*Stat) Descriptor() ([]byte, []int) {
+	return file_plugin_v1_plugin_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Stat) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Stat) GetValue() float64 {
+	if x != nil {
+		return x.Value
+	}
+	return 0
+}
+
+func (x *Stat) GetTotal() bool {
+	if x != nil {
+		return x.Total
+	}
+	return false
+}
+
 var File_plugin_v1_plugin_proto protoreflect.FileDescriptor
 
 const file_plugin_v1_plugin_proto_rawDesc = "" +
@@ -2100,7 +2241,15 @@ const file_plugin_v1_plugin_proto_rawDesc = "" +
 	"\aCounter\x12\x12\n" +
 	"\x04hook\x18\x01 \x01(\rR\x04hook\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
-	"\x05delta\x18\x03 \x01(\x12R\x05delta*z\n" +
+	"\x05delta\x18\x03 \x01(\x12R\x05delta\"\x0e\n" +
+	"\fStatsRequest\">\n" +
+	"\n" +
+	"StatsReply\x120\n" +
+	"\x05stats\x18\x01 \x03(\v2\x1a.turnbuckle.plugin.v1.StatR\x05stats\"F\n" +
+	"\x04Stat\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value\x12\x14\n" +
+	"\x05total\x18\x03 \x01(\bR\x05total*z\n" +
 	"\x05Phase\x12\x15\n" +
 	"\x11PHASE_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tPHASE_PRE\x10\x01\x12\x0e\n" +
@@ -2123,10 +2272,11 @@ const file_plugin_v1_plugin_proto_rawDesc = "" +
 	"\x1aFAILURE_CODE_UNIMPLEMENTED\x10\x04\x12\x1b\n" +
 	"\x17FAILURE_CODE_OVERLOADED\x10\x05\x12\x1c\n" +
 	"\x18FAILURE_CODE_UNAVAILABLE\x10\x06\x12\x19\n" +
-	"\x15FAILURE_CODE_PROTOCOL\x10\a2\xb3\x01\n" +
+	"\x15FAILURE_CODE_PROTOCOL\x10\a2\x82\x02\n" +
 	"\x06Plugin\x12V\n" +
 	"\bDescribe\x12%.turnbuckle.plugin.v1.DescribeRequest\x1a#.turnbuckle.plugin.v1.DescribeReply\x12Q\n" +
-	"\aSession\x12\x1f.turnbuckle.plugin.v1.HostFrame\x1a!.turnbuckle.plugin.v1.PluginFrame(\x010\x01BCZAgithub.com/turnbuckle-gateway/turnbuckle/proto/plugin/v1;pluginv1b\x06proto3"
+	"\aSession\x12\x1f.turnbuckle.plugin.v1.HostFrame\x1a!.turnbuckle.plugin.v1.PluginFrame(\x010\x01\x12M\n" +
+	"\x05Stats\x12\".turnbuckle.plugin.v1.StatsRequest\x1a .turnbuckle.plugin.v1.StatsReplyBCZAgithub.com/turnbuckle-gateway/turnbuckle/proto/plugin/v1;pluginv1b\x06proto3"
 
 var (
 	file_plugin_v1_plugin_proto_rawDescOnce sync.Once
@@ -2141,7 +2291,7 @@ func file_plugin_v1_plugin_proto_rawDescGZIP() []byte {
 }
 
 var file_plugin_v1_plugin_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_plugin_v1_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_plugin_v1_plugin_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_plugin_v1_plugin_proto_goTypes = []any{
 	(Phase)(0),              // 0: turnbuckle.plugin.v1.Phase
 	(HeaderOpKind)(0),       // 1: turnbuckle.plugin.v1.HeaderOpKind
@@ -2169,9 +2319,12 @@ var file_plugin_v1_plugin_proto_goTypes = []any{
 	(*HookOutcome)(nil),     // 23: turnbuckle.plugin.v1.HookOutcome
 	(*LogLine)(nil),         // 24: turnbuckle.plugin.v1.LogLine
 	(*Counter)(nil),         // 25: turnbuckle.plugin.v1.Counter
-	(*Record)(nil),          // 26: turnbuckle.plugin.v1.Record
-	(*Event)(nil),           // 27: turnbuckle.plugin.v1.Event
-	(*Session)(nil),         // 28: turnbuckle.plugin.v1.Session
+	(*StatsRequest)(nil),    // 26: turnbuckle.plugin.v1.StatsRequest
+	(*StatsReply)(nil),      // 27: turnbuckle.plugin.v1.StatsReply
+	(*Stat)(nil),            // 28: turnbuckle.plugin.v1.Stat
+	(*Record)(nil),          // 29: turnbuckle.plugin.v1.Record
+	(*Event)(nil),           // 30: turnbuckle.plugin.v1.Event
+	(*Session)(nil),         // 31: turnbuckle.plugin.v1.Session
 }
 var file_plugin_v1_plugin_proto_depIdxs = []int32{
 	6,  // 0: turnbuckle.plugin.v1.DescribeReply.hooks:type_name -> turnbuckle.plugin.v1.Hook
@@ -2181,15 +2334,15 @@ var file_plugin_v1_plugin_proto_depIdxs = []int32{
 	7,  // 4: turnbuckle.plugin.v1.Hook.needs:type_name -> turnbuckle.plugin.v1.Needs
 	11, // 5: turnbuckle.plugin.v1.HostFrame.bindings:type_name -> turnbuckle.plugin.v1.Binding
 	16, // 6: turnbuckle.plugin.v1.HostFrame.calls:type_name -> turnbuckle.plugin.v1.Call
-	26, // 7: turnbuckle.plugin.v1.HostFrame.records:type_name -> turnbuckle.plugin.v1.Record
-	27, // 8: turnbuckle.plugin.v1.HostFrame.events:type_name -> turnbuckle.plugin.v1.Event
+	29, // 7: turnbuckle.plugin.v1.HostFrame.records:type_name -> turnbuckle.plugin.v1.Record
+	30, // 8: turnbuckle.plugin.v1.HostFrame.events:type_name -> turnbuckle.plugin.v1.Event
 	18, // 9: turnbuckle.plugin.v1.PluginFrame.replies:type_name -> turnbuckle.plugin.v1.Reply
 	0,  // 10: turnbuckle.plugin.v1.Binding.phase:type_name -> turnbuckle.plugin.v1.Phase
 	12, // 11: turnbuckle.plugin.v1.Binding.hooks:type_name -> turnbuckle.plugin.v1.HookUse
 	13, // 12: turnbuckle.plugin.v1.Binding.route:type_name -> turnbuckle.plugin.v1.Route
 	14, // 13: turnbuckle.plugin.v1.Call.headers:type_name -> turnbuckle.plugin.v1.Field
 	17, // 14: turnbuckle.plugin.v1.Call.response:type_name -> turnbuckle.plugin.v1.Response
-	28, // 15: turnbuckle.plugin.v1.Call.session:type_name -> turnbuckle.plugin.v1.Session
+	31, // 15: turnbuckle.plugin.v1.Call.session:type_name -> turnbuckle.plugin.v1.Session
 	15, // 16: turnbuckle.plugin.v1.Call.values:type_name -> turnbuckle.plugin.v1.Value
 	14, // 17: turnbuckle.plugin.v1.Response.headers:type_name -> turnbuckle.plugin.v1.Field
 	19, // 18: turnbuckle.plugin.v1.Reply.effects:type_name -> turnbuckle.plugin.v1.Effects
@@ -2199,22 +2352,25 @@ var file_plugin_v1_plugin_proto_depIdxs = []int32{
 	24, // 22: turnbuckle.plugin.v1.Reply.logs:type_name -> turnbuckle.plugin.v1.LogLine
 	25, // 23: turnbuckle.plugin.v1.Reply.counters:type_name -> turnbuckle.plugin.v1.Counter
 	20, // 24: turnbuckle.plugin.v1.Effects.headers:type_name -> turnbuckle.plugin.v1.HeaderOp
-	28, // 25: turnbuckle.plugin.v1.Effects.session:type_name -> turnbuckle.plugin.v1.Session
+	31, // 25: turnbuckle.plugin.v1.Effects.session:type_name -> turnbuckle.plugin.v1.Session
 	15, // 26: turnbuckle.plugin.v1.Effects.values:type_name -> turnbuckle.plugin.v1.Value
 	17, // 27: turnbuckle.plugin.v1.Effects.answer:type_name -> turnbuckle.plugin.v1.Response
 	20, // 28: turnbuckle.plugin.v1.Effects.response_headers:type_name -> turnbuckle.plugin.v1.HeaderOp
 	1,  // 29: turnbuckle.plugin.v1.HeaderOp.kind:type_name -> turnbuckle.plugin.v1.HeaderOpKind
 	14, // 30: turnbuckle.plugin.v1.Error.headers:type_name -> turnbuckle.plugin.v1.Field
 	2,  // 31: turnbuckle.plugin.v1.Failure.code:type_name -> turnbuckle.plugin.v1.FailureCode
-	3,  // 32: turnbuckle.plugin.v1.Plugin.Describe:input_type -> turnbuckle.plugin.v1.DescribeRequest
-	9,  // 33: turnbuckle.plugin.v1.Plugin.Session:input_type -> turnbuckle.plugin.v1.HostFrame
-	4,  // 34: turnbuckle.plugin.v1.Plugin.Describe:output_type -> turnbuckle.plugin.v1.DescribeReply
-	10, // 35: turnbuckle.plugin.v1.Plugin.Session:output_type -> turnbuckle.plugin.v1.PluginFrame
-	34, // [34:36] is the sub-list for method output_type
-	32, // [32:34] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	28, // 32: turnbuckle.plugin.v1.StatsReply.stats:type_name -> turnbuckle.plugin.v1.Stat
+	3,  // 33: turnbuckle.plugin.v1.Plugin.Describe:input_type -> turnbuckle.plugin.v1.DescribeRequest
+	9,  // 34: turnbuckle.plugin.v1.Plugin.Session:input_type -> turnbuckle.plugin.v1.HostFrame
+	26, // 35: turnbuckle.plugin.v1.Plugin.Stats:input_type -> turnbuckle.plugin.v1.StatsRequest
+	4,  // 36: turnbuckle.plugin.v1.Plugin.Describe:output_type -> turnbuckle.plugin.v1.DescribeReply
+	10, // 37: turnbuckle.plugin.v1.Plugin.Session:output_type -> turnbuckle.plugin.v1.PluginFrame
+	27, // 38: turnbuckle.plugin.v1.Plugin.Stats:output_type -> turnbuckle.plugin.v1.StatsReply
+	36, // [36:39] is the sub-list for method output_type
+	33, // [33:36] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_plugin_v1_plugin_proto_init() }
@@ -2234,7 +2390,7 @@ func file_plugin_v1_plugin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_plugin_v1_plugin_proto_rawDesc), len(file_plugin_v1_plugin_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   23,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -23,6 +23,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	Plugin_Describe_FullMethodName = "/turnbuckle.plugin.v1.Plugin/Describe"
 	Plugin_Session_FullMethodName  = "/turnbuckle.plugin.v1.Plugin/Session"
+	Plugin_Stats_FullMethodName    = "/turnbuckle.plugin.v1.Plugin/Stats"
 )
 
 // PluginClient is the client API for Plugin service.
@@ -35,6 +36,8 @@ type PluginClient interface {
 	Describe(ctx context.Context, in *DescribeRequest, opts ...grpc.CallOption) (*DescribeReply, error)
 	// Session carries batches of calls one way and batches of effects the other. A host opens one or more per connection.
 	Session(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[HostFrame, PluginFrame], error)
+	// Stats tells what the plugin counts. From minor version 1 on.
+	Stats(ctx context.Context, in *StatsRequest, opts ...grpc.CallOption) (*StatsReply, error)
 }
 
 type pluginClient struct {
@@ -68,6 +71,16 @@ func (c *pluginClient) Session(ctx context.Context, opts ...grpc.CallOption) (gr
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Plugin_SessionClient = grpc.BidiStreamingClient[HostFrame, PluginFrame]
 
+func (c *pluginClient) Stats(ctx context.Context, in *StatsRequest, opts ...grpc.CallOption) (*StatsReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StatsReply)
+	err := c.cc.Invoke(ctx, Plugin_Stats_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PluginServer is the server API for Plugin service.
 // All implementations must embed UnimplementedPluginServer
 // for forward compatibility.
@@ -78,6 +91,8 @@ type PluginServer interface {
 	Describe(context.Context, *DescribeRequest) (*DescribeReply, error)
 	// Session carries batches of calls one way and batches of effects the other. A host opens one or more per connection.
 	Session(grpc.BidiStreamingServer[HostFrame, PluginFrame]) error
+	// Stats tells what the plugin counts. From minor version 1 on.
+	Stats(context.Context, *StatsRequest) (*StatsReply, error)
 	mustEmbedUnimplementedPluginServer()
 }
 
@@ -93,6 +108,9 @@ func (UnimplementedPluginServer) Describe(context.Context, *DescribeRequest) (*D
 }
 func (UnimplementedPluginServer) Session(grpc.BidiStreamingServer[HostFrame, PluginFrame]) error {
 	return status.Error(codes.Unimplemented, "method Session not implemented")
+}
+func (UnimplementedPluginServer) Stats(context.Context, *StatsRequest) (*StatsReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Stats not implemented")
 }
 func (UnimplementedPluginServer) mustEmbedUnimplementedPluginServer() {}
 func (UnimplementedPluginServer) testEmbeddedByValue()                {}
@@ -140,6 +158,24 @@ func _Plugin_Session_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Plugin_SessionServer = grpc.BidiStreamingServer[HostFrame, PluginFrame]
 
+func _Plugin_Stats_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StatsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PluginServer).Stats(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Plugin_Stats_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PluginServer).Stats(ctx, req.(*StatsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Plugin_ServiceDesc is the grpc.ServiceDesc for Plugin service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -150,6 +186,10 @@ var Plugin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Describe",
 			Handler:    _Plugin_Describe_Handler,
+		},
+		{
+			MethodName: "Stats",
+			Handler:    _Plugin_Stats_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -28,6 +28,7 @@ func describeChecks() []kit.Case {
 			ID: "describe/needs", Protocol: report.Native, Section: "1.2", Title: "hooks say what they need",
 			Hooks: []string{conformance.Hook, conformance.Narrow}, Run: describeNeeds,
 		},
+		{ID: "describe/stats", Protocol: report.Native, Section: "1.8", Title: "a server of minor version 1 tells what its plugin counts", Run: tellsStats},
 	}
 }
 
@@ -68,6 +69,24 @@ func describeGrease(ctx context.Context, t *kit.Trial) error {
 	}
 	if again.Name != t.Subject.About.Name {
 		t.Fail("the plugin is called %q now, before it was %q", again.Name, t.Subject.About.Name)
+	}
+	return nil
+}
+
+func tellsStats(ctx context.Context, t *kit.Trial) error {
+	if t.Subject.About.Minor == 0 {
+		return nil // it does not promise to
+	}
+	reply, err := pluginv1.NewPluginClient(t.Subject.Conn).Stats(ctx, kit.Greased(&pluginv1.StatsRequest{}))
+	if err != nil {
+		return err
+	}
+	seen := map[string]bool{}
+	for _, s := range reply.Stats {
+		if s.Name == "" || seen[s.Name] {
+			t.Fail("the name %q is empty, or there twice", s.Name)
+		}
+		seen[s.Name] = true
 	}
 	return nil
 }
