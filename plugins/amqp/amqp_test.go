@@ -163,16 +163,16 @@ func TestBrokerStops(t *testing.T) {
 	shiptest.Until(t, "an outage", func() bool { return shiptest.Stat(p, "up") == 0 })
 	shiptest.Ship(t, p, 2*n, n)
 	b.start()
-	shiptest.Until(t, "all", func() bool { return shiptest.Stat(p, "delivered") == float64(3*n) })
+	shiptest.Delivered(t, p, 3*n)
 	shiptest.Ship(t, p, 3*n, n)
 	b.kill()
 	shiptest.Ship(t, p, 4*n, n)
 	b.start()
-	shiptest.Until(t, "all", func() bool { return shiptest.Stat(p, "delivered") == float64(5*n) })
+	shiptest.Delivered(t, p, 5*n)
 	const more = 500 // from a process of the plugin's own
 	apart := remotetest.Serve(t, open(t, b.url(), "", t.TempDir()))
 	shiptest.Ship(t, apart, 5*n, more)
-	shiptest.Until(t, "those from another process", func() bool { return shiptest.Stat(apart, "delivered") == more })
+	shiptest.Delivered(t, apart, more)
 	if err := apart.Close(); err != nil {
 		t.Error(err)
 	}

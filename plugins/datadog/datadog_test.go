@@ -177,15 +177,15 @@ func TestLogs(t *testing.T) {
 	shiptest.Bounded(t, 192)
 	t.Run("in process", func(t *testing.T) {
 		t.Parallel()
-		logs(t, func(_ *testing.T, p *sdk.Plugin) *sdk.Plugin { return p })
+		logs(t, shiptest.Count(20_000, 1_000_000), func(_ *testing.T, p *sdk.Plugin) *sdk.Plugin { return p })
 	})
 	t.Run("out of process", func(t *testing.T) {
 		t.Parallel()
-		logs(t, remotetest.Serve)
+		logs(t, 20_000, remotetest.Serve)
 	})
 }
 
-func logs(t *testing.T, where func(*testing.T, *sdk.Plugin) *sdk.Plugin) {
+func logs(t *testing.T, records int, where func(*testing.T, *sdk.Plugin) *sdk.Plugin) {
 	t.Helper()
 	r := shiptest.NewReceiver(t, shiptest.Array)
 	config := fmt.Sprintf(`{"metrics":false,"tags":["env:test"],"logs":{"api_key":"k3y","endpoint":%q,"service":"edge","host":"gw1"},`+
@@ -195,7 +195,7 @@ func logs(t *testing.T, where func(*testing.T, *sdk.Plugin) *sdk.Plugin) {
 		t.Fatal(err)
 	}
 	p = where(t, p)
-	shiptest.Outages(t, r, p)
+	shiptest.Outages(t, r, p, records)
 	for _, request := range r.Requests() {
 		if request.URL.String() != "/api/v2/logs?ddtags=env%3Atest" || request.Header.Get("DD-API-KEY") != "k3y" || request.Header.Get("Content-Encoding") != "gzip" {
 			t.Fatalf("%s %v", request.URL, request.Header)

@@ -116,7 +116,7 @@ func stop(t *testing.T, all int, where func(*testing.T, *sdk.Plugin) *sdk.Plugin
 	shiptest.Ship(t, p, 2*n, n)
 	cluster(t, stored, ports)
 	shiptest.Ship(t, p, 3*n, n)
-	shiptest.Until(t, "all", delivered(p, 4*n))
+	shiptest.Delivered(t, p, 4*n)
 	partition := map[string]int32{}
 	again := consume(t, addresses, 4*n, func(r *kgo.Record) {
 		if was, ok := partition[string(r.Key)]; ok && was != r.Partition {

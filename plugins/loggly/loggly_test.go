@@ -33,7 +33,7 @@ func TestOutages(t *testing.T) {
 	shiptest.Bounded(t, 128)
 	r := shiptest.NewReceiver(t, shiptest.Lines)
 	p := open(t, r.URL, `,"spool":{"size":"2GiB"}`, t.TempDir())
-	shiptest.Outages(t, r, p)
+	shiptest.Outages(t, r, p, shiptest.Count(20_000, 1_000_000))
 	for _, request := range r.Requests() {
 		if request.URL.Path != "/bulk/T0ken/tag/edge,shop/" || request.Header.Get("Content-Type") != "application/json" || request.Header.Get("Content-Encoding") != "gzip" {
 			t.Fatalf("%s %v", request.URL, request.Header)

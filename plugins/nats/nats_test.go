@@ -136,6 +136,7 @@ func TestStop(t *testing.T) {
 
 func stop(t *testing.T, all int, where func(*testing.T, *sdk.Plugin) *sdk.Plugin) {
 	t.Helper()
+	shiptest.Bounded(t, 256) // of all tests that run at the same time
 	s := newServer(t, "")
 	p := where(t, open(t, s.url(), `,"stream":{"create":true,"max_size":"4GiB"},"spool":{"size":"2GiB"}`, sdk.Host{Dir: t.TempDir()}))
 	n, sent := all/8, 0
@@ -149,7 +150,7 @@ func stop(t *testing.T, all int, where func(*testing.T, *sdk.Plugin) *sdk.Plugin
 		{func() { s.signal(syscall.SIGSTOP) }, func() { s.signal(syscall.SIGCONT) }},
 	} {
 		ship()
-		shiptest.Until(t, "some", func() bool { return shiptest.Stat(p, "delivered") > float64(sent-n) })
+		shiptest.Delivered(t, p, sent-n+1)
 		trouble.begin()
 		ship()
 		shiptest.Until(t, "an outage", is(p, "up", 0))
@@ -157,7 +158,7 @@ func stop(t *testing.T, all int, where func(*testing.T, *sdk.Plugin) *sdk.Plugin
 	}
 	ship()
 	ship()
-	shiptest.Until(t, "all", is(p, "delivered", sent))
+	shiptest.Delivered(t, p, sent)
 	seen, count := stored(t, s.as(), func(m *client.Msg) {
 		if m.Subject != "turnbuckle.request.shop.2xx" || m.Header.Get(client.MsgIdHdr) == "" {
 			t.Fatalf("subject %s, header %v", m.Subject, m.Header)
