@@ -80,7 +80,8 @@ type neederHook struct {
 
 // explain hands over what became of the exchange.
 func (st *state) explain(status int, took, upstream time.Duration) {
-	st.explained.Record = st.record(status, took, upstream)
+	record := st.record(status, took, upstream)
+	st.explained.Record = &record
 	st.explained.Reply = st.f.X.Snapshot()
 	st.gate.options.Explain.Explain(st.explained)
 	st.explained = nil

@@ -40,7 +40,7 @@ func (st *state) keepHeader() {
 	}
 }
 
-// tell hands the record to the route's observers, to each with the headers that it asks for.
+// tell hands the record to the route's observers, to each with the headers that it asks for. They get copies.
 func (st *state) tell(r *sdk.Record) {
 	for i := range st.route.taps {
 		o := &st.route.taps[i]
@@ -132,10 +132,10 @@ func (st *state) queryShown() string {
 	return q.Raw()
 }
 
-func (st *state) record(status int, took, upstream time.Duration) *sdk.Record {
+func (st *state) record(status int, took, upstream time.Duration) sdk.Record {
 	f := st.f
 	x, q := &f.X, f.X.Request()
-	rec := &sdk.Record{
+	rec := sdk.Record{
 		Time: f.Start, Duration: took, Upstream: upstream, RequestID: x.RequestID(), Trace: x.Trace(),
 		Route: st.route.info.ID, RouteName: st.route.info.Name, Org: st.route.info.Org, Client: x.ClientAddr(),
 		Method: st.method, Scheme: q.Scheme(), Host: q.Host(), Path: st.path, Query: st.queryShown(), Proto: q.Proto(),

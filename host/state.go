@@ -145,7 +145,8 @@ func (st *state) end() {
 		})
 	}
 	if len(r.taps) > 0 && !r.definition.DoNotTrack {
-		st.tell(st.record(status, took, upstream))
+		record := st.record(status, took, upstream)
+		st.tell(&record)
 	}
 	if st.span != nil {
 		st.span.End(status, st.failure, took)

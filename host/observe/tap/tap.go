@@ -59,7 +59,7 @@ func New(ctx context.Context, name string, o sdk.Observer, c *Counters, fail fun
 	return t
 }
 
-// Record hands over the record of an exchange. It never waits. What r points to must not change any more.
+// Record hands over a copy of the record of an exchange. It never waits. What the record refers to must not change any more.
 func (t *Tap) Record(r *sdk.Record) {
 	t.mu.Lock()
 	if t.admit() {
