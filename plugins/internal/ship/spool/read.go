@@ -9,7 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 )
 
 // reader reads frames of one segment in order.
@@ -121,7 +123,7 @@ func (s *Spool) recover() error {
 	}
 	slices.SortFunc(s.segments, func(a, b *segment) int { return int(min(max(int64(a.base)-int64(b.base), -1), 1)) })
 	s.next = s.acked + 1
-	if g := s.tail(); g != nil {
+	for _, g := range s.segments {
 		s.next = max(s.next, g.end)
 	}
 	s.trim()
@@ -164,6 +166,14 @@ func (s *Spool) scan(path string) (*segment, error) {
 		s.lost.Corrupt++
 		return nil, os.Rename(path, path+".corrupt")
 	}
+	// The header has no checksum; the name says the same, and is believed before it.
+	if named, err := strconv.ParseUint(strings.TrimSuffix(filepath.Base(path), ".seg"), 10, 64); err == nil && named != base && named > 0 && named <= maxSeq {
+		s.lost.Corrupt++
+		base = named
+		if _, err := file.WriteAt(appendHeader(nil, base), 0); err != nil {
+			return nil, err
+		}
+	}
 	g.base, g.end = base, base
 	in := reader{of: g, file: file, buf: bufio.NewReaderSize(file, 64<<10), offset: int64(segmentHeader)}
 	for {
@@ -196,6 +206,10 @@ func (s *Spool) trim() {
 // skip moves the place to the first item that is not delivered.
 func (s *Spool) skip() error {
 	for s.at.seq <= s.acked {
+		if g := s.holder(s.at.seq); g == nil || g.base > s.acked { // what is delivered is gone: there is nothing to pass over
+			s.at = place{seq: s.acked + 1}
+			break
+		}
 		if _, err := s.step(&s.at); errors.Is(err, io.EOF) {
 			s.at = place{seq: s.acked + 1}
 		} else if err != nil {
@@ -228,6 +242,9 @@ func (s *Spool) step(p *place) (Item, error) {
 			return item, nil
 		}
 		s.in.close(g)
+		if !lost(err) {
+			return Item{}, fmt.Errorf("spool: %w", err) // for want of a descriptor, say: it is there another time
+		}
 		// It was whole when it was written or opened: the disk has lost it. What comes behind it in the segment is gone.
 		s.lost.Corrupt++
 		s.lost.Dropped += g.end - p.seq
@@ -241,6 +258,11 @@ func (s *Spool) step(p *place) (Item, error) {
 			return Item{}, fmt.Errorf("spool: %w", err)
 		}
 	}
+}
+
+// lost reports whether an error says that what was written is not there any more.
+func lost(err error) bool {
+	return errors.Is(err, errTorn) || errors.Is(err, errCorrupt) || errors.Is(err, io.EOF) || errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.EIO)
 }
 
 // holder is the segment with the item of that number, or, when it is gone, with the next there is.

@@ -267,6 +267,70 @@ func TestCorrupt(t *testing.T) {
 	}
 }
 
+// What cannot be read for the moment, for want of a descriptor or of rights, is not lost.
+func TestCannotRead(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, 1<<20)
+	add(t, s, items(1, 5, 10))
+	file := only(t, dir)
+	if err := errors.Join(os.Rename(file, file+".away"), os.Mkdir(file, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Read(10, 1<<20); err == nil || len(got) > 0 {
+		t.Fatalf("%d items, %v", len(got), err)
+	}
+	if err := errors.Join(os.Remove(file), os.Rename(file+".away", file)); err != nil {
+		t.Fatal(err)
+	}
+	if got := drain(t, s, 10); len(got) != 5 || s.Lost() != (Lost{}) {
+		t.Errorf("%d items, lost %+v", len(got), s.Lost())
+	}
+}
+
+// The first item behind those that are delivered and gone is there after a restart, too.
+func TestBehindDelivered(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, 1<<20)
+	add(t, s, items(1, 20, 10))
+	drain(t, s, 10)
+	add(t, s, items(21, 4, 10))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir, 1<<20)
+	if got := drain(t, s, 10); len(got) != 4 || got[0].Seq != 21 {
+		t.Errorf("%d items, the first is %d", len(got), got[0].Seq)
+	}
+}
+
+// A header that says another number than the file's name loses nothing: not as delivered long ago, either.
+func TestWrongBase(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, 1<<20)
+	add(t, s, items(1, 20, 10))
+	drain(t, s, 10)
+	add(t, s, items(21, 4, 10))
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	file := only(t, dir)
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[segmentHeader-1] ^= 0x10 // 21 becomes 5
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir, 1<<20)
+	if got := drain(t, s, 10); len(got) != 4 || got[0].Seq != 21 || s.Lost() != (Lost{Corrupt: 1}) {
+		t.Errorf("%d items, lost %+v", len(got), s.Lost())
+	}
+	if s.Next() != 25 {
+		t.Errorf("next is %d", s.Next())
+	}
+}
+
 // A disk that takes no more leaves what was there as it was.
 func TestWriteFails(t *testing.T) {
 	dir := t.TempDir()
