@@ -162,15 +162,7 @@ func (d *detector) Handle(ctx context.Context, x *sdk.Exchange) error {
 	if d.s.Header != "" && header.Has(d.s.Header) {
 		header.Del(d.s.Header) // ours alone to say
 	}
-	agent := ""
-	for name, value := range header.All() {
-		if sdk.EqualFold(name, userAgent) {
-			if agent != "" {
-				value = agent + " " + value // a second line hides nothing
-			}
-			agent = value
-		}
-	}
+	agent := agentOf(header)
 	var memory [16]uint16
 	f := finding{Action: actionAllow}
 	ids := d.public.match(agent, memory[:0])
@@ -182,6 +174,24 @@ func (d *detector) Handle(ctx context.Context, x *sdk.Exchange) error {
 	}
 	d.decide(ctx, &f, agent, client, ids)
 	return d.act(x, &f)
+}
+
+// agentOf is the user agent, of all lines: a second one hides nothing.
+func agentOf(header *sdk.Header) string {
+	agent, ok := header.Lookup(userAgent)
+	if !ok {
+		return ""
+	}
+	n := 0
+	for name := range header.All() {
+		if sdk.EqualFold(name, userAgent) {
+			n++
+		}
+	}
+	if n == 1 {
+		return agent
+	}
+	return strings.Join(header.Values(userAgent), " ") // in one go: a client may send very many
 }
 
 // describe says which crawler it is: by the longest name of those that match, which says most.

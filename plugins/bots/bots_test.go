@@ -138,6 +138,17 @@ func TestTwoAgents(t *testing.T) {
 	}
 }
 
+// However many lines of it a client sends, what they cost grows as they do.
+func TestManyAgents(t *testing.T) {
+	var h sdk.Header
+	for range 1000 {
+		h.Append("User-Agent", browser)
+	}
+	if n := testing.AllocsPerRun(10, func() { _ = agentOf(&h) }); n > 20 {
+		t.Errorf("%v allocations for a thousand lines", n)
+	}
+}
+
 func TestSettings(t *testing.T) {
 	for config, want := range map[string]string{
 		`{"acton": "deny"}`:                               `unknown field "acton"`,

@@ -27,11 +27,13 @@ func owned() map[string][]string {
 		{
 			[]string{
 				"Googlebot", "Googlebot-Mobile", "Googlebot-Image", "Googlebot-News", "Googlebot-Video", "AdsBot-Google",
-				"AdsBot-Google-Mobile", "Mediapartners-Google", "Mediapartners (Googlebot", "APIs-Google", "Feedfetcher-Google",
+				"AdsBot-Google-Mobile", "Mediapartners-Google", "Mediapartners (Googlebot", "APIs-Google",
 				"GoogleOther", "Google-InspectionTool", "Storebot-Google",
 			},
-			[]string{"googlebot.com", "google.com", "googleusercontent.com"},
+			// Not googleusercontent.com: addresses of everybody's machines in Google's cloud have names there.
+			[]string{"googlebot.com", "google.com"},
 		},
+		{[]string{"Feedfetcher-Google"}, []string{"google.com", "gae.googleusercontent.com"}},
 		{[]string{"bingbot", "msnbot", "Adidxbot", "BingPreview"}, []string{"search.msn.com"}},
 		{[]string{"yandex.com/bots", "YandexRenderResourcesBot"}, []string{"yandex.ru", "yandex.net", "yandex.com"}},
 	} {

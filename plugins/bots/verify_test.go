@@ -219,3 +219,17 @@ func TestWithin(t *testing.T) {
 		}
 	}
 }
+
+// Who rents a machine in a cloud gets a name of the cloud's owner for its address, that leads back to it. It is no crawler
+// for that.
+func TestCloudsAreNoOwners(t *testing.T) {
+	for _, name := range []string{
+		"1.2.0.192.bc.googleusercontent.com", "ec2-192-0-2-1.compute-1.amazonaws.com", "192-0-2-1.cloudapp.azure.com", "vm.yandexcloud.net", "bc.baidubce.com",
+	} {
+		for crawler, domains := range owned() {
+			if within([]string{name}, domains) {
+				t.Errorf("a machine named %s may call itself %s", name, crawler)
+			}
+		}
+	}
+}
