@@ -14,15 +14,16 @@ type guard struct{ special, allowed []netip.Prefix }
 
 func newGuard(allowed []netip.Prefix) *guard { return &guard{special(), allowed} }
 
-// special are the ranges that IANA lists as not globally reachable, and those that carry another address in them.
+// special are the ranges that IANA lists as not globally reachable, and those that carry another address in them (but for
+// ISATAP's, see within, and prefixes that a network has chosen for its own NAT64, which nobody can know).
 func special() []netip.Prefix {
 	var all []netip.Prefix
 	for _, p := range []string{
 		"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.0.0.0/24",
 		"192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24",
 		"224.0.0.0/4", "240.0.0.0/4",
-		"::/128", "::1/128", "64:ff9b::/96", "64:ff9b:1::/48", "100::/64", "2001::/23", "2001:db8::/32", "2002::/16",
-		"3fff::/20", "5f00::/16", "fc00::/7", "fe80::/10", "ff00::/8",
+		// Of IPv6 nothing but 2000::/3 is given out: loopback, NAT64, local and link-local addresses are all outside.
+		"::/3", "4000::/2", "8000::/1", "2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20",
 	} {
 		all = append(all, netip.MustParsePrefix(p))
 	}
@@ -35,12 +36,20 @@ func (g *guard) control(_, address string, _ syscall.RawConn) error {
 	if err != nil {
 		return err
 	}
-	addr := to.Addr().Unmap().WithZone("")
+	addr := within(to.Addr().Unmap().WithZone(""))
 	has := func(p netip.Prefix) bool { return p.Contains(addr) }
 	if slices.ContainsFunc(g.special, has) && !slices.ContainsFunc(g.allowed, has) {
 		return &forbiddenError{addr}
 	}
 	return nil
+}
+
+// within returns the address of IPv4 that one of ISATAP leads to (RFC 5214 §6.1), and any other as it is.
+func within(addr netip.Addr) netip.Addr {
+	if b := addr.As16(); addr.Is6() && b[8]&^2 == 0 && b[9] == 0 && b[10] == 0x5e && b[11] == 0xfe {
+		return netip.AddrFrom4([4]byte(b[12:]))
+	}
+	return addr
 }
 
 // forbiddenError is why a connection was refused.

@@ -90,6 +90,10 @@ func parseSettings(config json.RawMessage) (*settings, error) {
 		if err != nil {
 			return nil, fmt.Errorf("allow: %q is no prefix of addresses such as 10.0.0.0/8", text)
 		}
+		const mapped = 96 // bits before an address of IPv4 that is written as one of IPv6
+		if p.Addr().Is4In6() && p.Bits() >= mapped {
+			p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-mapped)
+		}
 		s.allowed = append(s.allowed, p.Masked())
 	}
 	seen := map[string]bool{}
@@ -183,23 +187,25 @@ func (t *target) check() error {
 		if !sdk.ValidToken(name) || !sdk.ValidFieldValue(value) {
 			return fmt.Errorf("headers: %q is no header, or has no valid value", name)
 		}
+		if slices.Contains([]string{"Host", "Content-Length", "Transfer-Encoding", "Connection", "Trailer"}, http.CanonicalHeaderKey(name)) {
+			return fmt.Errorf("headers: %s is what the URL and the body say", name)
+		}
 	}
 	return nil
 }
 
 // parseSecret reads a secret as Standard Webhooks writes it, whsec_ and base64, or takes the text as it is.
 func parseSecret(text string) ([]byte, error) {
-	encoded, ok := strings.CutPrefix(text, "whsec_")
-	if !ok {
-		const least = 16
-		if len(text) < least {
-			return nil, fmt.Errorf("secrets: one is shorter than %d bytes", least)
+	key := []byte(text)
+	if encoded, ok := strings.CutPrefix(text, "whsec_"); ok {
+		var err error
+		if key, err = base64.StdEncoding.DecodeString(encoded); err != nil {
+			return nil, errors.New("secrets: behind whsec_ stands no base64")
 		}
-		return []byte(text), nil
 	}
-	key, err := base64.StdEncoding.DecodeString(encoded)
-	if err != nil {
-		return nil, errors.New("secrets: behind whsec_ stands no base64")
+	const least = 16
+	if len(key) < least {
+		return nil, fmt.Errorf("secrets: one is shorter than %d bytes", least)
 	}
 	return key, nil
 }

@@ -308,11 +308,27 @@ func TestAmongOthers(t *testing.T) {
 func TestGuard(t *testing.T) {
 	for addr, forbidden := range map[string]bool{
 		"127.0.0.1:80": true, "10.1.2.3:80": true, "169.254.169.254:80": true, "[::1]:80": true, "[::ffff:10.0.0.1]:80": true, "[fe80::1%eth0]:80": true,
-		"[64:ff9b::a00:1]:80": true, "[fd00::1]:80": true, "0.0.0.0:80": true, "100.64.0.1:80": true, "93.184.215.14:443": false, "[2606:4700::1]:443": false,
+		"[64:ff9b::a00:1]:80": true, "[fd00::1]:80": true, "0.0.0.0:80": true, "100.64.0.1:80": true,
+		// An address of IPv4 in one of IPv6: compatible, translated, by 6to4, NAT64 for local use, Teredo, ISATAP.
+		"[::127.0.0.1]:80": true, "[::ffff:0:10.0.0.1]:80": true, "[2002:7f00:1::]:80": true, "[64:ff9b:1::a00:1]:80": true, "[2001:0:a00:1::]:80": true,
+		"[2606:4700::5efe:a00:1]:80": true, "[2606:4700::200:5efe:a9fe:a9fe]:80": true, "[2606:4700::5efe:5db8:d70e]:80": false,
+		"[fec0::1]:80": true, "[4000::1]:80": true, "[ff02::1]:80": true, "[::]:80": true, "255.255.255.255:80": true, "[fe80::a9fe:a9fe]:80": true,
+		"93.184.215.14:443": false, "[2606:4700::1]:443": false,
 	} {
 		g := newGuard(nil)
 		if err := g.control("tcp", addr, nil); (err != nil) != forbidden {
 			t.Errorf("%s: %v", addr, err)
+		}
+	}
+	for allow, addr := range map[string]string{
+		"10.0.0.0/8": "[::ffff:10.0.0.1]:80", "::ffff:10.0.0.0/104": "10.0.0.1:80", "64:ff9b::/96": "[64:ff9b::a00:1]:80", "10.1.0.0/16": "[2606:4700::5efe:a01:1]:80",
+	} {
+		s, err := parseSettings(json.RawMessage(`{"allow": ["` + allow + `"], "targets": [{"url": "https://a/"}]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := newGuard(s.allowed).control("tcp", addr, nil); err != nil {
+			t.Errorf("%s is allowed: %v", allow, err)
 		}
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -413,22 +429,26 @@ func TestSettings(t *testing.T) {
 	for config, want := range map[string]string{
 		`{}`:                "targets",
 		`{"targets": [{}]}`: "targets[0].url",
-		`{"targets": [{"url": "ftp://a/?token=abc"}]}`:                    "targets[0].url",
-		`{"targets": [{"url": "https://u:p@a/"}]}`:                        "credentials",
-		`{"targets": [{"url": "https://a/"}, {"url": "https://a/"}]}`:     "targets[1]",
-		`{"targets": [{"url": "https://a/", "secrets": ["short"]}]}`:      "secrets",
-		`{"targets": [{"url": "https://a/", "secrets": ["whsec_?"]}]}`:    "secrets",
-		`{"targets": [{"url": "https://a/", "template": "{{"}]}`:          "template",
-		`{"targets": [{"url": "https://a/", "events": []}]}`:              "nothing would",
-		`{"targets": [{"url": "https://a/", "events": ["all", "X"]}]}`:    "events",
-		`{"targets": [{"url": "https://a/", "requests": {"sample": 2}}]}`: "sample",
-		`{"targets": [{"url": "https://a/", "method": "GET"}]}`:           "method",
-		`{"targets": [{"url": "https://a/", "headers": {"A B": "c"}}]}`:   "headers",
-		`{"targets": [{"url": "https://a/", "in_flight": 1000}]}`:         "in_flight",
-		`{"targets": [{"url": "https://a/", "attempts": -1}]}`:            "attempts",
-		`{"targets": [{"url": "https://a/", "fields": ["nonsense"]}]}`:    "nonsense",
-		`{"targets": [{"url": "https://a/"}], "allow": ["10.0.0.1"]}`:     "allow",
-		`{"targets": [{"url": "https://a/", "evnts": []}]}`:               "evnts",
+		`{"targets": [{"url": "ftp://a/?token=abc"}]}`:                             "targets[0].url",
+		`{"targets": [{"url": "https://u:p@a/"}]}`:                                 "credentials",
+		`{"targets": [{"url": "https://a/"}, {"url": "https://a/"}]}`:              "targets[1]",
+		`{"targets": [{"url": "https://a/", "secrets": ["short"]}]}`:               "secrets",
+		`{"targets": [{"url": "https://a/", "secrets": ["whsec_?"]}]}`:             "secrets",
+		`{"targets": [{"url": "https://a/", "secrets": ["whsec_"]}]}`:              "secrets",
+		`{"targets": [{"url": "https://a/", "secrets": ["whsec_c2hvcnQ="]}]}`:      "secrets",
+		`{"targets": [{"url": "https://a/", "headers": {"Host": "b"}}]}`:           "headers",
+		`{"targets": [{"url": "https://a/", "headers": {"content-length": "1"}}]}`: "headers",
+		`{"targets": [{"url": "https://a/", "template": "{{"}]}`:                   "template",
+		`{"targets": [{"url": "https://a/", "events": []}]}`:                       "nothing would",
+		`{"targets": [{"url": "https://a/", "events": ["all", "X"]}]}`:             "events",
+		`{"targets": [{"url": "https://a/", "requests": {"sample": 2}}]}`:          "sample",
+		`{"targets": [{"url": "https://a/", "method": "GET"}]}`:                    "method",
+		`{"targets": [{"url": "https://a/", "headers": {"A B": "c"}}]}`:            "headers",
+		`{"targets": [{"url": "https://a/", "in_flight": 1000}]}`:                  "in_flight",
+		`{"targets": [{"url": "https://a/", "attempts": -1}]}`:                     "attempts",
+		`{"targets": [{"url": "https://a/", "fields": ["nonsense"]}]}`:             "nonsense",
+		`{"targets": [{"url": "https://a/"}], "allow": ["10.0.0.1"]}`:              "allow",
+		`{"targets": [{"url": "https://a/", "evnts": []}]}`:                        "evnts",
 	} {
 		err := Check(json.RawMessage(config))
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "webhook: ") {
