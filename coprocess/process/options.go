@@ -120,8 +120,10 @@ func (o *Options) spec() (*keeper.Spec, error) {
 	if l := o.Limits; l.Memory < 0 || l.Files < 0 || l.Processes < 0 {
 		return fail(errors.New("limits must not be negative"))
 	}
-	if len(o.RunDir) > maxRunDir {
-		return fail(fmt.Errorf("run directory %s: path of %d bytes is too long for sockets in it: at most %d", o.RunDir, len(o.RunDir), maxRunDir))
+	for _, text := range slices.Concat(o.Command, o.Env, []string{o.Dir, o.Handshake.CookieValue}) {
+		if strings.ContainsRune(text, 0) {
+			return fail(fmt.Errorf("%.40q: a zero byte can stand in no argument, path or environment", text))
+		}
 	}
 	dir, err := filepath.Abs(o.Dir)
 	if err != nil {
@@ -130,6 +132,9 @@ func (o *Options) spec() (*keeper.Spec, error) {
 	run, err := filepath.Abs(o.RunDir)
 	if err != nil {
 		return fail(err)
+	}
+	if len(run) > maxRunDir {
+		return fail(fmt.Errorf("run directory %s: path of %d bytes is too long for sockets in it: at most %d", run, len(run), maxRunDir))
 	}
 	if info, err := os.Stat(run); err != nil || !info.IsDir() {
 		return fail(fmt.Errorf("run directory %s: there is no such directory, and sockets are to be in it", run))

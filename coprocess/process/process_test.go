@@ -198,6 +198,10 @@ func TestKinds(t *testing.T) {
 
 // Open says what can be seen to be wrong, and starts nothing.
 func TestOpenRefuses(t *testing.T) {
+	deep := filepath.Join(t.TempDir(), strings.Repeat("x", 70))
+	if err := os.MkdirAll(filepath.Join(deep, "run"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	notExecutable := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(notExecutable, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -216,7 +220,10 @@ func TestOpenRefuses(t *testing.T) {
 		{"limits", func(o *process.Options) { o.Limits.Memory = -1 }, "must not be negative"},
 		{"run directory", func(o *process.Options) { o.RunDir = "/" + strings.Repeat("x", 70) }, "too long for sockets"},
 		{"run directory", func(o *process.Options) { o.RunDir = "/no/such/directory" }, "there is no such directory"},
+		{"argument", func(o *process.Options) { o.Command = append(o.Command, "a\x00b") }, "zero byte"},
+		{"environment", func(o *process.Options) { o.Env = []string{"A=\x00"} }, "zero byte"},
 		{"user", func(o *process.Options) { o.User = "no such user" }, "there is none"},
+		{"run directory", func(o *process.Options) { t.Chdir(deep); o.RunDir = "run" }, "too long for sockets"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -77,9 +77,13 @@ func (b *Budget) Crashed(now time.Time, up time.Duration) (wait time.Duration, q
 	if b.row == 1 {
 		return 0, false
 	}
-	most := b.p.Most
-	if doublings := b.row - 2; doublings < 30 {
-		most = min(most, b.p.First<<doublings)
+	most := min(b.p.First, b.p.Most)
+	for range b.row - 2 {
+		if most >= b.p.Most/2 { // nor is it doubled beyond what a number holds
+			most = b.p.Most
+			break
+		}
+		most *= 2
 	}
 	return b.random(most), false
 }

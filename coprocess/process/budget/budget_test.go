@@ -52,12 +52,18 @@ func TestBudget(t *testing.T) {
 }
 
 func TestManyCrashes(t *testing.T) {
-	b := New(Policy{Crashes: 1 << 30, Window: 1})
+	for _, first := range []time.Duration{0, time.Minute, 30 * 24 * time.Hour} {
+		manyCrashes(t, Policy{Crashes: 1 << 30, Window: 1, First: first, Most: max(30*time.Second, 2*first)})
+	}
+}
+
+func manyCrashes(t *testing.T, p Policy) {
+	b := New(p)
 	now := time.Unix(1e9, 0)
-	for range 100 {
+	for n := range 100 {
 		now = now.Add(time.Second)
-		if wait, held := b.Crashed(now, 0); wait < 0 || wait > 30*time.Second || held {
-			t.Fatalf("got %v %v", wait, held)
+		if wait, held := b.Crashed(now, 0); wait < 0 || wait > p.Most || wait == 0 && n > 0 || held {
+			t.Fatalf("crash %d of %+v: got %v %v", n, p, wait, held)
 		}
 	}
 	b.Forgive()

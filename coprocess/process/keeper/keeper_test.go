@@ -204,13 +204,23 @@ func TestCannotStart(t *testing.T) {
 	if err := os.WriteFile(theirs, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	file := func(text string) string {
+		path := filepath.Join(t.TempDir(), "program")
+		if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
 	tests := []struct {
 		name string
 		edit func(*keeper.Spec)
 		want string
 	}{
 		{"no program", func(s *keeper.Spec) { s.Path = "/no/such/program" }, "start /no/such/program: no such file or directory"},
-		{"no folder", func(s *keeper.Spec) { s.Dir = "/no/such/folder" }, "no such file or directory"},
+		{"no folder", func(s *keeper.Spec) { s.Dir = "/no/such/folder" }, "the folder to work in: stat /no/such/folder: no such file or directory"},
+		{"no folder but a file", func(s *keeper.Spec) { s.Dir = theirs }, "the folder to work in: " + theirs + " is none"},
+		{"no interpreter", func(s *keeper.Spec) { s.Path = file("#!/no/such/interpreter\n") }, "not the interpreter that its first line"},
+		{"no program at all", func(s *keeper.Spec) { s.Path = file("hello\n") }, "exec format error: it is no program for this machine"},
 		{"folder is taken", func(s *keeper.Spec) { s.Private = taken }, "make the plugin's own folder"},
 	}
 	for _, test := range tests {

@@ -97,13 +97,33 @@ func (k *keeper) start() error {
 	}
 	k.pid, err = syscall.ForkExec(k.spec.Path, k.spec.Args, attr)
 	if err != nil {
-		return &fs.PathError{Op: "start", Path: k.spec.Path, Err: err}
+		return k.spec.explain(err)
 	}
 	if err := confine(k.pid, &k.spec.Limits); err != nil {
 		_ = syscall.Kill(k.pid, syscall.SIGKILL)
 		return err
 	}
 	return errors.Join(null.Close(), syscall.Close(outFile), syscall.Close(errFile))
+}
+
+// explain says why a program was not executed: the kernel's word is the same for the program, the folder to work in, and what
+// the program's first line names.
+func (s *Spec) explain(err error) error {
+	_, noProgram := os.Stat(s.Path)
+	info, noDir := os.Stat(s.Dir)
+	switch {
+	case s.Dir != "" && noDir != nil:
+		return fmt.Errorf("start %s: the folder to work in: %w", s.Path, noDir)
+	case s.Dir != "" && !info.IsDir():
+		return fmt.Errorf("start %s: the folder to work in: %s is none", s.Path, s.Dir)
+	case noProgram == nil && errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("start %s: %w: it is there, but not the interpreter that its first line, or the loader that its header names", s.Path, err)
+	case errors.Is(err, syscall.ENOEXEC):
+		return fmt.Errorf("start %s: %w: it is no program for this machine, nor does its first line name an interpreter (#!)", s.Path, err)
+	case errors.Is(err, fs.ErrPermission) && s.User != nil:
+		return fmt.Errorf("start %s in %q: %w for user %d, who must be able to run the one and enter the other", s.Path, s.Dir, err, s.User.UID)
+	}
+	return &fs.PathError{Op: "start", Path: s.Path, Err: err}
 }
 
 // listen hands the host's orders on.

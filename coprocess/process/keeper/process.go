@@ -70,6 +70,9 @@ func Start(ctx context.Context, command []string, spec *Spec, stdout, stderr *os
 	if err := p.begin(ctx, in, spec); err != nil {
 		_ = p.control.Close() // it ends, and cleans up
 		p.bury(killWait)
+		if errors.Is(err, errSilent) && p.cmd.ProcessState.ExitCode() < 0 && p.private != "" { // killed, it could not clean up
+			_ = os.RemoveAll(p.private)
+		}
 		return nil, err
 	}
 	go p.follow(in)
@@ -87,6 +90,9 @@ func environment() []string {
 	return env
 }
 
+// errSilent is that of a keeper that said nothing of the program.
+var errSilent = errors.New("its keeper ended")
+
 // begin has the keeper start the program.
 func (p *Process) begin(ctx context.Context, in *json.Decoder, spec *Spec) error {
 	stop := context.AfterFunc(ctx, func() { _ = p.control.SetDeadline(time.Unix(1, 0)) })
@@ -98,9 +104,9 @@ func (p *Process) begin(ctx context.Context, in *json.Decoder, spec *Spec) error
 	}
 	switch {
 	case ctx.Err() != nil:
-		return fmt.Errorf("start %s: %w", spec.Path, context.Cause(ctx))
+		return fmt.Errorf("start %s: %w: %w", spec.Path, context.Cause(ctx), errSilent)
 	case err != nil:
-		return fmt.Errorf("start %s: its keeper ended (%w)", spec.Path, err)
+		return fmt.Errorf("start %s: %w (%w)", spec.Path, errSilent, err)
 	case m.Failed != "":
 		return errors.New(m.Failed)
 	}

@@ -7,24 +7,69 @@
 // process group ends with it.
 package keeper
 
-import "time"
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
 
 // Arg is the first argument that makes the host's binary a keeper.
 const Arg = "__keeper"
 
 // Spec says what to start.
 type Spec struct {
-	Path string   `json:"path"` // absolute
-	Args []string `json:"args"` // with the program's name first
-	Env  []string `json:"env"`
-	Dir  string   `json:"dir"` // to work in
+	Path string   // absolute
+	Args []string // with the program's name first
+	Env  []string
+	Dir  string // to work in
 	// Private is a folder that the keeper makes for the program alone, mode 0700, and removes at the end; "" for none.
-	Private string `json:"private,omitempty"`
+	Private string
 	// Remains are folders of the host's that are removed when it ends without taking leave, by a crash.
-	Remains []string `json:"remains,omitempty"`
+	Remains []string
 	// User is who runs the program; nil: whoever runs the host.
-	User   *User  `json:"user,omitempty"`
-	Limits Limits `json:"limits"`
+	User   *User
+	Limits Limits
+}
+
+// bytewise is how a Spec travels: names and environments are bytes, and JSON's strings are text.
+type bytewise struct {
+	Path, Dir, Private []byte
+	Args, Env, Remains [][]byte
+	User               *User
+	Limits             Limits
+}
+
+// MarshalJSON keeps what is no UTF-8 as it is.
+func (s *Spec) MarshalJSON() ([]byte, error) {
+	list := func(all []string) (b [][]byte) {
+		for _, one := range all {
+			b = append(b, []byte(one))
+		}
+		return b
+	}
+	return json.Marshal(&bytewise{
+		Path: []byte(s.Path), Dir: []byte(s.Dir), Private: []byte(s.Private),
+		Args: list(s.Args), Env: list(s.Env), Remains: list(s.Remains), User: s.User, Limits: s.Limits,
+	})
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (s *Spec) UnmarshalJSON(data []byte) error {
+	var b bytewise
+	if err := json.Unmarshal(data, &b); err != nil {
+		return fmt.Errorf("what to start: %w", err)
+	}
+	list := func(all [][]byte) (l []string) {
+		for _, one := range all {
+			l = append(l, string(one))
+		}
+		return l
+	}
+	*s = Spec{
+		Path: string(b.Path), Dir: string(b.Dir), Private: string(b.Private),
+		Args: list(b.Args), Env: list(b.Env), Remains: list(b.Remains), User: b.User, Limits: b.Limits,
+	}
+	return nil
 }
 
 // User is a user by numbers.

@@ -10,6 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// keeperFiles is how many files a keeper needs open, to find what descends from the program among all processes.
+const keeperFiles = 64
+
 // prepare makes the process a keeper. Most limits hold for it too, so that the program has them from its first
 // instruction.
 func prepare(l *Limits, ownUser bool) error {
@@ -25,7 +28,7 @@ func prepare(l *Limits, ownUser bool) error {
 		value int64 // negative: none
 	}{
 		{unix.RLIMIT_CORE, 0},
-		{unix.RLIMIT_NOFILE, orNone(int64(l.Files), int64(l.Files))},
+		{unix.RLIMIT_NOFILE, orNone(int64(l.Files), max(int64(l.Files), keeperFiles))},
 		{unix.RLIMIT_NPROC, -1},
 	}
 	if ownUser {
@@ -49,20 +52,31 @@ func prepare(l *Limits, ownUser bool) error {
 
 // confine bounds the program by what the keeper itself could not live with.
 func confine(pid int, l *Limits) error {
-	if l.Memory <= 0 {
-		return nil
+	if l.Files > 0 && l.Files < keeperFiles {
+		if err := bound(pid, unix.RLIMIT_NOFILE, uint64(l.Files)); err != nil {
+			return fmt.Errorf("limit open files to %d: %w", l.Files, err)
+		}
 	}
-	most := uint64(2*l.Memory + 256<<20)
-	var now unix.Rlimit
-	err := unix.Prlimit(pid, unix.RLIMIT_DATA, nil, &now)
-	if err == nil {
-		most = min(most, now.Max)
-		err = unix.Prlimit(pid, unix.RLIMIT_DATA, &unix.Rlimit{Cur: most, Max: most}, nil)
-	}
-	if err != nil && err != unix.ESRCH { // it has ended already
-		return fmt.Errorf("limit memory to %d bytes: %w", most, err)
+	if l.Memory > 0 {
+		if err := bound(pid, unix.RLIMIT_DATA, uint64(2*l.Memory+256<<20)); err != nil {
+			return fmt.Errorf("limit memory to %d bytes: %w", l.Memory, err)
+		}
 	}
 	return nil
+}
+
+// bound lowers a limit of a process.
+func bound(pid, what int, most uint64) error {
+	var now unix.Rlimit
+	err := unix.Prlimit(pid, what, nil, &now)
+	if err == nil {
+		most = min(most, now.Max)
+		err = unix.Prlimit(pid, what, &unix.Rlimit{Cur: most, Max: most}, nil)
+	}
+	if err == unix.ESRCH { // it has ended already
+		return nil
+	}
+	return err
 }
 
 // orNone is value where the limit it comes from is set.

@@ -26,6 +26,7 @@ func (o Options) withDefaults() Options {
 	if o.Rate <= 0 {
 		o.Rate = 1 << 20
 	}
+	o.Rate = min(o.Rate, mostRate)
 	if o.Keep <= 0 {
 		o.Keep = 50
 	}
@@ -82,6 +83,9 @@ func (o *Output) Counts() Counts {
 const (
 	piece  = 16 << 10
 	faster = 8
+
+	mostRate  = 1 << 40                // beyond it there is nothing to bound
+	mostPause = 250 * time.Millisecond // so that the end of a stream is not waited for, however low the rate
 )
 
 // Read reads a stream to its end, or until reading fails. Each line goes to peek first, if that is not nil and as it is;
@@ -90,7 +94,7 @@ func (o *Output) Read(stream string, r io.Reader, peek func(line string) bool) {
 	s := o.Stream(stream, peek)
 	defer s.Close()
 	buf := make([]byte, piece)
-	pause := time.Duration(len(buf)) * time.Second / time.Duration(o.o.Rate*faster)
+	pause := min(time.Duration(len(buf))*time.Second/time.Duration(o.o.Rate*faster), mostPause)
 	for {
 		n, err := r.Read(buf)
 		_, _ = s.Write(buf[:n]) // never fails

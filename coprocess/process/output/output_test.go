@@ -3,6 +3,7 @@ package output
 import (
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -87,4 +88,18 @@ func (zeros) Read(p []byte) (int, error) {
 		}
 	}
 	return len(p), nil
+}
+
+// However low the rate, and however high, the end of what is read is noticed soon.
+func TestRates(t *testing.T) {
+	for _, rate := range []int{1, 1 << 61, math.MaxInt} {
+		synctest.Test(t, func(t *testing.T) {
+			o := New(Options{Rate: rate})
+			begun := time.Now()
+			o.Read("stdout", strings.NewReader(strings.Repeat("x", piece)+"\n"), nil)
+			if took := time.Since(begun); took > time.Second {
+				t.Errorf("at %d bytes a second it takes %v", rate, took)
+			}
+		})
+	}
 }
