@@ -96,6 +96,7 @@ func hostiles() []hostile {
 		{"speaks something else", "noprotocol", nil, nil, lost(process.ReasonTimeout, "health check")},
 		{"hangs in health from the start", "hanghealth", nil, nil, lost(process.ReasonTimeout, "health check")},
 		{"hangs in health", "sickens", nil, func(*testing.T, *server) {}, replaced(process.ReasonUnhealthy, "3 times in a row")},
+		{"says it is healthy, and takes no calls any more", "walled", nil, calls("Pid", sdk.ErrUnavailable), replaced(process.ReasonUnhealthy, "cannot be called")},
 		{"hangs in shutdown", "hangshutdown", nil, func(t *testing.T, s *server) {
 			begun := time.Now()
 			if err := s.Replace(t.Context()); err != nil {

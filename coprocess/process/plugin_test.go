@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/hashicorp/go-plugin"
 	"google.golang.org/grpc"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/peer"
 
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/process/handshake"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/process/keeper"
@@ -96,6 +98,7 @@ func plugins() map[string]func() {
 				}
 			})
 		},
+		"walled": walled,
 		"holdpipes": func() {
 			hold := exec.Command("sleep", os.Getenv("MARK"))
 			hold.Stdout, hold.Stderr = os.Stdout, os.Stderr
@@ -170,6 +173,72 @@ func serveHealth(l net.Listener, health func(context.Context)) {
 	tykpb.RegisterDispatcherServer(s, one)
 	healthpb.RegisterHealthServer(s, one)
 	_ = s.Serve(l)
+}
+
+// walled serves until it is called: from then on it answers health checks, and nobody can connect any more.
+func walled() {
+	l := &namedConns{Listener: listenPlain()}
+	s := grpc.NewServer()
+	asked := make(chan string, 1) // the connection of health checks
+	one := tykServer{health: func(ctx context.Context) {
+		p, _ := peer.FromContext(ctx)
+		select {
+		case asked <- p.Addr.String():
+		default:
+		}
+	}}
+	tykpb.RegisterDispatcherServer(s, wall{one, func() { l.leave(<-asked) }})
+	healthpb.RegisterHealthServer(s, one)
+	_ = s.Serve(l)
+	select {}
+}
+
+type wall struct {
+	tykServer
+	build func()
+}
+
+func (w wall) Dispatch(context.Context, *tykpb.Object) (*tykpb.Object, error) {
+	w.build()
+	return nil, nil
+}
+
+// namedConns is a listener whose connections have names.
+type namedConns struct {
+	net.Listener
+	mu  sync.Mutex
+	all []namedConn
+}
+
+type namedConn struct {
+	net.Conn
+	name net.UnixAddr
+}
+
+func (c namedConn) RemoteAddr() net.Addr { return &c.name }
+
+func (l *namedConns) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c := namedConn{conn, net.UnixAddr{Name: strconv.Itoa(len(l.all)), Net: "unix"}}
+	l.all = append(l.all, c)
+	return c, nil
+}
+
+// leave closes the listener with its socket, and all connections but one.
+func (l *namedConns) leave(name string) {
+	_ = l.Close()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, c := range l.all {
+		if c.name.Name != name {
+			_ = c.Close()
+		}
+	}
 }
 
 // huge answers calls of Tyk's protocol with a message of 2 GiB, for as long as somebody reads it.

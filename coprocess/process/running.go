@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/process/control"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc"
 )
 
 // awaitHealth asks until the server is healthy.
@@ -29,8 +30,8 @@ func (r *running) awaitHealth(ctx context.Context) error {
 	}
 }
 
-// watchHealth asks the server for its health until it does not answer any more. One that says it is not serving does
-// answer: it gets no calls until it takes that back.
+// watchHealth asks the server for its health until it does not answer any more, or cannot be called: what it says of its health
+// is of no use then. One that says it is not serving does answer: it gets no calls until it takes that back.
 func (r *running) watchHealth() {
 	o := &r.s.o
 	t := time.NewTimer(spread(o.HealthEvery))
@@ -44,10 +45,13 @@ func (r *running) watchHealth() {
 		ctx, cancel := context.WithTimeout(r.ctx, o.HealthTimeout)
 		err := r.control.Check(ctx)
 		cancel()
+		if err == nil || errors.Is(err, control.ErrNotServing) {
+			err = r.unreachable()
+		}
 		switch {
 		case r.ctx.Err() != nil:
 			return
-		case err == nil, errors.Is(err, control.ErrNotServing):
+		case err == nil:
 			misses = 0
 			t.Reset(spread(o.HealthEvery))
 			continue
@@ -59,6 +63,16 @@ func (r *running) watchHealth() {
 		}
 		t.Reset(min(o.HealthTimeout, o.HealthEvery))
 	}
+}
+
+// unreachable says why it cannot be called though it could be once; nil while it can, or says itself that it is not serving.
+func (r *running) unreachable() error {
+	for _, i := range r.s.rpc.Status() {
+		if i.Address == r.name && i.State == rpc.StateDown {
+			return fmt.Errorf("it cannot be called: %s", i.Error)
+		}
+	}
+	return nil
 }
 
 // spread keeps instances that started together from being asked together.
