@@ -22,7 +22,7 @@ type sink struct {
 	tls *tls.Config // nil: none
 	run string      // tells message ids of this run from those of others
 
-	wire    net.Conn // under connection
+	wire    *corked // under connection
 	conn    *rabbit.Connection
 	channel *rabbit.Channel
 	failed  chan *rabbit.Error // why the broker closed the channel
@@ -38,8 +38,8 @@ func (k *sink) Send(ctx context.Context, items []ship.Item) (int, error) {
 		return 0, err
 	}
 	// The library's writes know no context: a broker that does not read is left by closing the connection under them.
-	stop := context.AfterFunc(ctx, func() { _ = k.wire.Close() })
-	defer stop()
+	defer k.closeWith(ctx)()
+	k.wire.cork()
 	confirms := make([]*rabbit.DeferredConfirmation, 0, len(items))
 	var failure error
 	for i := range items {
@@ -49,6 +49,9 @@ func (k *sink) Send(ctx context.Context, items []ship.Item) (int, error) {
 			break
 		}
 		confirms = append(confirms, c)
+	}
+	if err := k.wire.uncork(); err != nil {
+		return 0, k.leave(cmp.Or(failure, err))
 	}
 	for n, c := range confirms {
 		acked, err := c.WaitContext(ctx)
@@ -63,6 +66,12 @@ func (k *sink) Send(ctx context.Context, items []ship.Item) (int, error) {
 		return len(confirms), k.leave(failure)
 	}
 	return len(items), nil
+}
+
+// closeWith closes the connection when ctx ends before the function is called that it returns.
+func (k *sink) closeWith(ctx context.Context) func() bool {
+	wire := k.wire // the sink's own is gone when it has left the connection
+	return context.AfterFunc(ctx, func() { _ = wire.Close() })
 }
 
 func (k *sink) publish(ctx context.Context, i *ship.Item) (*rabbit.DeferredConfirmation, error) {
@@ -88,18 +97,17 @@ func (k *sink) connect(ctx context.Context) error {
 		if err != nil {
 			return nil, err
 		}
-		k.wire = wire
+		k.wire = &corked{Conn: wire}
 		if end, ok := ctx.Deadline(); ok {
 			err = wire.SetDeadline(end) // of the handshake; the library takes it away
 		}
-		return wire, err
+		return k.wire, err
 	}
 	var err error
 	if k.conn, err = rabbit.DialConfig(k.s.URL, c); err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = k.wire.Close() })
-	defer stop()
+	defer k.closeWith(ctx)()
 	if k.channel, err = k.conn.Channel(); err == nil {
 		k.failed = k.channel.NotifyClose(make(chan *rabbit.Error, 1))
 		err = k.declare()
