@@ -1,20 +1,27 @@
 package ship
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"github.com/turnbuckle-gateway/turnbuckle/plugins/internal/ship/spool"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
@@ -153,10 +160,10 @@ func TestBatches(t *testing.T) {
 				if err := s.Close(); err != nil {
 					t.Error(err)
 				}
-				if diff := cmp.Diff(texts(0, n), sink.delivered()); diff != "" {
+				if diff := gocmp.Diff(texts(0, n), sink.delivered()); diff != "" {
 					t.Error(diff)
 				}
-				if diff := cmp.Diff(test.want, sink.made(), cmp.AllowUnexported(call{})); diff != "" {
+				if diff := gocmp.Diff(test.want, sink.made(), gocmp.AllowUnexported(call{})); diff != "" {
 					t.Error(diff)
 				}
 				if !sink.closed {
@@ -184,7 +191,7 @@ func TestOutage(t *testing.T) {
 		}
 		sink.set(nil)
 		pass(time.Minute)
-		if diff := cmp.Diff(texts(0, 5010), sink.delivered()); diff != "" {
+		if diff := gocmp.Diff(texts(0, 5010), sink.delivered()); diff != "" {
 			t.Error(diff)
 		}
 		if stat(s, "delivered") != 5010 || stat(s, "dropped") != 0 || stat(s, "spooled") != 0 || stat(s, "up") != 1 {
@@ -210,7 +217,7 @@ func TestHangs(t *testing.T) {
 		}
 		close(sink.hold)
 		pass(time.Minute)
-		if diff := cmp.Diff(texts(0, 1050), sink.delivered()); diff != "" {
+		if diff := gocmp.Diff(texts(0, 1050), sink.delivered()); diff != "" {
 			t.Error(diff)
 		}
 		if err := s.Close(); err != nil {
@@ -233,7 +240,7 @@ func TestNoSpool(t *testing.T) {
 		}
 		sink.set(nil)
 		pass(time.Minute)
-		if diff := cmp.Diff(texts(15, 10), sink.delivered()); diff != "" {
+		if diff := gocmp.Diff(texts(15, 10), sink.delivered()); diff != "" {
 			t.Error(diff)
 		}
 		sink.set(down)
@@ -263,11 +270,120 @@ func TestRestart(t *testing.T) {
 		s = New(t.Context(), o)
 		s.PutAll(numbered(700, 700))
 		pass(5 * time.Second)
-		if diff := cmp.Diff(texts(0, 1400), sink.delivered()); diff != "" {
+		if diff := gocmp.Diff(texts(0, 1400), sink.delivered()); diff != "" {
 			t.Error(diff)
 		}
 		if err := s.Close(); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// Two that ship to one place at the same time, gateways with one folder or APIs with other settings, have a spool each; what
+// one leaves behind, the other delivers.
+func TestSideBySide(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		start := func() (*Shipper, *fakeSink) {
+			sink := &fakeSink{begun: time.Now(), fail: down}
+			return New(t.Context(), Options{Name: "t", Settings: settings(t, nil), Sink: sink, Host: sdk.Host{Dir: dir}}), sink
+		}
+		first, sink := start()
+		second, _ := start()
+		for n := range 5 {
+			first.PutAll(numbered(10*n, 5))
+			second.PutAll(numbered(10*n+5, 5))
+			pass(2 * time.Second)
+		}
+		if stat(first, "spooled") != 25 || stat(second, "spooled") != 25 {
+			t.Errorf("%v and %v are on disk", stat(first, "spooled"), stat(second, "spooled"))
+		}
+		if err := second.Close(); err != nil { // which loses nothing: it has a spool
+			t.Error(err)
+		}
+		sink.set(nil)
+		pass(2 * time.Minute)
+		first.PutAll(numbered(50, 1))
+		pass(time.Minute)
+		got := sink.delivered()
+		slices.SortFunc(got, func(a, b string) int { return cmp.Or(len(a)-len(b), strings.Compare(a, b)) })
+		if diff := gocmp.Diff(texts(0, 51), got); diff != "" {
+			t.Error(diff)
+		}
+		if err := first.Close(); err != nil {
+			t.Error(err)
+		}
+		third, after := start()
+		after.set(nil)
+		pass(time.Minute)
+		if len(after.delivered()) != 0 || stat(third, "dropped") != 0 {
+			t.Errorf("again: %v", after.delivered())
+		}
+		if err := third.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// What another left is taken over as far as there is room, and nothing of one's own is dropped for it.
+func TestAdoptsWithinTheBound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		for _, folder := range []string{"t-2", "t-3"} {
+			s, err := spool.Open(spool.Options{Dir: filepath.Join(dir, folder), Size: 4 << 20})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for n := range 300 {
+				if _, err := s.Append([]Item{{Seq: uint64(n + 1), Body: make([]byte, 10_000)}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sink := &fakeSink{begun: time.Now(), hold: make(chan struct{})}
+		size := Size(4 << 20)
+		s := New(t.Context(), Options{Name: "t", Settings: settings(t, func(s *Settings) { s.Spool.Size = &size }), Sink: sink, Host: sdk.Host{Dir: dir}})
+		pass(time.Second)
+		if n := stat(s, "spooled"); n < 300 || n > 420 {
+			t.Errorf("%v taken over at once", n)
+		}
+		close(sink.hold)
+		for range 60 {
+			s.Put(nil, []byte("x"))
+			pass(time.Second)
+		}
+		if n := len(sink.delivered()); n != 660 || stat(s, "dropped") != 0 {
+			t.Errorf("%d delivered, %v dropped", n, stat(s, "dropped"))
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A disk that takes nothing fills no log.
+func TestTroubleIsToldNowAndThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		file := filepath.Join(t.TempDir(), "file")
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var said bytes.Buffer
+		sink := &fakeSink{begun: time.Now(), fail: down}
+		s := New(t.Context(), Options{
+			Name: "t", Settings: settings(t, nil), Sink: sink,
+			Host: sdk.Host{Dir: file, Log: slog.New(slog.NewTextHandler(&said, nil))},
+		})
+		for range 60 {
+			s.PutAll(numbered(0, 2))
+			pass(time.Second)
+		}
+		_ = s.Close() // which says what is lost
+		if n := strings.Count(said.String(), "the spool cannot be used yet"); n < 1 || n > 7 {
+			t.Errorf("told %d times", n)
 		}
 	})
 }
@@ -284,7 +400,7 @@ func TestTakesOver(t *testing.T) {
 		o.Sink = next
 		second := New(t.Context(), o)
 		second.PutAll(numbered(5, 5))
-		pass(10 * time.Second)
+		pass(2 * time.Second)
 		if stat(second, "queued") != 5 || stat(second, "spooled") != -1 {
 			t.Errorf("stats: %+v", second.Stats())
 		}
@@ -293,7 +409,7 @@ func TestTakesOver(t *testing.T) {
 		}
 		next.set(nil)
 		pass(time.Minute)
-		if diff := cmp.Diff(texts(5, 5), next.delivered()[:5]); diff != "" && !cmp.Equal(texts(0, 10), next.delivered()) {
+		if diff := gocmp.Diff(texts(5, 5), next.delivered()[:5]); diff != "" && !gocmp.Equal(texts(0, 10), next.delivered()) {
 			t.Error(next.delivered())
 		}
 		if len(next.delivered()) != 10 || stat(second, "spooled") != 0 {
@@ -317,7 +433,7 @@ func TestAlways(t *testing.T) {
 		}
 		close(sink.hold)
 		pass(10 * time.Second)
-		if diff := cmp.Diff([]call{{time.Second, 6}}, sink.made(), cmp.AllowUnexported(call{})); diff != "" {
+		if diff := gocmp.Diff([]call{{time.Second, 6}}, sink.made(), gocmp.AllowUnexported(call{})); diff != "" {
 			t.Error(diff)
 		}
 		if err := s.Close(); err != nil {
@@ -355,7 +471,7 @@ func TestRefusals(t *testing.T) {
 		})
 		s.PutAll(numbered(2, 10))
 		pass(time.Minute)
-		if diff := cmp.Diff(texts(0, 12), sink.delivered()); diff != "" {
+		if diff := gocmp.Diff(texts(0, 12), sink.delivered()); diff != "" {
 			t.Error(diff)
 		}
 		sink.set(func(_ int, items []Item) (int, error) { // the second of each batch is bad
@@ -369,10 +485,10 @@ func TestRefusals(t *testing.T) {
 		sink.set(func(int, []Item) (int, error) { return 0, Reject(0, errors.New("all bad")) })
 		s.PutAll(numbered(15, 2))
 		pass(time.Minute)
-		if diff := cmp.Diff([]string{"13 bad", "15 all bad", "16 all bad"}, refused); diff != "" {
+		if diff := gocmp.Diff([]string{"13 bad", "15 all bad", "16 all bad"}, refused); diff != "" {
 			t.Error(diff)
 		}
-		if diff := cmp.Diff(append(texts(0, 13), "k:14"), sink.delivered()); diff != "" || stat(s, "rejected") != 3 {
+		if diff := gocmp.Diff(append(texts(0, 13), "k:14"), sink.delivered()); diff != "" || stat(s, "rejected") != 3 {
 			t.Error(diff, stat(s, "rejected"))
 		}
 		if err := s.Close(); err != nil {

@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -48,14 +47,15 @@ type Shipper struct {
 	count int // of items in a batch
 	size  int // of their bodies
 
-	mu      sync.Mutex
-	memory  []Item // newer than what is in disk
-	bytes   int    // of memory
-	seq     uint64 // of the last item that was put
-	disk    *spool.Spool
-	failed  time.Time // when opening disk last failed
-	down    bool      // the last attempt failed
-	pending time.Time // since when the oldest in memory waits
+	mu     sync.Mutex
+	memory []Item // newer than what is in disk
+	bytes  int    // of memory
+	seq    uint64 // of the last item that was put
+	disk   *spool.Spool
+	folders
+	told    map[string]time.Time // when what went wrong with the spool was logged last
+	down    bool                 // the last attempt failed
+	pending time.Time            // since when the oldest in memory waits
 	closed  bool
 	counts  counts
 
@@ -64,15 +64,12 @@ type Shipper struct {
 	ended   chan struct{}
 }
 
-// reopenEvery is how often a spool that another has is asked for again.
-const reopenEvery = time.Second
-
 // New starts a shipper, which Close ends and which then closes its sink. ctx lends its values and not its end.
 func New(ctx context.Context, o Options) *Shipper {
 	b := &o.Settings.Batch
 	s := &Shipper{
 		o: o, log: o.Host.Logger().With("plugin", o.Name), count: least(b.Count, o.Most.Count), size: least(int(b.Size), o.Most.Size),
-		wake: make(chan struct{}, 1), closing: make(chan struct{}), ended: make(chan struct{}),
+		wake: make(chan struct{}, 1), closing: make(chan struct{}), ended: make(chan struct{}), told: map[string]time.Time{},
 	}
 	if s.o.Grace == 0 {
 		s.o.Grace = 2 * time.Second
@@ -197,38 +194,6 @@ func (s *Shipper) noteLost(before spool.Lost) {
 	s.counts.corrupt += now.Corrupt - before.Corrupt
 }
 
-// openSpool opens the spool if there is to be one. Another instance of the plugin may have it still, on its way out: until
-// it lets go, there is memory. It is called by the goroutine that sends, while nothing is under way.
-func (s *Shipper) openSpool() {
-	size := int64(*s.o.Settings.Spool.Size)
-	if size == 0 || s.o.Host.Dir == "" || s.disk != nil || !s.failed.IsZero() && time.Since(s.failed) < reopenEvery {
-		return
-	}
-	name := s.o.Name
-	if s.o.Place != "" {
-		name += "-" + s.o.Place
-	}
-	disk, err := spool.Open(spool.Options{Dir: filepath.Join(s.o.Host.Dir, name), Size: size})
-	if err != nil {
-		if s.failed.IsZero() || !errors.Is(err, spool.ErrLocked) {
-			s.trouble("the spool cannot be used yet: what does not fit into memory is dropped", err)
-		}
-		s.failed = time.Now()
-		return
-	}
-	s.failed = time.Time{}
-	s.disk = disk
-	s.noteLost(spool.Lost{})
-	next := disk.Next()
-	for i := range s.memory {
-		s.memory[i].Seq = next + uint64(i)
-	}
-	s.seq = next + uint64(len(s.memory)) - 1
-	if n := disk.Len(); n > 0 {
-		s.log.Info("the spool has what an earlier run could not deliver", "items", n, "bytes", disk.Bytes())
-	}
-}
-
 // Close sends what it can within the grace, leaves the rest in the spool, or drops it where there is none, and closes the
 // sink.
 func (s *Shipper) Close() error {
@@ -257,9 +222,6 @@ func (s *Shipper) Close() error {
 	}
 	return errors.Join(append(errs, s.o.Sink.Close())...)
 }
-
-// trouble logs what went wrong with the spool.
-func (s *Shipper) trouble(what string, err error) { s.log.Warn(what, "error", err.Error()) }
 
 // wait returns when there is a batch to send, or false when there never will be.
 func (s *Shipper) wait() ([]Item, bool) {
@@ -299,6 +261,7 @@ func (s *Shipper) front() (items []Item, in time.Duration, closed bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.openSpool()
+	s.adopt()
 	if !s.closed && !s.full() {
 		if in := s.patience(); in != 0 {
 			return nil, in, false
@@ -336,13 +299,7 @@ func (s *Shipper) patience() time.Duration {
 			return 0
 		}
 	}
-	if s.failed.IsZero() {
-		return in
-	}
-	if in == 0 {
-		return reopenEvery
-	}
-	return min(in, reopenEvery) // another's spool is asked for again
+	return s.folders.patience(in)
 }
 
 // due is how long the oldest item still waits for more.
