@@ -148,8 +148,8 @@ type Needer interface {
 }
 
 // Observer takes records and events of exchanges that have ended. Observe is called with one batch at a time, off the
-// request's path; the batch and what it holds are the observer's to keep. While it runs, what comes meanwhile waits in
-// a bounded queue, then is dropped and counted. An error is logged and counted, the batch not offered again.
+// request's path, every 10 ms at most unless much waits; the batch and what it holds are the observer's to keep. While it
+// runs, what comes meanwhile waits in a bounded queue, then is dropped and counted. An error is logged and counted, the batch not offered again.
 type Observer interface {
 	Observe(ctx context.Context, b Batch) error
 }
