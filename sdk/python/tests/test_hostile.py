@@ -75,8 +75,9 @@ def header(reply: Any, name: str) -> str:
     return next(op.value.decode() for op in reply.effects.headers if op.name == name)
 
 
-def test_raises_and_exits(serve: Any) -> None:
-    server = serve(PLUGIN)
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_raises_and_exits(serve: Any, workers: str) -> None:
+    server = serve(PLUGIN, "--workers", workers)
     before = server.workers()
     session = server.session()
     reply = session.call(session.bind("raises"))
@@ -173,7 +174,7 @@ def test_load_failures(start: Any, tmp_path: Any) -> None:
     servers = {}
     for name, (text, _, _) in cases.items():
         (tmp_path / (name + ".py")).write_text(text)
-        servers[name] = start("-m", "turnbuckle", "serve", str(tmp_path / (name + ".py")), "--listen", "127.0.0.1:0", "--workers", "2" if name == "missing" else "1")
+        servers[name] = start("-m", "turnbuckle", "serve", str(tmp_path / (name + ".py")), "--listen", "127.0.0.1:0", "--workers", "2" if name in ("missing", "dies") else "1")
     for name, (_, kind, details) in cases.items():
         server = servers[name]
         assert server.wait() == 3, name

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import inspect
 import time
-from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, List, Optional, Sequence, Tuple
 
-from turnbuckle._pb import plugin_pb2 as pb
+from turnbuckle import wire
 from turnbuckle.errors import ProtocolError, Refusal
 from turnbuckle.exchange import PHASES, Exchange, Route, cut
 from turnbuckle.message import ANSWER, BODY, METHOD, PATH, QUERY, RESPONSE_BODY, RESPONSE_HEADER, SESSION, STATUS
 from turnbuckle.plugin import Hook, Plugin
 
 # The bounds of PROTOCOL.md 1.9.
-MAX_LINES, MAX_CHANGES, MAX_ITEMS, MAX_HOOKS, MAX_TIMEOUT = 16_384, 4_096, 65_536, 256, 86_400_000_000
+MAX_LINES, MAX_ITEMS, MAX_HOOKS, MAX_TIMEOUT = 16_384, 65_536, 256, 86_400_000_000
 FRAME_BYTES = (4 << 20) - (64 << 10)  # of a message any gRPC peer takes, with some room
 
+_LEAST = -(1 << 63)
+_RESPONSE = PHASES.index("response")
 FAILED, TIMEOUT, CANCELED, UNIMPLEMENTED, OVERLOADED, UNAVAILABLE, PROTOCOL = range(1, 8)
 
 
-class Binding(NamedTuple):
+class Binding:
     """What many calls have in common: the hooks, each None when the plugin does not have it, with their configurations."""
 
-    phase: int
-    names: Sequence[str]
-    hooks: Sequence[Optional[Hook]]
-    configs: Sequence[bytes]
-    route: Route
+    __slots__ = ("phase", "name", "names", "hooks", "configs", "route")
+
+    def __init__(self, phase: int, names: Sequence[str], hooks: Sequence[Optional[Hook]], configs: Sequence[bytes], route: Route) -> None:
+        self.phase, self.names, self.hooks, self.configs, self.route = phase, names, hooks, configs, route
+        self.name = PHASES[phase] if 0 <= phase < len(PHASES) else ""
 
 
 def bind(plugin: Plugin, message: Any) -> Binding:
@@ -46,22 +48,23 @@ def bind(plugin: Plugin, message: Any) -> Binding:
 class Call:
     """A call that runs. next and run, or ended, in turn until it is done."""
 
-    __slots__ = ("id", "stream", "binding", "x", "index", "reply", "arrived", "begun", "total", "effects", "done", "answered", "waits")
+    __slots__ = ("id", "stream", "binding", "x", "index", "arrived", "begun", "queued", "total", "effects", "outcomes", "end", "done",
+                 "answered", "waits")
 
-    def __init__(self, stream: int, binding: Binding, message: Any, arrived: float) -> None:
+    def __init__(self, stream: Any, binding: Binding, message: Any, arrived: float) -> None:
         self.id: int = message.id
         self.stream, self.binding, self.arrived = stream, binding, arrived
         timeout = message.timeout_us
-        due = arrived + min(timeout, MAX_TIMEOUT) / 1e6 if timeout else None
-        phase = binding.phase
-        self.x = Exchange(PHASES[phase] if 0 <= phase < len(PHASES) else "", binding.route, message, due)
+        self.x = Exchange(binding.name, binding.route, message, arrived + min(timeout, MAX_TIMEOUT) / 1e6 if timeout else None)
         self.index = 0  # of the hook that is next or runs
-        self.total = 0  # bits of what the hooks that ended well have changed
-        self.effects: Optional[bytes] = None  # of the hooks that ended well, when more are to come
-        self.reply = pb.Reply(id=self.id)
         self.begun = 0.0
-        self.done = False  # the reply is complete
-        self.answered = False  # it has been sent, or another in its place
+        self.queued = 0.0  # seconds until the first hook
+        self.total = 0  # bits of what the hooks that ended well have changed
+        self.effects = b""  # of the hooks that ended well, once no more are to come, or more are
+        self.outcomes = b""  # fields of the reply
+        self.end = b""  # the field of the reply that says how the call ended, if not well
+        self.done = False
+        self.answered = False  # the reply has been sent, or another in its place
         self.waits: Any = None  # what a plain function returned that turned out to be asynchronous
 
     def check(self) -> bool:
@@ -76,23 +79,22 @@ class Call:
         """The hook to run now, or None: the call is done."""
         if self.done:
             return None
-        if self.index >= len(self.binding.hooks):
-            self._end()
+        index, binding, x = self.index, self.binding, self.x
+        if index >= len(binding.hooks):
+            self.done = True
             return None
-        hook = self.binding.hooks[self.index]
+        hook = binding.hooks[index]
         if hook is None:
-            self._keep()
-            self.reply.outcomes.add(hook=self.index)
-            self.fail(UNIMPLEMENTED, "no hook %s in phase %s" % (self.binding.names[self.index], self.x.phase or self.binding.phase))
+            self.outcomes += wire.outcome(index, 0.0, 0)
+            self.fail(UNIMPLEMENTED, "no hook %s in phase %s" % (binding.names[index], x.phase or binding.phase))
             return None
-        x = self.x
-        if not self.index:
+        if not index:
             now = time.monotonic()
-            self.reply.queued_us = max(0, int((now - self.arrived) * 1e6))
+            self.queued = now - self.arrived
             if x._due is not None and now >= x._due:
                 self.fail(TIMEOUT, "the deadline passed before the hook ran")
                 return None
-        x._begin(self.index, self.binding.configs[self.index])
+        x._begin(index, binding.configs[index])
         return hook
 
     def run(self, hook: Hook) -> float:
@@ -120,121 +122,99 @@ class Call:
         """Takes what a hook has done and how it ended."""
         if self.done:
             return  # nobody waited
-        x = self.x
+        bits = 0
         if error is None:
-            ops = x._ops()
-            if ops[0] > MAX_CHANGES or ops[1] > MAX_CHANGES:
-                error = ProtocolError("more than %d changes of headers" % MAX_CHANGES)
-        outcome = self.reply.outcomes.add(hook=self.index, duration_us=int(took * 1e6))
+            try:
+                bits = self.x._changes()
+                self.total = bits | (self.total if not bits & ANSWER else self.total & ~(STATUS | RESPONSE_HEADER | RESPONSE_BODY))
+                last = self.index + 1 == len(self.binding.hooks) or bits & ANSWER and self.binding.phase != _RESPONSE
+                if self.total:
+                    self.effects = effects_of(self.x, self.total)
+            except Exception as e:  # what no message can carry
+                error, bits = e, 0
+        self.outcomes += wire.outcome(self.index, took, bits)
         if error is not None:
-            self._keep()
             self._failed(hook, error)
             return
-        bits = x._changes()
-        outcome.changed = bits
-        if bits & ANSWER:
-            self.total &= ~(STATUS | RESPONSE_HEADER | RESPONSE_BODY)
-        self.total |= bits
         self.index += 1
-        if self.index == len(self.binding.hooks) or bits & ANSWER and self.binding.phase != pb.PHASE_RESPONSE:
-            self._end()
-        elif self.total:
-            self.effects = effects_of(x, self.total, pb.Effects()).SerializeToString()
+        self.done = bool(last)
 
     def _failed(self, hook: Hook, error: BaseException) -> None:
         if isinstance(error, Refusal):
-            refusal = self.reply.error
-            refusal.status, refusal.message = error.status, error.message.encode("utf-8", "replace").decode()
-            for name, value in error.headers:
-                refusal.headers.add(name=name, value=value)
-            self._wrap_up()
+            self.end = wire.field(b"\x1a", wire.error(error.status, error.message, error.headers))
+            self.done = True
         elif isinstance(error, ProtocolError):
             self.fail(PROTOCOL, str(error))
         else:
             self.fail(FAILED, describe(error))
 
-    def _keep(self) -> None:
-        """The effects of the hooks before one that failed."""
-        if self.effects:
-            self.reply.effects.MergeFromString(self.effects)
-        self.total = 0
-
     def fail(self, code: int, message: str) -> None:
         """Ends the call with a failure."""
-        self.reply.failure.code, self.reply.failure.message = code, cut(message)
-        self._wrap_up()
+        self.end = wire.field(b"\x22", wire.failure(code, cut(message)))
+        self.done = True
 
     def stop(self, code: int, message: str) -> None:
         """Ends a call whose hook runs or waits: what that hook has changed is lost."""
         self.x._ended = True
         if not self.done:
-            self._keep()
             if self.index < len(self.binding.hooks) and self.begun:
-                self.reply.outcomes.add(hook=self.index, duration_us=int((time.monotonic() - self.begun) * 1e6))
+                self.outcomes += wire.outcome(self.index, time.monotonic() - self.begun, 0)
             self.fail(code, message)
-
-    def _end(self) -> None:
-        if self.total:
-            effects_of(self.x, self.total, self.reply.effects)
-        self._wrap_up()
-
-    def _wrap_up(self) -> None:
-        self.done = True
-        x, reply = self.x, self.reply
-        for hook, level, message in x._logs:
-            reply.logs.add(hook=hook, level=level, message=message)
-        for (hook, name), delta in list(x._counters.items()):
-            reply.counters.add(hook=hook, name=name.encode("utf-8", "replace").decode(), delta=max(-(1 << 63), min(delta, (1 << 63) - 1)))
 
     def serialized(self) -> bytes:
         """The reply as it travels; a failure in place of one that is larger than a frame."""
-        data: bytes = self.reply.SerializeToString()
+        parts = [b"\x08", wire.number(self.id)]
+        if self.effects:
+            parts.append(wire.field(b"\x12", self.effects))
+        parts += (self.end, self.outcomes)
+        x = self.x
+        if x._logs is not None:
+            parts += [wire.field(b"\x32", wire.log_line(hook, level, message)) for hook, level, message in x._logs]
+        if x._counters is not None:
+            parts += [wire.field(b"\x3a", wire.counter(hook, name, max(_LEAST, min(delta, -1 - _LEAST))))
+                      for (hook, name), delta in list(x._counters.items())]
+        if self.queued > 0:
+            parts += (b"\x40", wire.number(int(self.queued * 1e6)))
+        data = b"".join(parts)
         if len(data) > FRAME_BYTES - 64:
-            small = pb.Reply(id=self.id)
-            small.failure.code, small.failure.message = FAILED, "the reply has %d bytes: at most %d" % (len(data), FRAME_BYTES - 64)
-            data = small.SerializeToString()
+            return wire.failed(self.id, FAILED, "the reply has %d bytes: at most %d" % (len(data), FRAME_BYTES - 64))
         return data
 
 
-def effects_of(x: Exchange, bits: int, e: Any) -> Any:
-    """Writes what the hooks of a call have changed."""
+def effects_of(x: Exchange, bits: int) -> bytes:
+    """What the hooks of a call have changed: the content of an Effects."""
+    parts: List[bytes] = []
     q = x._request
     if q is not None:
-        if bits & METHOD:
-            e.method = q._method
-        if bits & PATH:
-            e.path = q._path
-        if bits & QUERY:
-            e.query = q._query._raw  # type: ignore[union-attr]
-        if bits & BODY:
-            e.body = q._body
+        if bits & (METHOD | PATH | QUERY):
+            if bits & METHOD:
+                parts.append(wire.field(b"\x0a", q._method))  # type: ignore[arg-type]
+            if bits & PATH:
+                parts.append(wire.field(b"\x12", q._path))  # type: ignore[arg-type]
+            if bits & QUERY:
+                parts.append(wire.field(b"\x1a", q._query._raw))  # type: ignore[union-attr]
         for kind, name, value in q.headers._ops:
-            e.headers.add(kind=kind, name=name, value=value)
+            parts.append(wire.header_op(b"\x22", kind, name, value))
+        if bits & BODY:
+            parts.append(wire.field(b"\x2a", q._body))  # type: ignore[arg-type]
     if bits & SESSION:
-        if x._session is None:
-            e.clear_session = True
-        else:
-            e.session.CopyFrom(x._session)
+        parts.append(b"\x38\x01" if x._session is None else wire.field(b"\x32", x._session.SerializeToString()))
     if x._values:
-        for name, data in x._values.items():
-            e.values.add(name=name, data=data)
+        parts += [wire.field(b"\x42", wire.value(name, data)) for name, data in x._values.items()]
     r = x._response
     if r is None:
-        return e
+        return b"".join(parts)
     if x._answer:
-        answer = e.answer
-        answer.status, answer.body = r.status, r.body
-        answer.length = len(r.body)
-        for _, name, value in r.headers._read():
-            answer.headers.add(name=name, value=value)
-        return e
+        lines = [(name, value) for _, name, value in r.headers._read()]
+        parts.append(wire.field(b"\x4a", wire.response(r.status, lines, r.body)))
+        return b"".join(parts)
     if bits & STATUS:
-        e.status = r._status
-    if bits & RESPONSE_BODY:
-        e.response_body = r._body
+        parts.append(b"\x50" + wire.number(r._status))  # type: ignore[arg-type]
     for kind, name, value in r.headers._ops:
-        e.response_headers.add(kind=kind, name=name, value=value)
-    return e
+        parts.append(wire.header_op(b"\x5a", kind, name, value))
+    if bits & RESPONSE_BODY:
+        parts.append(wire.field(b"\x62", r._body))  # type: ignore[arg-type]
+    return b"".join(parts)
 
 
 def describe(error: BaseException) -> str:

@@ -32,6 +32,7 @@ class Dispatch:
     """One call of Dispatch, with what call.Call has too: next, run, start, ended, stop."""
 
     __slots__ = ("number", "object", "hook", "name", "x", "status", "result", "done", "answered", "waits", "begun")
+    stream = None  # unlike a Call's
 
     def __init__(self, plugin: Plugin, number: int, data: bytes, due: float) -> None:
         self.number = number
@@ -95,7 +96,7 @@ class Dispatch:
 
     def _log(self) -> None:
         """The protocol carries no log lines back: they go to the worker's own log."""
-        for _, level, message in self.x._logs:
+        for _, level, message in self.x._logs or ():
             log.log(20 + level * 5 // 2, "%s: %s", self.name, message)
 
     def stop(self, code: int, message: str) -> None:

@@ -7,7 +7,7 @@ import time
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Tuple, Union
 
 from turnbuckle import session as sessions
-from turnbuckle.errors import HeaderLines, NotAskedFor, Refusal, lines
+from turnbuckle.errors import HeaderLines, NotAskedFor, ProtocolError, Refusal, lines
 from turnbuckle.message import ANSWER, HEADER, RESPONSE_BODY, RESPONSE_HEADER, SESSION, STATUS, VALUES, Request, Response, checked_status
 from turnbuckle.peer import Peer, parse
 from turnbuckle.session import Session
@@ -19,6 +19,8 @@ PHASES = ("", "pre", "auth", "post_key_auth", "post", "response")
 LEVELS = {"debug": -4, "info": 0, "warn": 4, "warning": 4, "error": 8}
 _MOST = 256  # log lines and counters of one call
 _LONGEST = 4096  # bytes of a log line
+_NONE = (0, 0)
+MAX_CHANGES = 4_096  # of headers, in each direction (PROTOCOL.md 1.9)
 
 
 class Route(NamedTuple):
@@ -56,28 +58,38 @@ class Exchange:
         self._parsed: Any = None
         self._session: Any = call  # call: not looked at yet; else a message or None
         self._values: Optional[Dict[str, Optional[bytes]]] = None  # what hooks of this call have set
-        self._logs: List[Tuple[int, int, str]] = []
-        self._counters: Dict[Tuple[int, str], int] = {}
-        self._marks = (0, 0)  # how many changes of headers there were before this hook
+        self._logs: Optional[List[Tuple[int, int, str]]] = None
+        self._counters: Optional[Dict[Tuple[int, str], int]] = None
+        self._marks = _NONE  # how many changes of headers there were before this hook
 
     def _begin(self, index: int, config: bytes) -> None:
         """The hook with that index in the binding is next."""
-        self._hook, self._config, self._parsed, self._changed = index, config, None, 0
-        self._marks = self._ops()
-
-    def _ops(self) -> Tuple[int, int]:
-        q, r = self._request, self._response
-        return len(q.headers._ops) if q else 0, len(r.headers._ops) if r else 0
+        self._config = config
+        if index:
+            self._hook, self._parsed, self._changed = index, None, 0
+            q, r = self._request, self._response
+            self._marks = len(q.headers._ops) if q is not None else 0, len(r.headers._ops) if r is not None else 0
 
     def _changes(self) -> int:
-        """The bits of what this hook has changed."""
-        q, r = self._request, self._response
-        bits = self._changed
-        if q is not None and len(q.headers._ops) > self._marks[0]:
-            bits |= HEADER
-        if r is not None and len(r.headers._ops) > self._marks[1]:
-            bits |= RESPONSE_HEADER
+        """The bits of what this hook has changed. Raises ProtocolError when the hooks have changed more than they may."""
+        bits, q, r = self._changed, self._request, self._response
+        if q is not None:
+            n = len(q.headers._ops)
+            if n > self._marks[0]:
+                bits |= HEADER
+                if n > MAX_CHANGES:
+                    raise ProtocolError("more than %d changes of headers" % MAX_CHANGES)
+        if r is not None:
+            n = len(r.headers._ops)
+            if n > self._marks[1]:
+                bits |= RESPONSE_HEADER
+                if n > MAX_CHANGES:
+                    raise ProtocolError("more than %d changes of headers" % MAX_CHANGES)
         return bits
+
+    def _let_go(self) -> None:
+        """Gives up what refers back to this: it is freed then, and not left to the collector."""
+        self._request = self._response = None
 
     @property
     def request(self) -> Request:
@@ -211,11 +223,15 @@ class Exchange:
         number = LEVELS.get(level)
         if number is None:
             raise ValueError("no level of a log: %r" % (level,))
+        if self._logs is None:
+            self._logs = []
         if len(self._logs) < _MOST:
             self._logs.append((self._hook, number, cut(str(message))))
 
     def count(self, name: str, delta: int = 1) -> None:
         """Adds to a counter of the hook's own, in the gateway's metrics."""
+        if self._counters is None:
+            self._counters = {}
         key = (self._hook, name)
         if key in self._counters or len(self._counters) < _MOST:
             self._counters[key] = self._counters.get(key, 0) + int(delta)

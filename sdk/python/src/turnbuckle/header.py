@@ -9,6 +9,7 @@ from turnbuckle.errors import ProtocolError
 from turnbuckle.syntax import Data, line, text
 
 T = TypeVar("T")
+_DATA = (str, bytes, bytearray, memoryview)
 _SET, _ADD, _DEL = pb.HEADER_OP_KIND_SET, pb.HEADER_OP_KIND_ADD, pb.HEADER_OP_KIND_DEL
 
 
@@ -75,7 +76,7 @@ class Headers:
 
     def set(self, name: str, value: Union[Data, Iterable[Data]]) -> None:
         """Replaces all values of name by one, or by those of a list. The first line keeps its place."""
-        if not isinstance(value, (str, bytes, bytearray, memoryview)):
+        if not isinstance(value, _DATA):
             values = list(value)
             if not values:
                 return self.delete(name)
@@ -83,7 +84,12 @@ class Headers:
             for more in values[1:]:
                 self.add(name, more)
             return None
-        self._note(_SET, *_line(name, value))
+        checked = line(name, value)
+        if checked is None:
+            raise _no_line(name, value)
+        self._ops.append((_SET, *checked))
+        if self._lines is not None:
+            _apply(self._lines, _SET, *checked)
         return None
 
     def add(self, name: str, value: Data) -> None:
@@ -128,8 +134,12 @@ class Headers:
 def _line(name: str, value: Data) -> Tuple[str, bytes]:
     checked = line(name, value)
     if checked is None:
-        raise ProtocolError("no header line: %.80r: %.80r" % (name, value))
+        raise _no_line(name, value)
     return checked
+
+
+def _no_line(name: str, value: Data) -> ProtocolError:
+    return ProtocolError("no header line: %.80r: %.80r" % (name, value))
 
 
 def _apply(lines: List[Tuple[str, str, bytes]], kind: int, name: str, value: bytes) -> None:

@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 import sys
-from typing import Callable, Optional, Sequence
+from typing import Callable, NoReturn, Optional, Sequence
 
 from turnbuckle import link
 from turnbuckle.errors import Error, LoadError
@@ -35,7 +35,7 @@ def serve(plugin: Plugin, address: str = "", workers: Optional[int] = None, thre
     args = parser.parse_args(arguments)
     if WORKER_FD in os.environ:
         _work(lambda: plugin, args.threads)
-    sys.exit(_distribute(args))
+    sys.exit(_serve(args, lambda: plugin))
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
@@ -44,7 +44,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     args = _parser().parse_args(arguments)
     if WORKER_FD in os.environ:
         _work(lambda: _load(args), args.threads)
-    return _distribute(args)
+    return _serve(args, lambda: _load(args))
 
 
 def _load(args: argparse.Namespace) -> Plugin:
@@ -78,7 +78,7 @@ def _flags(parser: argparse.ArgumentParser) -> None:
     env = os.environ.get
     add = parser.add_argument
     add("--listen", default=default_address(), help="unix:PATH, tcp://HOST:PORT or HOST:PORT (%s)" % ENVIRONMENT[0])
-    add("--workers", type=int, default=int(env("TURNBUCKLE_WORKERS") or min(4, os.cpu_count() or 1)), help="processes that run hooks")
+    add("--workers", type=int, default=int(env("TURNBUCKLE_WORKERS") or min(4, os.cpu_count() or 1)), help="processes that run hooks; 1: the server does")
     add("--threads", type=int, default=int(env("TURNBUCKLE_THREADS") or 64), help="threads of each for hooks that take long")
     add("--linger", type=float, default=2.0, help="seconds that hosts have to move to another server when this one stops")
     add("--grace", type=float, default=10.0, help="seconds that calls have to end then")
@@ -90,8 +90,8 @@ def _flags(parser: argparse.ArgumentParser) -> None:
     add("--tls-client-ca", default=env("TURNBUCKLE_PLUGIN_TLS_CLIENT_CA", ""), help="certificates of who may connect")
 
 
-def _distribute(args: argparse.Namespace) -> int:
-    from turnbuckle.server import Options, run  # workers do without gRPC
+def _serve(args: argparse.Namespace, load: Callable[[], Plugin]) -> int:
+    from turnbuckle.server import Local, Options, Pool, run  # workers do without gRPC
 
     if not args.listen:
         print("turnbuckle: no address to listen on: give --listen or set %s" % ENVIRONMENT[0], file=sys.stderr)
@@ -106,7 +106,13 @@ def _distribute(args: argparse.Namespace) -> int:
         tls_client_ca=args.tls_client_ca,
     )
     try:
-        asyncio.run(run(own_command(), args.workers, options))
+        if args.workers > 1:
+            asyncio.run(run(lambda: Pool(own_command(), args.workers), options))
+            return 0
+        plugin = load()
+        _settle()
+        asyncio.run(run(lambda: Local(plugin, args.threads), options))
+        end_process(0)
     except LoadError as e:
         details = dict(e.details)
         sys.stderr.write(details.pop("traceback", ""))
@@ -122,7 +128,7 @@ def _distribute(args: argparse.Namespace) -> int:
 
 def _work(load: Callable[[], Plugin], threads: int) -> None:
     """Is a worker until the distributing process ends it. Does not return."""
-    from turnbuckle.worker import Worker, end_process
+    from turnbuckle.worker import Worker
 
     sock = socket.socket(fileno=int(os.environ.pop(WORKER_FD)))
     os.set_inheritable(sock.fileno(), False)
@@ -135,10 +141,25 @@ def _work(load: Callable[[], Plugin], threads: int) -> None:
     except LoadError as e:
         sock.sendall(link.pack(link.BROKEN, json.dumps({"message": str(e), "kind": e.kind, **e.details}).encode()))
         end_process(1)
-    gc.collect()
-    gc.freeze()  # what was loaded stays
+    _settle()
     Worker(plugin, sock, threads).run()
     end_process(0)
+
+
+def _settle() -> None:
+    """The plugin is loaded: that stays."""
+    gc.collect()
+    gc.freeze()
+
+
+def end_process(status: int) -> NoReturn:
+    """Ends the process, hooks that still run included."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            pass
+    os._exit(status)
 
 
 def _die_with_parent() -> None:

@@ -11,7 +11,6 @@ from typing import Any, List, Optional, Tuple
 
 from google.protobuf.message import DecodeError
 
-from turnbuckle._pb import plugin_pb2 as pb
 from turnbuckle._pb import coprocess_object_pb2, record_pb2
 from turnbuckle.asyncs import Loop
 from turnbuckle.plugin import Batch, Plugin
@@ -29,14 +28,21 @@ class Observers:
         self._dropped = 0
         self._thread: Optional[threading.Thread] = None
 
-    def offer(self, data: bytes) -> None:
+    def offer(self, frame: Any) -> None:
         """Takes the records and events of a host frame."""
-        try:
-            frame = pb.HostFrame.FromString(data)
-        except DecodeError:
-            self._dropped += 1
-            return
         self._put(list(frame.observers), Batch(list(frame.records), list(frame.events), frame.dropped))
+
+    def offer_parts(self, raw: Any) -> None:
+        """Takes what can be read of the records and events of a host frame that cannot be, as a whole."""
+        batch = Batch([], [], raw.dropped)
+        for parts, kind, found in ((raw.records, record_pb2.Record, batch.records), (raw.events, record_pb2.Event, batch.events)):
+            for part in parts:
+                try:
+                    found.append(kind.FromString(part))
+                except DecodeError:
+                    batch.dropped += 1
+        if raw.records or raw.events:
+            self._put(list(raw.observers), batch)
 
     def offer_event(self, data: bytes) -> None:
         """Takes an event of Tyk's protocol: for the observer that the handler names, or for all."""

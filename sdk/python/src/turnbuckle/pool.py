@@ -232,6 +232,17 @@ class Pool:
                 elif worker.ready:
                     worker.send(link.PING)
 
+    @property
+    def serving(self) -> bool:
+        """Whether a worker takes calls."""
+        return any(w.ready for w in self.workers)
+
+    def session(self, context: Any, credit: int) -> Any:
+        """A host's session, whose calls go to the workers."""
+        from turnbuckle.distribute import Distributed
+
+        return Distributed(self, context, credit)
+
     def add(self, stream: Any) -> int:
         """Takes a stream, which replies are for, and returns its number."""
         self._numbers += 1

@@ -11,12 +11,13 @@ import asyncio
 import logging
 import signal
 from dataclasses import dataclass
-from typing import Any, Dict, List, Optional, Set
+from typing import Any, Callable, Dict, List, Optional, Set, Union
 
 import grpc
 
 from turnbuckle import link
 from turnbuckle.listen import Listener
+from turnbuckle.local import Local
 from turnbuckle.pool import DispatchFailed, Pool
 from turnbuckle.stream import Stream
 
@@ -46,7 +47,7 @@ class Options:
 class Server:
     """Serves a pool of workers at an address."""
 
-    def __init__(self, pool: Pool, options: Options) -> None:
+    def __init__(self, pool: Union[Pool, Local], options: Options) -> None:
         self._pool, self._options = pool, options
         self._streams: Set[Stream] = set()
         self._draining = False
@@ -111,7 +112,7 @@ class Server:
         return self._pool.description
 
     async def _session(self, requests: Any, context: Any) -> None:
-        stream = Stream(self._pool, context, self._options.credit)
+        stream: Stream = self._pool.session(context, self._options.credit)
         if self._draining:
             stream.drain()
         self._streams.add(stream)
@@ -142,7 +143,7 @@ class Server:
         service = request[2:].decode("utf-8", "replace")
         if service not in ("", NATIVE, TYK, "plugin"):
             return b"\x08\x03"  # SERVICE_UNKNOWN
-        serving = not self._draining and any(w.ready for w in self._pool.workers)
+        serving = not self._draining and self._pool.serving
         return b"\x08\x01" if serving else b"\x08\x02"
 
     async def _check(self, request: bytes, context: Any) -> bytes:
@@ -174,13 +175,13 @@ def _credentials(o: Options) -> Any:
     return grpc.ssl_server_credentials([pair], roots, roots is not None)
 
 
-async def run(command: List[str], workers: int, options: Options) -> None:
-    """Serves until SIGTERM or SIGINT. Raises LoadError when the plugin cannot be loaded."""
+async def run(make: Callable[[], Union[Pool, Local]], options: Options) -> None:
+    """Serves what make makes, until SIGTERM or SIGINT. Raises LoadError when the plugin cannot be loaded."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    pool = Pool(command, workers)
+    pool = make()
     try:
         starting, stopping = loop.create_task(pool.start()), loop.create_task(stop.wait())
         await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)

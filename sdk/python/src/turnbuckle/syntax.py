@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Optional, Tuple, Union
 
 Data = Union[str, bytes, bytearray, memoryview]
@@ -26,6 +27,7 @@ def text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
+@lru_cache(1024)
 def is_token(name: str) -> bool:
     """Whether name is a field name or a method (RFC 9110 §5.6.2)."""
     return _TOKEN.match(name) is not None
@@ -33,10 +35,15 @@ def is_token(name: str) -> bool:
 
 def line(name: str, value: Data) -> Optional[Tuple[str, bytes]]:
     """A header line with its value as bytes; None when HTTP cannot carry it (RFC 9110 §5.1, §5.5)."""
-    data = value.encode("utf-8", "surrogateescape") if isinstance(value, str) else bytes(value)
-    if _TOKEN.match(name) is None or _BAD_VALUE.search(data) is not None:
+    if not is_token(name):
         return None
-    return name, data
+    if isinstance(value, str):
+        data = value.encode("utf-8", "surrogateescape")
+        if value.isprintable():
+            return name, data  # as almost all are
+    else:
+        data = bytes(value)
+    return None if _BAD_VALUE.search(data) is not None else (name, data)
 
 
 def is_path(path: bytes) -> bool:
