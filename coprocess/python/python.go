@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"time"
 
@@ -42,7 +43,7 @@ type Options struct {
 	// Main is the file of any other plugin, from the folder; "" is what the shim takes by itself.
 	Main string
 
-	Workers int // processes; default: as many as there are processors, at most 4
+	Workers int // instances of the server, each a process; default: as many as there are processors, at most 4
 	Threads int // of each, for hooks that wait; default 64
 
 	// Install makes a virtual environment with what a requirements.txt in the folder asks for, from the network; without,
@@ -54,6 +55,12 @@ type Options struct {
 const (
 	loadTime    = 30 * time.Second
 	installTime = 5 * time.Minute
+)
+
+// How many workers there are by default at most, and for how long calls may stay with one before another is used.
+const (
+	mostWorkers = 4
+	fill        = time.Millisecond
 )
 
 //go:embed install.py
@@ -87,6 +94,11 @@ func Open(ctx context.Context, o Options) (*Server, error) {
 	if p.StartTimeout <= 0 {
 		p.StartTimeout = loadTime
 	}
+	workers := o.Workers
+	if workers <= 0 {
+		workers = min(runtime.NumCPU(), mostWorkers)
+	}
+	p.Instances, p.RPC.Fill = max(p.Instances, 1)*workers, fill
 	p.Handshake, p.Health = handshake.Config{Mode: handshake.Plain}, ""
 	p.Env = append(o.Shim.Env(), p.Env...)
 	if o.Install && o.requires() {
@@ -144,9 +156,7 @@ func (o *Options) arguments() []string {
 	} else {
 		args = append(args, "serve", filepath.Join(o.Folder, o.Main))
 	}
-	if o.Workers > 0 {
-		args = append(args, "--workers", strconv.Itoa(o.Workers))
-	}
+	args = append(args, "--workers", "1") // each instance runs the hooks itself
 	if o.Threads > 0 {
 		args = append(args, "--threads", strconv.Itoa(o.Threads))
 	}

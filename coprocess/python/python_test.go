@@ -204,7 +204,6 @@ func TestLoadError(t *testing.T) {
 		"raises":         {"x = 1 / 0\n", "division by zero", "load"},
 		"exits":          {"import sys\nsys.exit('enough')\n", "enough", "load"},
 		"syntax":         {"def f(:\n", "SyntaxError", "load"},
-		"dies":           {"import os\nos._exit(5)\n", "status 5", "load"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -214,10 +213,19 @@ func TestLoadError(t *testing.T) {
 			if !errors.As(err, &load) || !strings.Contains(err.Error(), tt.want) || load.Kind != tt.kind {
 				t.Errorf("got %v (%+v), want %q", err, load, tt.want)
 			}
-			if load != nil && name != "dies" && (!strings.Contains(load.Message, "middleware.py") || !strings.Contains(load.Message, "(Python 3.")) {
+			if load != nil && (!strings.Contains(load.Message, "middleware.py") || !strings.Contains(load.Message, "(Python 3.")) {
 				t.Errorf("%q names no file, or no interpreter", load.Message)
 			}
 		})
+	}
+}
+
+// A process that ends while it loads the plugin has said nothing: it crashed, and is started again.
+func TestDiesLoading(t *testing.T) {
+	s := open(t, python.Options{Folder: folder(t, map[string]string{"plugin.py": "import os\nos._exit(5)\n"}), Workers: 1})
+	crash := s.Status().Instances[0].LastCrash
+	if crash == nil || !strings.Contains(crash.Error, "status 5") || s.LoadError() != nil {
+		t.Errorf("got %+v, %v", crash, s.LoadError())
 	}
 }
 
@@ -290,14 +298,14 @@ def quick(x):
 	all.Wait()
 }
 
-// A worker that dies is replaced, and the server stays.
+// A worker that dies is a process that crashed: it is started again.
 func TestWorkerDies(t *testing.T) {
 	dir := folder(t, map[string]string{"plugin.py": `
 import ctypes, os
 def pre(x):
     if x.request.headers.get("Die"):
         ctypes.string_at(0)
-    x.request.headers.set("Pid", str(os.getppid()))
+    x.request.headers.set("Pid", str(os.getpid()))
 `})
 	s := open(t, python.Options{Folder: dir, Workers: 1})
 	h, err := s.Hook(sdk.HookUse{Name: "pre", Phase: sdk.Pre, Route: &sdk.Route{ID: "shop"}})
@@ -323,10 +331,10 @@ def pre(x):
 		t.Error("a segmentation fault is no error")
 	}
 	var after string
-	if !processtest.Poll(func() bool { after, err = run(""); return err == nil }) || after != before {
-		t.Errorf("another server, %s, or %v", after, err)
+	if !processtest.Poll(func() bool { after, err = run(""); return err == nil }) || after == before {
+		t.Errorf("the same process, %s, or %v", after, err)
 	}
-	if st := s.Status(); st.Instances[0].State != process.StateReady || st.Instances[0].Restarts != 0 {
+	if st := s.Status(); len(st.Instances) != 1 || st.Instances[0].State != process.StateReady || st.Instances[0].Restarts != 1 {
 		t.Errorf("got %+v", st)
 	}
 }

@@ -48,6 +48,9 @@ func (l *link) native(ctx context.Context, b *coprocess.Binding, x *sdk.Exchange
 	err := s.Do(ctx, c)
 	if err == nil {
 		err = n.apply(b, x)
+		if l.i.s.o.Fill > 0 {
+			l.i.s.cost.note(&n.result)
+		}
 	}
 	if timed && c.Times.Sent != 0 && c.Times.Replied != 0 {
 		t := &c.Times

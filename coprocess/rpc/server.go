@@ -44,6 +44,7 @@ type Server struct {
 
 	ready    atomic.Pointer[[]*link] // takes calls
 	turn     atomic.Uint32
+	cost     costs // of calls, with Options.Fill
 	lastSeen atomic.Pointer[manner]
 	calls    sync.Pool    // *nativeCall
 	unary    sync.Pool    // *unary.Call
@@ -193,6 +194,11 @@ func (s *Server) pick(tried []*link) *link {
 	}
 	if len(links) == 0 {
 		return nil
+	}
+	if s.o.Fill > 0 && len(tried) == 0 {
+		if l := s.filled(links); l != nil {
+			return l
+		}
 	}
 	var best *link
 	least := 0
