@@ -33,6 +33,8 @@ type fixture struct {
 	gateway *proc.Process // nil: none
 	plugin  *proc.Process // nil: none; where keys are in a Redis, that; of a plugin that ships, its sink
 
+	starts bool // the plugin server, which is its child
+
 	credential string // what requests bear, when all bear the same
 	storeFile  string // the embedded store's, empty: none
 	redis      *redis.Client
@@ -103,6 +105,10 @@ func (w workshop) open(ctx context.Context, s setup) (f *fixture, err error) {
 }
 
 func (w workshop) openPlugin(ctx context.Context, f *fixture, s setup, dir string) error {
+	if s.language == foreign.Python {
+		f.starts = true
+		return foreign.PythonPlugin(dir, "default", s.workers)
+	}
 	f.address = "unix:" + filepath.Join(dir, "plugin.sock")
 	accepts := proc.Accepts(f.address)
 	if s.transport == "tcp" {
@@ -114,8 +120,8 @@ func (w workshop) openPlugin(ctx context.Context, f *fixture, s setup, dir strin
 	}
 	args := []string{w.self, "plugin", "--protocol", s.protocol}
 	var err error
-	if s.language != "" {
-		if args, err = foreign.Command(ctx, s.language, dir, w.dir, s.workers); err != nil {
+	if s.language == foreign.Node {
+		if args, err = foreign.NodeCommand(ctx, dir, w.dir); err != nil {
 			return err
 		}
 	}

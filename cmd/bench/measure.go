@@ -205,7 +205,11 @@ func (c course) read(ctx context.Context, f *fixture) (r reading, err error) {
 			return r, err
 		}
 	}
-	if f.admin != "" && f.plugin != nil {
+	if f.starts && err == nil {
+		own, e := proc.CPU(f.gateway.PID)
+		r.gateway, r.plugin, err = own, r.gateway-own, e
+	}
+	if f.admin != "" && (f.plugin != nil || f.starts) && err == nil {
 		r.counters, err = readCounters(ctx, f.admin)
 	}
 	if f.redis != nil && err == nil {

@@ -1,5 +1,5 @@
-// Package python is the runtime for plugins in Python: it starts sdk/python's shim through package process, which runs them
-// in worker processes of a CPython of the operator's. No interpreter is loaded into the gateway.
+// Package python is the runtime for plugins in Python: it starts sdk/python's shim through package process, on a CPython of
+// the operator's. Each worker is an instance of the server. No interpreter is loaded into the gateway.
 //
 // A plugin is a folder, with files written for Tyk, or for our own package. One server runs one folder: sdk/python/SHIM.md
 // says what of it is loaded.

@@ -21,7 +21,8 @@ func TestPython(t *testing.T) {
 	f := newFixture(t, program, "requirements.txt")
 	t.Run("sdk", f.tests(filepath.FromSlash("../../sdk/python/tests")))
 	t.Run("example", f.tests("test_plugin.py"))
-	t.Run("conforms", func(t *testing.T) { f.conforms(t) })
+	t.Run("conforms", func(t *testing.T) { f.conforms(t, nil) })
+	t.Run("conforms apart", func(t *testing.T) { f.conforms(t, nil, "--apart") })
 	t.Run("packed", f.packed)
 	t.Run("template", f.template)
 	t.Run("hooks", f.hooks)
@@ -34,7 +35,7 @@ func TestOldest(t *testing.T) {
 	program := gatewaytest.Program(t)
 	f := newFixture(t, program, "oldest.txt")
 	t.Run("sdk", f.tests(filepath.FromSlash("../../sdk/python/tests")))
-	t.Run("conforms", func(t *testing.T) { f.conforms(t, "--quick") })
+	t.Run("conforms", func(t *testing.T) { f.conforms(t, []string{"--quick"}) })
 	t.Run("language", f.language)
 }
 
@@ -108,9 +109,10 @@ func (f fixture) language(t *testing.T) {
 	}
 }
 
-func (f fixture) conforms(t *testing.T, flags ...string) {
+// conforms holds the package to the specification: hooks that run in the server, and, with --apart, in a worker process.
+func (f fixture) conforms(t *testing.T, flags []string, serve ...string) {
 	server := filepath.FromSlash("../../sdk/python/conformance/server.py")
-	out, err := f.command(t, slices.Concat([]string{f.gateway, "plugin", "conform", "--json", "--hooks"}, flags, []string{f.python, server})...).Output()
+	out, err := f.command(t, slices.Concat([]string{f.gateway, "plugin", "conform", "--json", "--hooks"}, flags, []string{f.python, server}, serve)...).Output()
 	var report struct {
 		Passed int
 		Cases  []struct {

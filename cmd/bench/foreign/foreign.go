@@ -10,11 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 
-	"github.com/turnbuckle-gateway/turnbuckle/coprocess/python"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk/node"
-	pythonsdk "github.com/turnbuckle-gateway/turnbuckle/sdk/python"
 )
 
 //go:embed testdata
@@ -26,31 +23,23 @@ const (
 	Node   = "node"
 )
 
-// Command returns the command of the plugin server in a language, but for --listen and its address; its hooks are
-// SetHeader and, in Python, Sleep. dir is a folder for its files, shared one for those that servers have in common; workers
-// are its processes, in Python.
-func Command(ctx context.Context, language, dir, shared string, workers int) ([]string, error) {
-	if language == Node {
-		return nodeCommand(ctx, dir, shared)
+// PythonPlugin writes a plugin in Python into dir/plugins.d, for the gateway to start as its server of that name with so many
+// workers. Its hooks are SetHeader and Sleep.
+func PythonPlugin(dir, name string, workers int) error {
+	folder := filepath.Join(dir, "plugins.d", name)
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return err
 	}
-	modules, err := pythonsdk.Modules()
-	if err != nil {
-		return nil, err
+	if _, err := write(folder, "plugin.py"); err != nil {
+		return err
 	}
-	shim, err := python.Unpack(modules, filepath.Join(shared, "python"))
-	if err != nil {
-		return nil, err
-	}
-	interpreter, err := shim.Find(ctx, "")
-	if err != nil {
-		return nil, err
-	}
-	file, err := write(dir, "hooks.py")
-	args := append([]string{"env"}, shim.Env()...)
-	return append(args, interpreter.Path, "-m", "turnbuckle", "serve", file, "--workers", strconv.Itoa(workers)), err
+	text := fmt.Sprintf("name: %s\nruntime: python\nworkers: %d\nhooks: [{name: SetHeader, phase: pre}, {name: Sleep, phase: pre}]\n", name, workers)
+	return os.WriteFile(filepath.Join(folder, "plugin.yaml"), []byte(text), 0o644)
 }
 
-func nodeCommand(ctx context.Context, dir, shared string) ([]string, error) {
+// NodeCommand returns the command of the plugin server in Node, but for --listen and its address; its hook is SetHeader.
+// dir is a folder for its files, shared one for those that servers have in common.
+func NodeCommand(ctx context.Context, dir, shared string) ([]string, error) {
 	program, err := exec.LookPath("node")
 	if err != nil {
 		return nil, err

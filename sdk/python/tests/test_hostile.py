@@ -107,6 +107,38 @@ def test_worker_dies(serve: Any, hook: str) -> None:
     session.close()
 
 
+@pytest.mark.parametrize("hook, status", [("segfaults", -11), ("ends", 7)])
+def test_the_only_worker_dies(serve: Any, hook: str, status: int) -> None:
+    """It is the server that ends then, and whoever has calls there learns it at once."""
+    server = serve(PLUGIN, "--workers", "1")
+    assert server.workers() == []
+    session = server.session()
+    sent = session.send(pb.Call(binding=session.bind(hook), **request()))
+    with pytest.raises(Exception):
+        session.wait(sent[0])
+    assert server.wait() == status
+
+
+def test_stops_beside_hooks_that_run(serve: Any) -> None:
+    """A hook that never ends holds the end of a server up for no longer than its grace."""
+    server = serve(PLUGIN, "--workers", "1", "--linger", "0.2", "--grace", "0.5")
+    session = server.session()
+    session.send(pb.Call(binding=session.bind("sleeps", config=b"600"), **request()))
+    session.call(session.bind("quick"))
+    assert server.stop() == 0
+
+
+def test_more_calls_than_a_stream_may_have(serve: Any) -> None:
+    server = serve(PLUGIN, "--workers", "1")
+    session = server.session()
+    sleeps = session.bind("sleeps", config=b"0.5")
+    sent = session.send(*[pb.Call(binding=sleeps, **request()) for _ in range(1025)])
+    last = session.wait(sent[-1])
+    assert last.failure.code == pb.FAILURE_CODE_OVERLOADED
+    assert not session.wait(sent[0]).HasField("failure")
+    session.close()
+
+
 def test_interpreter_blocked(serve: Any) -> None:
     """The worker is killed after 8 s; calls on the other one are answered meanwhile."""
     server = serve(PLUGIN)

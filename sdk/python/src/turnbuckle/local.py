@@ -18,6 +18,7 @@ from turnbuckle.pool import DispatchFailed
 from turnbuckle.runner import Runner, Work
 from turnbuckle.stream import Stream
 
+_LATE = 0.0005  # seconds that replies to calls which took long wait for others
 _SWITCH = 0.001  # seconds after which a hook that computes lets the server's loop have the interpreter
 
 
@@ -38,7 +39,7 @@ class Local:
         self._some = threading.Lock()  # held while there is no work
         self._some.acquire()
         self._told: Deque[Tuple[Callable[..., None], Tuple[Any, ...]]] = deque()
-        self._telling = False
+        self._telling, self._waiting = False, False
 
     async def start(self) -> None:
         """Begins to run what comes."""
@@ -109,9 +110,9 @@ class Local:
 
     # The sink of the runner.
 
-    def replies(self, stream: int, seq: int, seconds: float, ids: Sequence[int], data: bytes) -> None:
+    def replies(self, stream: int, seq: int, seconds: float, ids: Sequence[int], data: bytes, late: bool) -> None:
         """Replies of calls, and what was taken of a stream."""
-        self._tell(Direct.replied, stream, seq, data)
+        self._tell(Direct.replied, stream, seq, data, late=late)
 
     def closed(self, stream: int) -> None:
         """All calls of a stream that has ended are answered."""
@@ -125,22 +126,27 @@ class Local:
         """How a call of Tyk's protocol has ended."""
         self._post(self._ended, number, status, data)
 
-    def _tell(self, what: Callable[..., None], number: int, *arguments: Any) -> None:
+    def _tell(self, what: Callable[..., None], number: int, *arguments: Any, late: bool = False) -> None:
         stream = self._streams.get(number)
         if stream is not None:
-            self._post(what, stream, *arguments)
+            self._post(what, stream, *arguments, late=late)
 
-    def _post(self, what: Callable[..., None], *arguments: Any) -> None:
+    def _post(self, what: Callable[..., None], *arguments: Any, late: bool = False) -> None:
         self._told.append((what, arguments))
-        if not self._telling:
-            self._telling = True
-            try:
+        if self._telling or late and self._waiting:
+            return
+        try:
+            if late:
+                self._waiting = True
+                self._loop.call_soon_threadsafe(self._loop.call_later, _LATE, self._listen)
+            else:
+                self._telling = True
                 self._loop.call_soon_threadsafe(self._listen)
-            except RuntimeError:
-                pass  # the loop has ended
+        except RuntimeError:
+            pass  # the loop has ended
 
     def _listen(self) -> None:
-        self._telling = False  # before the queue is emptied: what comes later tells anew
+        self._telling = self._waiting = False  # before the queue is emptied: what comes later tells anew
         told = self._told
         while told:
             what, arguments = told.popleft()

@@ -79,6 +79,7 @@ def _flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--listen", default=default_address(), help="unix:PATH, tcp://HOST:PORT or HOST:PORT (%s)" % ENVIRONMENT[0])
     add("--workers", type=int, default=int(env("TURNBUCKLE_WORKERS") or min(4, os.cpu_count() or 1)), help="processes that run hooks; 1: the server does")
+    add("--apart", action="store_true", help="run hooks in worker processes also when there is one")
     add("--threads", type=int, default=int(env("TURNBUCKLE_THREADS") or 64), help="threads of each for hooks that take long")
     add("--linger", type=float, default=2.0, help="seconds that hosts have to move to another server when this one stops")
     add("--grace", type=float, default=10.0, help="seconds that calls have to end then")
@@ -106,7 +107,7 @@ def _serve(args: argparse.Namespace, load: Callable[[], Plugin]) -> int:
         tls_client_ca=args.tls_client_ca,
     )
     try:
-        if args.workers > 1:
+        if args.workers > 1 or args.apart:
             asyncio.run(run(lambda: Pool(own_command(), args.workers), options))
             return 0
         plugin = load()

@@ -47,8 +47,8 @@ class _Stream:
 
 class Runner:
     """Runs calls of a plugin. Its source has take(), which waits and returns a list of Work, or None at the end, and is
-    asked by one thread at a time. Its sink has, for all threads: replies(stream, seq, seconds, ids, data), where seq is of
-    the last frame that was taken and seconds what quick hooks took; result(number, status, data) of Dispatch; closed(stream)
+    asked by one thread at a time. Its sink has, for all threads: replies(stream, seq, seconds, ids, data, late), where seq is
+    of the last frame that was taken, seconds what quick hooks took, and late says that it may wait a moment for others; result(number, status, data) of Dispatch; closed(stream)
     and broken(stream). credit is how many calls a stream may have at once, 0 for any number."""
 
     def __init__(self, plugin: Plugin, source: Any, sink: Any, threads: int = 64, credit: int = 0) -> None:
@@ -186,7 +186,7 @@ class Runner:
                 del stream.calls[call.id]
         return fresh
 
-    def _send(self, calls: List[Any], fresh: Sequence[_Stream] = (), inline: float = 0.0) -> None:
+    def _send(self, calls: List[Any], fresh: Sequence[_Stream] = (), inline: float = 0.0, late: bool = False) -> None:
         by_stream: Dict[_Stream, List[Call]] = {stream: [] for stream in fresh}
         for call in calls:
             if call.stream is None:
@@ -194,14 +194,14 @@ class Runner:
             else:
                 by_stream.setdefault(call.stream, []).append(call)
         for stream, ended in by_stream.items():
-            self._send_replies(stream, ended, inline)
+            self._send_replies(stream, ended, inline, late)
             with self._lock:
                 stream.unsent -= len(ended)
                 over = stream.closing and not stream.calls and not stream.unsent
             if over:
                 self._sink.closed(stream.number)
 
-    def _send_replies(self, stream: _Stream, calls: List[Call], inline: float) -> None:
+    def _send_replies(self, stream: _Stream, calls: List[Call], inline: float, late: bool) -> None:
         at = 0
         while True:
             some: List[bytes] = []
@@ -215,7 +215,7 @@ class Runner:
                 some.append(data)
                 ids.append(call.id)
                 size += len(data)
-            self._sink.replies(stream.number, stream.seq, inline, ids, wire.replies(some))
+            self._sink.replies(stream.number, stream.seq, inline, ids, wire.replies(some), late)
             if at == len(calls):
                 return
 
@@ -265,7 +265,7 @@ class Runner:
         while True:
             hook = call.next()
             if hook is None:
-                self._finish(call)
+                self._finish_all([call])
                 return
             if hook.is_async:
                 self._loop.submit(call, hook)
@@ -281,6 +281,7 @@ class Runner:
     def _run_here(self, call: Any, hook: Hook) -> None:
         """Runs a hook, and the plain ones after it, in a thread of the pool."""
         following: Optional[Hook] = hook
+        took = 0.0
         while following is not None:
             if call.done:
                 break
@@ -294,17 +295,14 @@ class Runner:
             if following.threaded:
                 _settle(following, took)
             following = call.next()
-        self._finish(call)
+        self._finish_all([call], took > SLOW)
 
-    def _finish(self, call: Any) -> None:
-        self._finish_all([call])
-
-    def _finish_all(self, calls: List[Any]) -> None:
+    def _finish_all(self, calls: List[Any], late: bool = False) -> None:
         """Has the replies of calls that have ended sent. For any thread."""
         with self._lock:
             fresh = self._claimed(calls)
         if fresh:
-            self._send(fresh)
+            self._send(fresh, late=late)
 
     # What arrives. These are what Work does: the leading thread calls them.
 

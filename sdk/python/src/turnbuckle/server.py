@@ -1,8 +1,7 @@
-"""The gRPC server: both protocols and the health service, in front of the workers.
+"""The gRPC server: both protocols and the health service, in front of what runs the hooks: this process, or workers.
 
-One process serves the address and distributes calls among worker processes. It does so, instead of each worker listening
-with SO_REUSEPORT or on a socket of its own, because hosts make one connection to an address (Tyk's gateway, and ours),
-which the kernel would give to one worker for good; because a worker that dies then ends no connection; and because one
+Where there are several, one process serves the address and distributes calls among them. It does so, instead of each
+listening with SO_REUSEPORT or on a socket of its own, because hosts make one connection to an address (Tyk's gateway, and ours), which the kernel would give to one worker for good; because a worker that dies then ends no connection; and because one
 process that sees all calls can give each to the worker with the least to do."""
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class Worker:
 
     # The sink of the runner.
 
-    def replies(self, stream: int, seq: int, seconds: float, ids: Sequence[int], data: bytes) -> None:
+    def replies(self, stream: int, seq: int, seconds: float, ids: Sequence[int], data: bytes, late: bool) -> None:
         """Replies of calls, and what was taken of a stream."""
         self._tell(link.REPLIES, link.REPLIES_HEAD.pack(stream, seq, seconds, len(ids)), link.pack_ids(ids), data)
 
