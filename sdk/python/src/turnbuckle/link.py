@@ -4,7 +4,7 @@ a body. Both ends are of one installation, so this is no protocol for others and
 from __future__ import annotations
 
 import struct
-from typing import Iterator, List, Sequence, Tuple
+from typing import Iterator, List, Sequence, Tuple, Union
 
 _HEAD = struct.Struct("<IB")
 CALLS_HEAD = struct.Struct("<QQd")  # stream, seq, when the frame arrived (time.monotonic, which all processes share)
@@ -31,7 +31,7 @@ def pack_ids(ids: Sequence[int]) -> bytes:
     return struct.pack("<%dQ" % len(ids), *ids)
 
 
-def unpack_ids(data: bytes) -> Tuple[int, ...]:
+def unpack_ids(data: Union[bytes, memoryview]) -> Tuple[int, ...]:
     """What pack_ids packed."""
     return struct.unpack("<%dQ" % (len(data) // 8), data)
 

@@ -13,9 +13,10 @@ from collections import deque
 from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Tuple
 
 from turnbuckle import link
+from turnbuckle.lead import Work
 from turnbuckle.plugin import Plugin
 from turnbuckle.pool import DispatchFailed
-from turnbuckle.runner import Runner, Work
+from turnbuckle.runner import Runner
 from turnbuckle.stream import Stream
 
 _LATE = 0.0005  # seconds that replies to calls which took long wait for others
@@ -33,7 +34,7 @@ class Local:
         self._runner = Runner(plugin, self, self, threads, credit)
         self._loop = asyncio.get_running_loop()
         self._streams: Dict[int, "Direct"] = {}
-        self._results: Dict[int, "asyncio.Future[Tuple[int, bytes]]"] = {}
+        self._results: Dict[int, "asyncio.Future[Tuple[int, bytes]]"] = {}  # of calls of Tyk's protocol
         self._numbers = 0
         self._work: Deque[Work] = deque()
         self._some = threading.Lock()  # held while there is no work
@@ -72,7 +73,8 @@ class Local:
         """Runs a call of Tyk's protocol. Raises DispatchFailed."""
         self._numbers += 1
         number = self._numbers
-        future = self._results[number] = self._loop.create_future()
+        future: "asyncio.Future[Tuple[int, bytes]]" = self._loop.create_future()
+        self._results[number] = future
         self.give(Runner.dispatch, number, time.monotonic() + left if left else 0.0, data)
         try:
             status, result = await future

@@ -92,7 +92,9 @@ def _flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(args: argparse.Namespace, load: Callable[[], Plugin]) -> int:
-    from turnbuckle.server import Local, Options, Pool, run  # workers do without gRPC
+    from turnbuckle.local import Local
+    from turnbuckle.pool import Pool
+    from turnbuckle.server import Options, run  # workers do without gRPC
 
     if not args.listen:
         print("turnbuckle: no address to listen on: give --listen or set %s" % ENVIRONMENT[0], file=sys.stderr)

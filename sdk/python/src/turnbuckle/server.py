@@ -10,7 +10,7 @@ import asyncio
 import logging
 import signal
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, List, Optional, Set, Union
+from typing import Any, Callable, Dict, List, Optional, Set, Tuple, Union
 
 import grpc
 
@@ -31,7 +31,7 @@ class Options:
     a stream may have at once; max_message bounds what is received, in bytes."""
 
     address: str = ""
-    protocols: tuple = ("native", "tyk")
+    protocols: Tuple[str, ...] = ("native", "tyk")
     credit: int = 1024
     linger: float = 2.0
     grace: float = 10.0

@@ -7,8 +7,9 @@ import threading
 from typing import List, Optional, Sequence
 
 from turnbuckle import link
+from turnbuckle.lead import Work
 from turnbuckle.plugin import Plugin
-from turnbuckle.runner import Runner, Work
+from turnbuckle.runner import Runner
 
 
 class Worker:
