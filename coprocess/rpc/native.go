@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc/pick"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc/session"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk/wire"
@@ -49,7 +50,7 @@ func (l *link) native(ctx context.Context, b *coprocess.Binding, x *sdk.Exchange
 	if err == nil {
 		err = n.apply(b, x)
 		if l.i.s.o.Fill > 0 {
-			l.i.s.cost.note(&n.result)
+			l.i.s.cost.Note(&n.result)
 		}
 	}
 	if timed && c.Times.Sent != 0 && c.Times.Replied != 0 {
@@ -66,13 +67,7 @@ func (l *link) native(ctx context.Context, b *coprocess.Binding, x *sdk.Exchange
 
 // idlest returns the session with the least to do.
 func (l *link) idlest() *session.Session {
-	best, least := l.sessions[0], l.sessions[0].Load()
-	for _, s := range l.sessions[1:] {
-		if load := s.Load(); load < least {
-			best, least = s, load
-		}
-	}
-	return best
+	return l.sessions[pick.Least(len(l.sessions), 0, func(i int) int { return l.sessions[i].Load() })]
 }
 
 // apply makes the changes of the reply. A server that refused the call, because it drains or is full, did not run it.

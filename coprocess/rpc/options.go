@@ -46,10 +46,7 @@ type Options struct {
 	DrainTimeout   time.Duration // for the calls of an instance that leaves; default 30 s
 	RetryEvery     time.Duration // longest wait between attempts to connect; default 3 s
 	ResolveEvery   time.Duration // how often a dns name is looked up again; default 30 s
-
-	// Fill has calls go to the busiest instance that would take no longer than this for those it has, one after the other, so
-	// that they travel together and an instance more is used when it is of use. Default 0: to the one with the least to do.
-	Fill time.Duration
+	Fill           time.Duration // calls go to the busiest instance that needs less for those it has; default 0: to the idlest
 
 	// Resolve looks a name up. Default: the system's resolver.
 	Resolve func(ctx context.Context, host string) ([]string, error)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc/address"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc/pick"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc/session"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc/unary"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/rpc/watch"
@@ -44,7 +45,7 @@ type Server struct {
 
 	ready    atomic.Pointer[[]*link] // takes calls
 	turn     atomic.Uint32
-	cost     costs // of calls, with Options.Fill
+	cost     pick.Costs // of calls, with Options.Fill
 	lastSeen atomic.Pointer[manner]
 	calls    sync.Pool    // *nativeCall
 	unary    sync.Pool    // *unary.Call
@@ -192,27 +193,20 @@ func (s *Server) pick(tried []*link) *link {
 	if len(links) == 1 && len(tried) == 0 {
 		return links[0]
 	}
-	if len(links) == 0 {
+	load := func(i int) int {
+		if slices.Contains(tried, links[i]) {
+			return -1
+		}
+		return links[i].load()
+	}
+	i := s.cost.Busiest(len(links), s.o.Fill, load)
+	if i < 0 {
+		i = pick.Least(len(links), int(s.turn.Add(1)), load)
+	}
+	if i < 0 {
 		return nil
 	}
-	if s.o.Fill > 0 && len(tried) == 0 {
-		if l := s.filled(links); l != nil {
-			return l
-		}
-	}
-	var best *link
-	least := 0
-	first := int(s.turn.Add(1))
-	for i := range links {
-		l := links[(first+i)%len(links)]
-		if slices.Contains(tried, l) {
-			continue
-		}
-		if load := l.load(); best == nil || load < least {
-			best, least = l, load
-		}
-	}
-	return best
+	return links[i]
 }
 
 // unavailable says why no instance takes calls.
