@@ -58,8 +58,7 @@ func (s *Shipper) send(ctx context.Context) {
 		}
 		n, err := w.attempt(ctx, items)
 		if n > 0 {
-			s.arrived(items[n-1].Seq)
-			s.add(&s.counts.delivered, n)
+			s.arrived(items[n-1].Seq, &s.counts.delivered)
 		}
 		if err == nil {
 			w.succeeded()
@@ -140,8 +139,7 @@ func (w *sender) reject(left []Item, r *refusal) {
 	if w.o.Rejected != nil {
 		w.o.Rejected(left, r.err)
 	}
-	w.arrived(left[len(left)-1].Seq)
-	w.add(&w.counts.rejected, len(left))
+	w.arrived(left[len(left)-1].Seq, &w.counts.rejected)
 }
 
 // rest waits before the next attempt. On Close there is one more, at once.

@@ -226,6 +226,39 @@ func TestHangs(t *testing.T) {
 	})
 }
 
+// What is dropped while it is under way, and arrives all the same, is counted once: all that was accepted is somewhere.
+func TestDroppedUnderWay(t *testing.T) {
+	for name, test := range map[string]struct {
+		spool   Size
+		dropped bool // whether all of the first batch are
+	}{"memory": {0, true}, "disk": {1 << 20, true}, "disk, with room": {16 << 20, false}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				sink := &fakeSink{begun: time.Now(), hold: make(chan struct{})}
+				s := New(t.Context(), Options{Name: "t", Sink: sink, Host: sdk.Host{Dir: t.TempDir()}, Settings: settings(t, func(s *Settings) {
+					s.Queue.Count, s.Batch.Count, s.Spool.Size = 100, 100, &test.spool
+				})})
+				body := make([]byte, 10<<10)
+				s.PutAll(slices.Repeat([]Item{{Body: body}}, 100))
+				pass(2 * time.Second) // they are under way
+				for range 3 {
+					s.PutAll(slices.Repeat([]Item{{Body: body}}, 100))
+				}
+				before := stat(s, "dropped")
+				close(sink.hold)
+				pass(time.Minute)
+				arrived, dropped := len(sink.delivered()), stat(s, "dropped")
+				if dropped != before || dropped >= 100 != test.dropped || stat(s, "delivered")+dropped != 400 || test.dropped != (arrived > int(stat(s, "delivered"))) {
+					t.Errorf("%d arrived: %+v", arrived, s.Stats())
+				}
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
 // Without a spool the oldest go when memory is full, and are counted; what is left over at the end is no secret.
 func TestNoSpool(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -307,10 +307,13 @@ func (s *Shipper) due() time.Duration {
 	return max(time.Until(s.pending.Add(time.Duration(s.o.Settings.Batch.Wait))), 0)
 }
 
-// arrived takes items up to seq out of the queue, wherever they are by now.
-func (s *Shipper) arrived(seq uint64) {
+// arrived takes items up to seq out of the queue, wherever they are by now, and adds them to a count: not those that were
+// dropped, and counted, while they were under way.
+func (s *Shipper) arrived(seq uint64, count *uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	before := s.waiting() + s.counts.dropped
+	defer func() { *count += before - s.waiting() - s.counts.dropped }()
 	n := 0
 	for n < len(s.memory) && s.memory[n].Seq <= seq {
 		n++
@@ -325,4 +328,13 @@ func (s *Shipper) arrived(seq uint64) {
 		s.trouble("cannot note in the spool what was delivered: it will be delivered again", err)
 	}
 	s.noteLost(lost)
+}
+
+// waiting is how many items are in the queue.
+func (s *Shipper) waiting() uint64 {
+	n := uint64(len(s.memory))
+	if s.disk != nil {
+		n += uint64(s.disk.Len())
+	}
+	return n
 }
