@@ -26,6 +26,7 @@ func ValidRequestID(s string) bool {
 	}
 	for i := range len(s) {
 		switch c := s[i]; {
+		case tokenByte[c] && c != '%': // most are
 		case c <= ' ' || c > '~', c == '"', c == '\\', c == ',', c == ';', c == '%':
 			return false
 		}

@@ -36,12 +36,28 @@ func ValidToken(s string) bool {
 // ValidFieldValue reports whether s may be a field value (RFC 9110 §5.5): no control character but tab, and so no CR,
 // LF or NUL. Bytes from 0x80 up are allowed as they are.
 func ValidFieldValue(s string) bool {
-	for i := range len(s) {
+	for i := 0; i < len(s); {
+		if i+8 <= len(s) && noControl(s[i:]) {
+			i += 8
+			continue
+		}
 		if c := s[i]; c < ' ' && c != '\t' || c == 0x7f {
 			return false
 		}
+		i++
 	}
 	return true
+}
+
+// noControl reports whether none of the first 8 bytes is a control character, all at once. When one is, or follows one in
+// a way that looks so, it says no.
+func noControl(s string) bool {
+	_ = s[7]
+	x := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	deletes := x ^ ones*0x7f // zero where the byte is that
+	return ((x-ones*' ')&^x|(deletes-ones)&^deletes)&tops == 0
 }
 
 // ValidPath reports whether s may be the path of a request target in origin form (RFC 9112 §3.2.1): it begins with a
