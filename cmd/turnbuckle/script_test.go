@@ -114,13 +114,18 @@ func scriptEnv(ts *testscript.TestScript) []string {
 }
 
 // cmdEnd: end NAME ends a process gently; what it wrote is stdout and stderr. With !, it must exit with another
-// status than 0.
+// status than 0. end -self NAME waits for one that is to end by itself.
 func cmdEnd(ts *testscript.TestScript, neg bool, args []string) {
+	self := len(args) > 1 && args[0] == "-self"
+	if self {
+		args = args[1:]
+	}
 	if len(args) != 1 {
-		ts.Fatalf("usage: [!] end NAME")
+		ts.Fatalf("usage: [!] end [-self] NAME")
 	}
 	ps := of(ts)
 	p := ps.get(ts, args[0])
+	p.told = p.told || self
 	err := p.stop()
 	delete(ps.running, args[0])
 	fmt.Fprint(ts.Stdout(), p.Stdout)

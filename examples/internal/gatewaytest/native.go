@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/turnbuckle-gateway/turnbuckle/internal/processtest"
 )
 
 // CheckNative runs the definition of an example behind the gateway with the server that start starts at an address, and holds
@@ -228,4 +230,26 @@ hooks:
 	r := g.Do(t, "GET", "/made/x", "")
 	wantHeader(t, r.Header, http.Header{"X-Stamped-By": {"made"}})
 	wantHeader(t, r.Seen(t).Header, http.Header{"X-Greeting": {"good day 127.0.0.1"}})
+}
+
+// CheckRun runs a plugin that New made with `turnbuckle plugin run`, for one request. The program that its build command starts
+// is stood in for by a shell script, which has to get these arguments.
+func CheckRun(t *testing.T, program, folder, builder, args, script string) {
+	t.Helper()
+	tools := t.TempDir()
+	script = "#!/bin/sh\nset -e\n[ \"$*\" = '" + args + "' ]\n" + script + "\n"
+	if err := os.WriteFile(filepath.Join(tools, builder), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), program, "plugin", "run", folder, "--json", "--request", "GET /x", "--config", `{"greeting": "good day"}`)
+	cmd.Env = processtest.Environment("PATH="+tools+string(os.PathListSeparator)+os.Getenv("PATH"), "HOME="+t.TempDir())
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Errorf("plugin run: %v\n%s", err, out)
+	}
+	for _, want := range []string{`"event":"build"`, `X-Greeting`, `good day 127.0.0.1`, `"X-Stamped-By"`, `"status":200`} {
+		if !bytes.Contains(out, []byte(want)) {
+			t.Errorf("plugin run does not tell of %s:\n%s", want, out)
+		}
+	}
 }

@@ -104,6 +104,7 @@ impl Plugin {
             observers: self.observers.iter().map(|(name, _)| name.clone()).collect(),
             config_schema: self.config_schema.clone().into_bytes(),
             limits: Some(Limits { frame_bytes: frame_bytes as u32, ..Default::default() }),
+            ..Default::default() // what later minor versions add
         }
     }
 }

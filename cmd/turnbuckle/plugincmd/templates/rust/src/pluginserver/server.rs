@@ -12,7 +12,7 @@ use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream, UnixListenerStre
 use tonic::{Request, Response, Status, Streaming};
 
 use super::pb::plugin_server::{self, PluginServer};
-use super::pb::{DescribeReply, DescribeRequest, Event, HostFrame, PluginFrame, Record};
+use super::pb::{DescribeReply, DescribeRequest, Event, HostFrame, PluginFrame, Record, StatsReply, StatsRequest};
 use super::plugin::Plugin;
 use super::stream::Stream;
 
@@ -101,6 +101,11 @@ impl plugin_server::Plugin for Service {
             streams.fetch_sub(1, Ordering::AcqRel);
         });
         Ok(Response::new(ReceiverStream::new(frames)))
+    }
+
+    /// Of minor version 1: this server counts nothing of its own.
+    async fn stats(&self, _: Request<StatsRequest>) -> std::result::Result<Response<StatsReply>, Status> {
+        Err(Status::unimplemented("no counts"))
     }
 }
 
