@@ -141,7 +141,7 @@ use: [{plugin: loggly, config: {token: s3cret, batch: {wait: never}}}]
 	}
 	_ = p.Wait() // it finds problems
 	out := p.Stdout.String() + p.Stderr.String()
-	for _, want := range []string{"apis/a.yaml:6", "additional properties 'tokn' not allowed", "missing property 'token'", "apis/b.yaml", `"never" is no duration`} {
+	for _, want := range []string{"apis/a.yaml:6", `unknown key "tokn": did you mean "token"?`, "missing property 'token'", "apis/b.yaml", `"never" is no duration`} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}

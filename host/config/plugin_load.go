@@ -242,47 +242,6 @@ func (p *Plugin) compileSchema(f *fileFields) {
 	}
 }
 
-// CheckConfig returns what a config lacks by the plugin's schema; nil config counts as {}. The
-// paths begin at the config.
-func (p *Plugin) CheckConfig(config json.RawMessage) Problems {
-	if p.schema == nil {
-		return nil
-	}
-	if config == nil {
-		config = json.RawMessage("{}")
-	}
-	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(config))
-	if err != nil {
-		return Problems{{Path: "$", Severity: SeverityError, Message: "not JSON: " + err.Error()}}
-	}
-	var invalid *jsonschema.ValidationError
-	err = p.schema.Validate(value)
-	if err == nil {
-		return nil
-	}
-	if !errors.As(err, &invalid) {
-		return Problems{{Path: "$", Severity: SeverityError, Message: err.Error()}}
-	}
-	var problems Problems
-	for _, unit := range invalid.BasicOutput().Errors {
-		if unit.Error != nil {
-			problems = append(problems, Problem{
-				Path: pointerPath(unit.InstanceLocation), Severity: SeverityError, Message: unit.Error.String(),
-			})
-		}
-	}
-	return problems
-}
-
-// pointerPath turns a JSON pointer (RFC 6901) into a JSON path.
-func pointerPath(pointer string) string {
-	path := "$"
-	for _, step := range strings.Split(pointer, "/")[1:] {
-		path = document.Join(path, strings.NewReplacer("~1", "/", "~0", "~").Replace(step))
-	}
-	return path
-}
-
 // Servers joins the servers of the settings and those of the plugins, by name. A plugin that has
 // the name of a server in the settings is an error.
 func Servers(s *Settings, plugins []*Plugin) (map[string]PluginServer, Problems) {

@@ -91,7 +91,7 @@ func TestCheckHooks(t *testing.T) {
 		{"hooks:\n  auth: [{server: hello, hook: Authenticate, config: {real: x}}]\n  pre: [{server: hello, hook: Authenticate}, {server: nobody, hook: x}]\nobservers: [{server: hello, observer: None}]\n", []string{
 			`n.yaml: $.hooks.pre[0]: plugin "hello" has no hook "Authenticate" for phase pre`,
 			`n.yaml: $.hooks.pre[1]: there is no plugin server or plugin "nobody": name it under servers in the settings, or put its folder among the plugins`,
-			`n.yaml: $.hooks.auth[0].config: by the schema of plugin "hello": additional properties 'real' not allowed`,
+			`n.yaml: $.hooks.auth[0].config.real: by the schema of plugin "hello": unknown key "real": did you mean "realm"?`,
 			`n.yaml: $.observers[0]: plugin "hello" has no observer "None"`,
 		}},
 	}

@@ -87,7 +87,7 @@ func TestUseRefused(t *testing.T) {
 	for _, test := range []struct{ name, text, want string }{
 		{"unknown", "use: [{plugin: parot}]", `a.yaml:3:16: $.use[0].plugin: there is no ready-made plugin "parot": there is parrot`},
 		{"no name", "use: [{config: {}}]", `there is no ready-made plugin ""`},
-		{"wrong config", "use: [{plugin: parrot, config: {wordz: []}}]", `a.yaml:3:32: $.use[0].config: by the schema of plugin "parrot": additional properties 'wordz' not allowed`},
+		{"wrong config", "use: [{plugin: parrot, config: {wordz: []}}]", `a.yaml:3:40: $.use[0].config.wordz: by the schema of plugin "parrot": unknown key "wordz": did you mean "words"?`},
 		{"wrong type", "use: [{plugin: parrot, config: {words: 1}}]", `a.yaml:3:40: $.use[0].config.words: by the schema of plugin "parrot"`},
 		{"unknown key", "use: [{plugin: parrot, confg: {}}]", "unknown key"},
 	} {

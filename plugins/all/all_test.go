@@ -246,7 +246,7 @@ func TestHeaders(t *testing.T) {
 		"kafka":   `{"brokers":["127.0.0.1:1"],"topic":"t","send":{` + names + `}}`,
 		"loggly":  `{"token":"t","endpoint":"http://127.0.0.1:1","send":{` + names + `}}`,
 		"nats":    `{"servers":["nats://127.0.0.1:1"],"send":{` + names + `}}`,
-		"webhook": `{"targets":[{"url":"http://127.0.0.1:1","requests":{"sample":1,` + names + `}}]}`,
+		"webhook": `{"allow":["127.0.0.0/8"],"targets":[{"url":"http://127.0.0.1:1","requests":{"sample":1,` + names + `}}]}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := find(t, name).Check(json.RawMessage(config)); err != nil {

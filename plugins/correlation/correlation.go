@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -106,6 +107,8 @@ func (c *correlate) check() error {
 	switch {
 	case !sdk.ValidToken(s.Header):
 		return fmt.Errorf("header: %q is no name of a header", s.Header)
+	case slices.Contains(taken(), strings.ToLower(s.Header)):
+		return fmt.Errorf("header: %s says something else", s.Header)
 	case s.Format != formatUUID && s.Format != formatULID:
 		return fmt.Errorf("format: %q: uuidv7 or ulid", s.Format)
 	case s.Trust != trustNone && s.Trust != trustAll && s.Trust != trustListed:
@@ -121,6 +124,14 @@ func (c *correlate) check() error {
 		c.trusted = append(c.trusted, p)
 	}
 	return nil
+}
+
+// taken are headers in which no id may stand: they say how a message is to be read, or who sends it.
+func taken() []string {
+	return []string{
+		"host", "content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade", "content-type", "content-encoding",
+		"authorization", "proxy-authorization", "cookie", "set-cookie", "baggage", "traceparent", "tracestate", "location",
+	}
 }
 
 // Handle implements sdk.Hook.

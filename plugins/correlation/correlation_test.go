@@ -156,6 +156,8 @@ func TestSettings(t *testing.T) {
 	for config, want := range map[string]string{
 		`{"heder": "a"}`:                           "heder",
 		`{"header": "a b"}`:                        "header",
+		`{"header": "content-Length"}`:             "header",
+		`{"header": "Host"}`:                       "header",
 		`{"format": "v4"}`:                         "format",
 		`{"trust": "some"}`:                        "trust",
 		`{"trust": "listed"}`:                      "trusted",
@@ -206,4 +208,42 @@ func BenchmarkCorrelate(b *testing.B) {
 			}
 		})
 	}
+}
+
+// Whatever a client sends in the headers that are read, the request goes on with a good id, in one line, and nothing else of
+// the client's gets into the entry.
+func FuzzIncoming(f *testing.F) {
+	f.Add("good-1", "other", "a=b,request-id=evil")
+	f.Add("a\tb", "\xff", "request-id = x ;p=1,, \x80=\x81,\t")
+	f.Add(strings.Repeat("x", 129), "", strings.Repeat("a=b,", 5000))
+	f.Add("a,b", "%0d%0aX: y", "=,=request-id=")
+	f.Fuzz(func(t *testing.T, first, second, bag string) {
+		for _, v := range []string{first, second, bag} {
+			if !sdk.ValidFieldValue(v) {
+				return // no front lets it in
+			}
+		}
+		for _, config := range []string{`{"trust": "all"}`, `{}`} {
+			r := sdktest.Request("GET", "/").Header("X-Request-ID", first).Header("x-request-id", second).Header("Baggage", bag).Run(t, plugin(t, config), sdk.Pre, "Correlate")
+			if r.Err != nil {
+				t.Fatalf("%q %q %q: %v", first, second, bag, r.Err)
+			}
+			values := func(name string) (all []string) {
+				for _, field := range r.After.Request.Header {
+					if sdk.EqualFold(field.Name, name) {
+						all = append(all, field.Value)
+					}
+				}
+				return all
+			}
+			ids := values("X-Request-ID")
+			if len(ids) != 1 || !sdk.ValidRequestID(ids[0]) || ids[0] == strings.TrimSpace(first) && config == `{}` && ids[0] != "" {
+				t.Errorf("%s: %q %q gives %q", config, first, second, ids)
+			}
+			lines := values("Baggage")
+			if len(lines) != 1 || len(lines[0]) > maxBaggage || !strings.HasPrefix(lines[0], "request-id="+ids[0]) || strings.Count(strings.ReplaceAll(lines[0], " ", ""), ",request-id=") > 0 {
+				t.Errorf("%s: %q gives %q", config, bag, lines)
+			}
+		}
+	})
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -72,6 +73,9 @@ func (s *settings) complete() error {
 	}
 	if s.Metrics == nil {
 		s.Metrics = &on
+	}
+	if _, _, err := net.SplitHostPort(s.Statsd); err != nil && !strings.HasPrefix(s.Statsd, "unix://") {
+		return fmt.Errorf("statsd: %q is neither host:port nor unix:///path", s.Statsd)
 	}
 	for _, tag := range s.Tags {
 		if tag == "" || strings.ContainsAny(tag, ",|#\n") {

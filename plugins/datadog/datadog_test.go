@@ -218,6 +218,7 @@ func TestRefused(t *testing.T) {
 		{`{"logs":{"api_key":"x","endpoint":"ftp://x"}}`, "logs.endpoint"},
 		{`{"logs":{"api_key":"x","ca":"gone.pem"}}`, "gone.pem"},
 		{`{"nope":1}`, "nope"},
+		{`{"statsd":"127.0.0.1"}`, "statsd: "},
 	} {
 		if _, err := New(t.Context(), json.RawMessage(test.config), sdk.Host{}); err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v, want %s", test.config, err, test.want)

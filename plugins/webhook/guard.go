@@ -36,7 +36,12 @@ func (g *guard) control(_, address string, _ syscall.RawConn) error {
 	if err != nil {
 		return err
 	}
-	addr := within(to.Addr().Unmap().WithZone(""))
+	return g.judge(to.Addr())
+}
+
+// judge says why an address may not be connected to.
+func (g *guard) judge(addr netip.Addr) error {
+	addr = within(addr.Unmap().WithZone(""))
 	has := func(p netip.Prefix) bool { return p.Contains(addr) }
 	if slices.ContainsFunc(g.special, has) && !slices.ContainsFunc(g.allowed, has) {
 		return &forbiddenError{addr}

@@ -102,6 +102,11 @@ func parseSettings(config json.RawMessage) (*settings, error) {
 		if err := t.complete(); err != nil {
 			return nil, fmt.Errorf("targets[%d].%w", i, err)
 		}
+		if u, err := url.Parse(t.URL); err == nil {
+			if addr, err := netip.ParseAddr(u.Hostname()); err == nil && newGuard(s.allowed).judge(addr) != nil {
+				return nil, fmt.Errorf("targets[%d].url: %w", i, newGuard(s.allowed).judge(addr))
+			}
+		}
 		if seen[t.place()] {
 			return nil, fmt.Errorf("targets[%d]: the same as one before it", i)
 		}

@@ -436,6 +436,8 @@ func TestSettings(t *testing.T) {
 		`{"targets": [{"url": "https://a/", "secrets": ["whsec_?"]}]}`:             "secrets",
 		`{"targets": [{"url": "https://a/", "secrets": ["whsec_"]}]}`:              "secrets",
 		`{"targets": [{"url": "https://a/", "secrets": ["whsec_c2hvcnQ="]}]}`:      "secrets",
+		`{"targets": [{"url": "https://10.0.0.1/"}]}`:                              "targets[0].url: 10.0.0.1 is not an address of the internet",
+		`{"targets": [{"url": "https://[::ffff:10.0.0.1]:8443/"}]}`:                "targets[0].url: 10.0.0.1 is not",
 		`{"targets": [{"url": "https://a/", "headers": {"Host": "b"}}]}`:           "headers",
 		`{"targets": [{"url": "https://a/", "headers": {"content-length": "1"}}]}`: "headers",
 		`{"targets": [{"url": "https://a/", "template": "{{"}]}`:                   "template",
