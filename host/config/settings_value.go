@@ -118,7 +118,9 @@ func valueOf(s Setting, keys []string, v reflect.Value, root *document.Node, fil
 		if out.Where == "" && out.Source == OriginFile {
 			out.Where = file
 		}
-		if written, references := n.Written(); references && n == exact {
+		// Of a list or mapping with secrets in it some may be references and others not.
+		whole := !out.Secret || n.Kind != document.Mapping && n.Kind != document.Sequence
+		if written, references := n.Written(); references && n == exact && whole {
 			out.Value = written
 			return out
 		}

@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -114,5 +115,29 @@ func TestSecretsAreMarked(t *testing.T) {
 		if sounds != s.IsSecret() && !slices.Contains(none, s.Path) {
 			t.Errorf("%s: secret %v", s.Path, s.IsSecret())
 		}
+	}
+}
+
+// Of settings that hold several secrets none is told because another is a reference.
+func TestMixedSecretsAreHidden(t *testing.T) {
+	_, values, problems := config.LoadSettingValues(config.SettingsSource{
+		File: "turnbuckle.yaml", WorkDir: "/", Builtins: parrots(t), Environ: []string{"WORD=hello"},
+		Data: []byte("use: [{plugin: parrot, config: {words: ['env:WORD', literal-secret]}}]\ntracing: {endpoint: 'h:1', headers: {a: 'env:WORD', b: literal-secret}}\n"),
+	})
+	if err := problems.Err(); err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, v := range values {
+		if v.Path != "use" && v.Path != "tracing.headers" {
+			continue
+		}
+		seen++
+		if text := fmt.Sprint(v.Value); strings.Contains(text, "literal-secret") || text == "" {
+			t.Errorf("%s: %s", v.Path, text)
+		}
+	}
+	if seen != 2 {
+		t.Errorf("%d settings", seen)
 	}
 }

@@ -30,6 +30,9 @@ func Decode(config json.RawMessage, to any) error {
 	if at == "" {
 		return err
 	}
+	if text, unknown := strings.CutPrefix(err.Error(), "json: unknown field "); unknown {
+		return fmt.Errorf("%s: unknown field %s", at, text)
+	}
 	return fmt.Errorf("%s: %w", at, err)
 }
 

@@ -696,7 +696,7 @@ func TestDecode(t *testing.T) {
 		`{"send":[]}`:                  `send: must be a mapping, not array`,
 		`{"send":{"headers":"some"}}`:  `send.headers: "some": the word all`,
 		`{"send":{"headers":["a b"]}}`: `send.headers[0]: "a b" is no name`,
-		`{"send":{"nope":1}}`:          `send.nope: json: unknown field "nope"`,
+		`{"send":{"nope":1}}`:          `send.nope: unknown field "nope"`,
 		`{"targets":[{"name":"a"},{"name":"b","retry":{"max":"1x"}}]}`: `targets[1].retry.max: `,
 		`{"spool":{"size":"1XB"},"batch":{"wait":"1s"}}`:               `spool.size: `,
 		`{} {}`: `something stands behind`,
