@@ -16,7 +16,9 @@ import (
 )
 
 // The libraries that the SDK is held to: today's, and the oldest that it takes.
+// Both wait more than they work, and so do most of their parts.
 func TestPython(t *testing.T) {
+	t.Parallel()
 	program := gatewaytest.Program(t)
 	f := newFixture(t, program, "requirements.txt")
 	t.Run("sdk", f.tests(filepath.FromSlash("../../sdk/python/tests")))
@@ -32,6 +34,7 @@ func TestPython(t *testing.T) {
 }
 
 func TestOldest(t *testing.T) {
+	t.Parallel()
 	program := gatewaytest.Program(t)
 	f := newFixture(t, program, "oldest.txt")
 	t.Run("sdk", f.tests(filepath.FromSlash("../../sdk/python/tests")))
@@ -74,6 +77,7 @@ func (f fixture) command(t *testing.T, args ...string) *exec.Cmd {
 // tests runs pytest, which names what failed.
 func (f fixture) tests(path string) func(*testing.T) {
 	return func(t *testing.T) {
+		t.Parallel()
 		cmd := f.command(t, f.python, "-m", "pytest", "-p", "no:cacheprovider", "-o", "addopts=", "-o", "pythonpath=", path)
 		out, err := cmd.CombinedOutput()
 		if err != nil || !bytes.Contains(out, []byte(" passed in ")) {
