@@ -192,13 +192,16 @@ func (l Loader) resolver(where folder, classic bool) document.Resolver {
 		LookupEnv: lookup,
 		ReadFile:  func(path string) ([]byte, error) { return where.read(path, document.MaxSecretBytes) },
 		URLs:      classic,
-		Refuse: func(name string) string {
-			if strings.HasPrefix(name, EnvPrefix) {
-				return "variables that begin with " + EnvPrefix + " are settings of the gateway"
-			}
-			return ""
-		},
+		Refuse:    ownVariable,
 	}
+}
+
+// ownVariable says why a variable is not for who may not say all settings.
+func ownVariable(name string) string {
+	if strings.HasPrefix(name, EnvPrefix) {
+		return "variables that begin with " + EnvPrefix + " are settings of the gateway"
+	}
+	return ""
 }
 
 // identify reads what a native definition is known by.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding/json"
+	"fmt"
 	"path/filepath"
 	"strings"
 
@@ -67,19 +68,42 @@ func (src *SettingsSource) load() (Settings, *document.Node, Problems) {
 		}
 		base.name = src.File
 	}
-	environ := environMap(src.Environ)
-	problems = append(problems, document.Resolver{
-		LookupEnv: func(name string) (string, bool) { v, ok := environ[name]; return v, ok },
-		ReadFile: func(path string) ([]byte, error) {
-			return base.file.read(path, document.MaxSecretBytes)
-		},
-	}.Resolve(root)...)
+	problems = append(problems, src.resolve(root, base.file)...)
 
 	problems = append(problems, document.Decode(root, &settings)...)
 	problems = problems.And(document.Locate(settings.files(root, base), root.Find))
 	problems = problems.And(document.Locate(append(settings.Validate(), src.use(settings.Use)...), root.Find)).Sort()
 	root.Redact(problems)
 	return settings, root, problems
+}
+
+// resolve replaces references. Those of changes may name what those of definitions may, for who may change settings may not
+// read whatever the gateway may: no settings of its own, and files in the folders for secrets alone.
+func (src *SettingsSource) resolve(root *document.Node, where folder) Problems {
+	environ := environMap(src.Environ)
+	lookup := func(name string) (string, bool) { v, ok := environ[name]; return v, ok }
+	changed := func(n *document.Node) bool { return strings.HasPrefix(n.File, ofChange+" ") }
+	listed := folder{}
+	if dirs := root.Get("secret_dirs"); dirs != nil && !changed(dirs) {
+		for _, dir := range dirs.Items {
+			if dir.Kind == document.String && filepath.IsAbs(dir.Text) {
+				listed.also = append(listed.also, dir.Text)
+			}
+		}
+	}
+	problems := document.Resolver{
+		LookupEnv: lookup, Of: changed, Refuse: ownVariable,
+		ReadFile: func(path string) ([]byte, error) {
+			if base, _ := listed.inside(path); base == "" {
+				return nil, fmt.Errorf("%s: a change may only refer to files in the folders that the settings file lists under secret_dirs", path)
+			}
+			return listed.read(path, document.MaxSecretBytes)
+		},
+	}.Resolve(root)
+	return append(problems, document.Resolver{
+		LookupEnv: lookup, Of: func(n *document.Node) bool { return !changed(n) },
+		ReadFile: func(path string) ([]byte, error) { return where.read(path, document.MaxSecretBytes) },
+	}.Resolve(root)...)
 }
 
 // use checks the ready-made plugins that are turned on for every API.

@@ -105,6 +105,51 @@ func TestChangesRefused(t *testing.T) {
 	}
 }
 
+// TestChangesRefer: what is changed in the running gateway refers to no more than a definition may.
+func TestChangesRefer(t *testing.T) {
+	dir, vault := t.TempDir(), t.TempDir()
+	for _, name := range []string{filepath.Join(dir, "mine"), filepath.Join(vault, "lent")} {
+		if err := os.WriteFile(name, []byte("h:1\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink(filepath.Join(dir, "mine"), filepath.Join(vault, "link")); err != nil {
+		t.Fatal(err)
+	}
+	file := "secret_dirs: [" + vault + "]\ntracing: {endpoint: 'file:mine'}\n"
+	const only = "a change may only refer to files in the folders that the settings file lists under secret_dirs"
+	for _, tt := range []struct{ name, path, value, want string }{
+		{"the file's own", "strict", "true", ""},
+		{"lent", "tracing.endpoint", `"file:` + vault + `/lent"`, ""},
+		{"a variable", "tracing.endpoint", `"env:PLACE"`, ""},
+		{"not lent", "tracing.endpoint", `"file:` + dir + `/mine"`, only},
+		{"relative", "tracing.endpoint", `"file:mine"`, only},
+		{"out of what is lent", "tracing.endpoint", `"file:` + vault + `/../` + filepath.Base(dir) + `/mine"`, only},
+		{"by a link", "tracing.endpoint", `"file:` + vault + `/link"`, "escapes"},
+		{"deep", "tracing.headers", `{"a": "file:` + dir + `/mine"}`, only},
+		{"the gateway's own variable", "tracing.endpoint", `"env:TURNBUCKLE_ADMIN_SECRET"`, "variables that begin with TURNBUCKLE_"},
+		{"lending more", "secret_dirs", `["` + dir + `"]`, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			source := config.SettingsSource{
+				File: filepath.Join(dir, "turnbuckle.yaml"), Data: []byte(file), WorkDir: dir, Changes: changes(tt.path, tt.value),
+				Environ: []string{"PLACE=h:1", "TURNBUCKLE_ADMIN_SECRET=x"},
+			}
+			settings, problems := config.LoadSettings(source)
+			if err := problems.Err(); (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+				t.Fatalf("got %v, want %q", err, tt.want)
+			}
+			if tt.want == "" && settings.Tracing.Endpoint != "h:1" {
+				t.Errorf("got %q", settings.Tracing.Endpoint)
+			}
+		})
+	}
+	both := changes("secret_dirs", `["`+dir+`"]`, "tracing.endpoint", `"file:`+dir+`/mine"`)
+	if _, problems := config.LoadSettings(config.SettingsSource{WorkDir: dir, Changes: both}); !strings.Contains(fmt.Sprint(problems), only) {
+		t.Errorf("a change lends itself a folder: %v", problems)
+	}
+}
+
 // TestSecretsAreMarked: a new setting that sounds like a secret must be one, or say here that it is none.
 func TestSecretsAreMarked(t *testing.T) {
 	none := []string{"admin.secret_file", "secret_dirs"}

@@ -24,6 +24,8 @@ type Resolver struct {
 	// URLs also accepts Tyk's env://NAME and file://PATH, and refuses secrets://, consul:// and
 	// vault:// by name.
 	URLs bool
+	// Of, if it is not nil, says which values may be references; the others stay as they are.
+	Of func(n *Node) bool
 }
 
 // Resolve replaces the references of a whole tree in place. What cannot be resolved stays and is
@@ -50,7 +52,7 @@ func (r *resolving) walk(n *Node) {
 	for _, f := range n.Fields {
 		r.walk(f.Value)
 	}
-	if n.Kind == String {
+	if n.Kind == String && (r.Of == nil || r.Of(n)) {
 		r.resolve(n)
 	}
 }
