@@ -2,7 +2,7 @@
 //
 // Two kinds of scripts run: those written against our own interface (coprocess/script/API.md, package modern), which are
 // modules whose exports are hooks, and those written for Tyk (package tykapi), which make global objects. What bounds
-// both, and what does not, package engine says.
+// both, and what does not, package engine says. The order of localeCompare is that of package collate, in every build.
 //
 // # What one call leaves for the next
 //

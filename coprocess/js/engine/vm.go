@@ -13,6 +13,7 @@ import (
 	"github.com/dop251/goja"
 	"github.com/dop251/goja/parser"
 
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/js/collate"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/script"
 	"github.com/turnbuckle-gateway/turnbuckle/coprocess/script/jsontext"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
@@ -94,6 +95,9 @@ func (vm *VM) load() error {
 	vm.bytesOf = vm.JS.Get("Uint8Array")
 	vm.exports = vm.JS.NewObject()
 	if err := vm.bound(); err != nil {
+		return err
+	}
+	if err := collate.Install(vm.JS); err != nil {
 		return err
 	}
 	builtins := vm.JS.GlobalObject()
