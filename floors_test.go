@@ -62,7 +62,7 @@ func rooms() []room {
 		{dir: "sdk/sdktest/...", floor: 2, peers: []string{"sdk/wire"}},
 		{dir: "plugins/internal/remotetest", floor: 5}, // runs plugins behind the wire, for their tests
 		{dir: "plugins/internal/ship/post", floor: 2, own: []string{"sdk", "plugins/internal/ship"}, outside: []string{"github.com/klauspost/compress/gzip"}},
-		{dir: "plugins/internal/ship/...", floor: 2, own: []string{"sdk"}, outside: none},
+		{dir: "plugins/internal/ship/...", floor: 2, own: []string{"sdk", "internal/instant"}, outside: none},
 		{dir: "plugins/all", floor: 2, own: []string{"sdk", "plugins/..."}, outside: none},
 		{dir: "plugins/bots", floor: 2, own: []string{"sdk", "plugins/internal/ship/..."}, outside: []string{"github.com/hashicorp/golang-lru/v2/simplelru"}, apart: true},
 		{dir: "plugins/correlation", floor: 2, own: []string{"sdk", "plugins/internal/ship/..."}, outside: []string{"github.com/oklog/ulid/v2"}, apart: true},
@@ -87,6 +87,7 @@ func rooms() []room {
 
 		// The language of templates, for every floor.
 		{dir: "internal/template", floor: 0, own: none, outside: none},
+		{dir: "internal/instant", floor: 0, own: none, outside: none},
 
 		{dir: "proto/...", floor: 0, outside: []string{"google.golang.org/protobuf", "google.golang.org/grpc"}},
 

@@ -4,13 +4,13 @@ import (
 	"net/netip"
 	"strconv"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/flow"
 	"github.com/turnbuckle-gateway/turnbuckle/host/identity"
+	"github.com/turnbuckle-gateway/turnbuckle/internal/processtest"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
@@ -38,7 +38,7 @@ func BenchmarkChain(b *testing.B) {
 				})
 			}
 			var goroutines atomic.Int64
-			began := used(b)
+			began := processtest.CPU(b)
 			b.ReportAllocs()
 			b.ResetTimer()
 			b.RunParallel(func(pb *testing.PB) {
@@ -55,17 +55,7 @@ func BenchmarkChain(b *testing.B) {
 					}
 				}
 			})
-			b.ReportMetric(float64(used(b)-began)/float64(b.N), "cpu-ns/op")
+			b.ReportMetric(float64(processtest.CPU(b)-began)/float64(b.N), "cpu-ns/op")
 		})
 	}
-}
-
-// used is the process's CPU time, which tells more than the clock where others use the machine too.
-func used(b *testing.B) time.Duration {
-	b.Helper()
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }

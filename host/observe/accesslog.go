@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/turnbuckle-gateway/turnbuckle/host/flow"
+	"github.com/turnbuckle-gateway/turnbuckle/internal/instant"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
 
@@ -234,7 +235,7 @@ func (l *AccessLog) value(b []byte, field int, f *flow.Flow, e *Entry) ([]byte, 
 	r := f.X.Request()
 	switch field {
 	case fieldTime:
-		return append(instant(append(b, '"'), f.Start), '"'), true
+		return append(instant.Append(append(b, '"'), f.Start), '"'), true
 	case fieldClient:
 		a := f.X.ClientAddr()
 		if a.Addr().Zone() != "" { // which may hold anything

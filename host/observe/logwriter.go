@@ -64,32 +64,6 @@ func (o *logWriter) tell(dropped uint64, last bool) {
 	o.told, o.known, o.cause = now, dropped, nil
 }
 
-// instant appends t in UTC as RFC 3339 has it, with microseconds.
-func instant(b []byte, t time.Time) []byte {
-	t = t.UTC()
-	year, month, day := t.Date()
-	hour, minute, second := t.Clock()
-	b = digits(b, year, 4)
-	b = digits(append(b, '-'), int(month), 2)
-	b = digits(append(b, '-'), day, 2)
-	b = digits(append(b, 'T'), hour, 2)
-	b = digits(append(b, ':'), minute, 2)
-	b = digits(append(b, ':'), second, 2)
-	b = digits(append(b, '.'), t.Nanosecond()/1000, 6)
-	return append(b, 'Z')
-}
-
-// digits appends the last n digits of v.
-func digits(b []byte, v, n int) []byte {
-	at := len(b)
-	b = append(b, "000000"[:n]...)
-	for i := at + n - 1; i >= at; i-- {
-		b[i] = byte('0' + v%10)
-		v /= 10
-	}
-	return b
-}
-
 func text(b []byte, s string, present bool) ([]byte, bool) {
 	if !present {
 		return b, false

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"syscall"
 	"testing"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/host/flow"
 	"github.com/turnbuckle-gateway/turnbuckle/host/observe"
 	"github.com/turnbuckle-gateway/turnbuckle/host/reply"
+	"github.com/turnbuckle-gateway/turnbuckle/internal/processtest"
 	"github.com/turnbuckle-gateway/turnbuckle/plugins/all"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 )
@@ -51,7 +51,7 @@ func BenchmarkUse(b *testing.B) {
 			f, ctx := &flow.Flow{}, b.Context()
 			ticker := time.NewTicker(each)
 			defer ticker.Stop()
-			began := used(b)
+			began := processtest.CPU(b)
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
 				if i%40 == 0 {
@@ -67,19 +67,9 @@ func BenchmarkUse(b *testing.B) {
 					b.Fatal(f.X.Response().Status())
 				}
 			}
-			b.ReportMetric(float64(used(b)-began)/float64(b.N), "cpu-ns/op")
+			b.ReportMetric(float64(processtest.CPU(b)-began)/float64(b.N), "cpu-ns/op")
 		})
 	}
-}
-
-// used is the process's CPU time, which tells more than the clock where others use the machine too.
-func used(b *testing.B) time.Duration {
-	b.Helper()
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // gateway serves one API that uses what use says.

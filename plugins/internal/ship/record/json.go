@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"time"
 	"unicode/utf8"
+
+	"github.com/turnbuckle-gateway/turnbuckle/internal/instant"
 )
 
 // writer writes one JSON object (RFC 8259), field by field, and of that what is in on.
@@ -65,7 +67,7 @@ func (w *writer) integer(f field, name string, value int64) {
 
 func (w *writer) moment(f field, name string, t time.Time) {
 	if w.on.has(f) {
-		w.b = append(appendInstant(append(w.member(name), '"'), t), '"')
+		w.b = append(instant.Append(append(w.member(name), '"'), t), '"')
 	}
 }
 
@@ -73,33 +75,6 @@ func (w *writer) millis(f field, name string, d time.Duration) {
 	if w.on.has(f) {
 		w.b = appendMillis(w.member(name), d)
 	}
-}
-
-// appendInstant writes a time of the years 0 to 9999 as RFC 3339 has it, in UTC and with microseconds: package time does
-// the same in four times as long.
-func appendInstant(b []byte, t time.Time) []byte {
-	t = t.UTC()
-	year, month, day := t.Date()
-	hour, minute, second := t.Clock()
-	b = appendDigits(b, year, 4)
-	b = appendDigits(append(b, '-'), int(month), 2)
-	b = appendDigits(append(b, '-'), day, 2)
-	b = appendDigits(append(b, 'T'), hour, 2)
-	b = appendDigits(append(b, ':'), minute, 2)
-	b = appendDigits(append(b, ':'), second, 2)
-	b = appendDigits(append(b, '.'), t.Nanosecond()/1000, 6)
-	return append(b, 'Z')
-}
-
-// appendDigits writes the last n digits of v, at most six.
-func appendDigits(b []byte, v, n int) []byte {
-	at := len(b)
-	b = append(b, "000000"[:n]...)
-	for i := at + n - 1; i >= at; i-- {
-		b[i] = byte('0' + v%10)
-		v /= 10
-	}
-	return b
 }
 
 // appendMillis writes a duration in milliseconds with three decimals, the last of which is a microsecond.
