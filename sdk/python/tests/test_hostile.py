@@ -277,3 +277,23 @@ def test_told_twice(serve: Any) -> None:
     assert not session.wait(slow).HasField("failure")
     session.close()
     assert server.wait() == 0
+
+
+def test_a_frozen_server_kills_no_worker(serve: Any) -> None:
+    """Time in which the server itself stood still (SIGSTOP, a paused machine) counts against no worker."""
+    server = serve(PLUGIN)
+    session = server.session()
+    quick = session.bind("quick")
+    before = until(lambda: len(server.workers()) == 2 and server.workers())
+    for signaled in ([server.process.pid], [server.process.pid, *before]):
+        for pid in signaled:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(9)  # longer than a worker may be silent
+        for pid in signaled:
+            os.kill(pid, signal.SIGCONT)
+        end = time.monotonic() + 2.5  # at least one look at the workers
+        while time.monotonic() < end:
+            assert not session.call(quick).HasField("failure")
+        assert server.workers() == before
+    assert not [line for line in server.errors if "does not answer" in line]
+    session.close()

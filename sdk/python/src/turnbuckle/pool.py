@@ -22,7 +22,7 @@ log = logging.getLogger("turnbuckle")
 
 _LOAD = 60.0  # seconds in which a plugin has to be loaded
 _PING = 1.0
-_HANG = 8.0  # seconds without an answer after which a worker is replaced: its interpreter is blocked
+_HANG = 8  # pings without an answer after which a worker is replaced: its interpreter is blocked
 _HOLD = 2.0  # seconds that calls wait for a worker, when there is none
 _CALM = 10.0  # seconds after which the end of a worker is its first
 
@@ -39,7 +39,8 @@ class Worker(asyncio.Protocol):
         self._transport: Optional[asyncio.Transport] = None
         self.process: Optional["subprocess.Popen[bytes]"] = None
         self.status: Optional[int] = None  # with which the process has ended
-        self.began, self.heard = 0.0, 0.0
+        self.began = 0.0
+        self.unanswered = 0  # pings sent since it was heard
         self.gone = asyncio.get_running_loop().create_future()
 
     async def start(self, command: Sequence[str]) -> None:
@@ -48,7 +49,7 @@ class Worker(asyncio.Protocol):
         for s in (ours, theirs):
             s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
         loop = asyncio.get_running_loop()
-        self.began = self.heard = time.monotonic()
+        self.began = time.monotonic()
         try:
             env = dict(os.environ, **{WORKER_FD: str(theirs.fileno())})
             self.process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
@@ -87,7 +88,7 @@ class Worker(asyncio.Protocol):
             self.gone.set_result(None)
 
     def data_received(self, data: bytes) -> None:
-        self.heard = time.monotonic()
+        self.unanswered = 0
         for kind, body in self._parser.feed(data):
             if kind == link.REPLIES:
                 stream, taken, inline, n = link.REPLIES_HEAD.unpack_from(body)
@@ -222,14 +223,19 @@ class Pool:
 
     async def _watch(self) -> None:
         """Ends workers that do not load, or whose interpreter is blocked."""
+        running = 0.0  # seconds that this loop has run, without those in which this process or the machine stood still
+        since: Dict[Worker, float] = {}  # when workers that load were first seen, by that
         while True:
+            began = time.monotonic()
             await asyncio.sleep(_PING)
-            now = time.monotonic()
+            running += min(time.monotonic() - began, 2 * _PING)
+            since = {w: since.get(w, running) for w in self.workers if not w.ready}
             for worker in self.workers:
-                if worker.ready and now - worker.heard > _HANG or not worker.ready and now - worker.began > _LOAD:
+                if worker.unanswered >= _HANG or not worker.ready and running - since[worker] > _LOAD:
                     log.error("worker %d does not answer and is ended", worker.number)
                     worker.kill()
                 elif worker.ready:
+                    worker.unanswered += 1
                     worker.send(link.PING)
 
     @property
