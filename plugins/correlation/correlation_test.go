@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/oklog/ulid/v2"
 
+	"github.com/turnbuckle-gateway/turnbuckle/plugins/internal/remotetest"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk"
 	"github.com/turnbuckle-gateway/turnbuckle/sdk/sdktest"
 )
@@ -46,29 +47,33 @@ func TestIncoming(t *testing.T) {
 		{"for logs to choke on", `{"trust": "all"}`, here, `a","status":200`, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			b := request(tt.client)
-			if tt.incoming != "" {
-				b.Header("x-request-id", tt.incoming)
-			}
-			r := b.Run(t, plugin(t, tt.config), sdk.Pre, "Correlate")
-			if r.Err != nil {
-				t.Fatal(r.Err)
-			}
-			id := r.RequestHeader("X-Request-ID")
-			if taken := id == strings.TrimSpace(tt.incoming); taken != tt.taken {
-				t.Errorf("got %q", id)
-			}
-			if !tt.taken {
-				if u, err := uuid.Parse(id); err != nil || u.Version() != 7 {
-					t.Errorf("%q is no UUID version 7: %v", id, err)
+			check := func(t *testing.T, p *sdk.Plugin) {
+				b := request(tt.client)
+				if tt.incoming != "" {
+					b.Header("x-request-id", tt.incoming)
+				}
+				r := b.Run(t, p, sdk.Pre, "Correlate")
+				if r.Err != nil {
+					t.Fatal(r.Err)
+				}
+				id := r.RequestHeader("X-Request-ID")
+				if taken := id == strings.TrimSpace(tt.incoming); taken != tt.taken {
+					t.Errorf("got %q", id)
+				}
+				if !tt.taken {
+					if u, err := uuid.Parse(id); err != nil || u.Version() != 7 {
+						t.Errorf("%q is no UUID version 7: %v", id, err)
+					}
+				}
+				if want := `{"id":"` + id + `","reply":"X-Request-ID"}`; r.After.Values[sdk.CorrelationValue] != want {
+					t.Errorf("left %s, want %s", r.After.Values[sdk.CorrelationValue], want)
+				}
+				if got := r.RequestHeader("Baggage"); got != "request-id="+id {
+					t.Errorf("baggage %q", got)
 				}
 			}
-			if want := `{"id":"` + id + `","reply":"X-Request-ID"}`; r.After.Values[sdk.CorrelationValue] != want {
-				t.Errorf("left %s, want %s", r.After.Values[sdk.CorrelationValue], want)
-			}
-			if got := r.RequestHeader("Baggage"); got != "request-id="+id {
-				t.Errorf("baggage %q", got)
-			}
+			t.Run("here", func(t *testing.T) { check(t, plugin(t, tt.config)) })
+			t.Run("there", func(t *testing.T) { check(t, remotetest.Serve(t, plugin(t, tt.config))) })
 		})
 	}
 }

@@ -112,12 +112,16 @@ func (a *agent) count(key string) float64 {
 }
 
 func TestMetrics(t *testing.T) {
-	for _, network := range []string{"udp", "unixgram"} {
-		t.Run(network, func(t *testing.T) {
+	for _, how := range []string{"udp", "unixgram", "unixgram, remote"} {
+		t.Run(how, func(t *testing.T) {
+			network, _, remote := strings.Cut(how, ",")
 			a, address := listen(t, network)
 			p, err := New(t.Context(), json.RawMessage(fmt.Sprintf(`{"statsd":%q,"tags":["env:test"]}`, address)), sdk.Host{})
 			if err != nil {
 				t.Fatal(err)
+			}
+			if remote {
+				p = remotetest.Serve(t, p)
 			}
 			shiptest.Ship(t, p, 0, 500)
 			failed := sdk.Batch{

@@ -22,9 +22,11 @@ type metrics struct {
 	stop, ended chan struct{}
 	client      *statsd.ClientDirect // nil until there is one; the goroutine's
 
+	once     sync.Once // closes stop
 	mu       sync.Mutex
 	failing  error // why the last flush failed
 	lost     int64 // flushes that failed
+	accepted int64 // records and events that were counted
 	dropped  int64 // records that did not come this far
 	requests map[requestKey]*requestSum
 	hooks    map[hookKey]*hookSum
@@ -95,7 +97,7 @@ func (m *metrics) run() {
 }
 
 func (m *metrics) close() error {
-	close(m.stop)
+	m.once.Do(func() { close(m.stop) })
 	<-m.ended
 	if m.client == nil {
 		return nil
@@ -142,6 +144,7 @@ func (m *metrics) flush() {
 func (m *metrics) observe(b *sdk.Batch) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.accepted += int64(len(b.Records) + len(b.Events))
 	for i := range b.Records {
 		m.request(&b.Records[i])
 	}
@@ -238,7 +241,9 @@ func (m *metrics) send() error {
 func (m *metrics) stats() []sdk.Stat {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return []sdk.Stat{{Name: "statsd_failures", Value: float64(m.lost), Total: true}}
+	return []sdk.Stat{
+		{Name: "statsd_accepted", Value: float64(m.accepted), Total: true}, {Name: "statsd_failures", Value: float64(m.lost), Total: true},
+	}
 }
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

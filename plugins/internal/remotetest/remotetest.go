@@ -1,5 +1,5 @@
-// Package remotetest is for the tests of plugins that observe: it puts one behind the wire, as a plugin server of its own is,
-// so that it can be held to the same out of the gateway's process.
+// Package remotetest is for the tests of plugins: it puts one behind the wire, as a plugin server of its own is, so that it can
+// be held to the same out of the gateway's process.
 package remotetest
 
 import (
@@ -16,8 +16,8 @@ import (
 	"github.com/turnbuckle-gateway/turnbuckle/sdk/serve"
 )
 
-// Serve serves p on a socket with sdk/serve and returns it with observers that reach it there, through coprocess/rpc: what
-// they observe is encoded, sent and decoded. Everything else of it is p's own. The test closes it; the server ends with the
+// Serve serves p on a socket with sdk/serve and returns it with hooks and observers that reach it there, through coprocess/rpc:
+// what they are given, and what they do, is encoded, sent and decoded. Everything else of it is p's own. The test closes it; the server ends with the
 // test.
 func Serve(t *testing.T, p *sdk.Plugin) *sdk.Plugin {
 	t.Helper()
@@ -47,7 +47,18 @@ func Serve(t *testing.T, p *sdk.Plugin) *sdk.Plugin {
 		}
 	})
 	remote := *p
-	remote.Observers = nil
+	remote.Hooks, remote.Observers = nil, nil
+	for _, h := range p.Hooks {
+		h.Hook = sdk.HookFunc(func(ctx context.Context, x *sdk.Exchange) error {
+			client.Settle(ctx)
+			there, err := client.Hook(sdk.HookUse{Name: h.Name, Phase: x.Phase(), Route: &sdk.Route{ID: "remote"}})
+			if err != nil {
+				return err
+			}
+			return there.Handle(ctx, x)
+		})
+		remote.Hooks = append(remote.Hooks, h)
+	}
 	for _, o := range p.Observers {
 		remote.Observers = append(remote.Observers, sdk.ObserverSpec{Name: o.Name, Observer: &observer{t: t, p: p, to: client.Observer(o.Name)}})
 	}
@@ -84,7 +95,7 @@ func (o *observer) Observe(ctx context.Context, b sdk.Batch) error {
 func (o *observer) accepted() float64 {
 	all := 0.0
 	for _, s := range o.p.Stats() {
-		if s.Name == "accepted" || s.Name == "rejected" {
+		if s.Name == "accepted" || s.Name == "rejected" || s.Name == "statsd_accepted" {
 			all += s.Value
 		}
 	}
