@@ -38,10 +38,31 @@ var ErrNoInterpreter = errors.New("no Python interpreter can be used")
 // Find returns the interpreter of that name or path; for "" the first of PATH's python3 and /usr/bin/python3 that has what
 // the shim needs. The error names each that was tried, what it lacks, and what to do.
 func (s *Shim) Find(ctx context.Context, name string) (*Interpreter, error) {
+	return s.find(ctx, candidates(name)...)
+}
+
+// candidates are what Find tries.
+func candidates(name string) []string {
 	if name != "" {
-		return s.find(ctx, name)
+		return []string{name}
 	}
-	return s.find(ctx, "python3", "/usr/bin/python3")
+	return []string{"python3", "/usr/bin/python3"}
+}
+
+// Look reports whether there is a program that [Shim.Find] would ask, and starts none: one that is there may lack something all
+// the same. The error is [ErrNoInterpreter] and names each that is not there.
+func Look(name string) error { return look(candidates(name)) }
+
+func look(candidates []string) error {
+	var why []string
+	for _, name := range candidates {
+		_, err := exec.LookPath(name)
+		if err == nil {
+			return nil
+		}
+		why = append(why, fmt.Sprintf("%s: %s", name, plain(err)))
+	}
+	return fmt.Errorf("%w: %s", ErrNoInterpreter, strings.Join(why, "; "))
 }
 
 func (s *Shim) find(ctx context.Context, candidates ...string) (*Interpreter, error) {

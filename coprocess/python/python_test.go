@@ -259,6 +259,35 @@ func TestFind(t *testing.T) {
 	}
 }
 
+// A look finds a program that is there, by name and by path, and never starts it.
+func TestLook(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "my-python")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n: > \"$0.started\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir)
+	for _, name := range []string{path, "my-python"} {
+		if err := python.Look(name); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := os.Stat(path + ".started"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it was started: %v", err)
+	}
+	if err := python.Look("other"); !errors.Is(err, python.ErrNoInterpreter) || !strings.Contains(err.Error(), "other: not found") {
+		t.Errorf("got %v", err)
+	}
+	err := python.Look("")
+	if _, system := exec.LookPath("/usr/bin/python3"); system == nil {
+		if err != nil {
+			t.Errorf("the system's is not found: %v", err)
+		}
+	} else if err == nil || !strings.Contains(err.Error(), "python3: not found; /usr/bin/python3: not found") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // Hooks that wait hold no quick one of the same plugin and worker: here the quick one is what they wait for.
 func TestQuickWhileBlocked(t *testing.T) {
 	dir := folder(t, map[string]string{"plugin.py": `

@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/builtin"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/outside"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/scripts"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/settings"
 	"github.com/turnbuckle-gateway/turnbuckle/cmd/turnbuckle/shelf"
+	"github.com/turnbuckle-gateway/turnbuckle/coprocess/python"
 	"github.com/turnbuckle-gateway/turnbuckle/host"
 	"github.com/turnbuckle-gateway/turnbuckle/host/config"
 	"github.com/turnbuckle-gateway/turnbuckle/host/observe"
@@ -30,7 +33,7 @@ func Check(ctx context.Context, s *config.Settings, environ []string, version st
 	ready := builtin.New(slog.New(slog.DiscardHandler), all.Plugins())
 	d, err := Read(s, ready, environ, bundles.Look(ctx, settings.LookupIn(environ)))
 	if d != nil {
-		problems = append(d.Problems, Compile(ctx, s, ready, d)...)
+		problems = append(append(d.Problems, Compile(ctx, s, ready, d)...), interpreters(s, d)...)
 		served, refused = len(d.Set.Definitions), len(d.Set.Refused)
 	}
 	var unread config.Problem
@@ -38,6 +41,26 @@ func Check(ctx context.Context, s *config.Settings, environ []string, version st
 		return append(problems, unread), served, refused, nil
 	}
 	return problems, served, refused, err
+}
+
+// interpreters warns when there is none for plugins in Python. It is no error: where files are checked need not be where they
+// are served.
+func interpreters(s *config.Settings, d *All) config.Problems {
+	for _, name := range slices.Sorted(maps.Keys(d.Servers)) {
+		start := d.Servers[name].Start.Python
+		if start == nil {
+			continue
+		}
+		err := python.Look(s.Python.Interpreter)
+		if err == nil {
+			return nil
+		}
+		return config.Problems{{
+			File: start.Folder, Severity: config.SeverityWarning, Message: "a plugin in Python could not be started on this machine: " + err.Error(),
+			Hint: "install Python 3 with grpcio and protobuf, or name an interpreter with python.interpreter",
+		}}
+	}
+	return nil
 }
 
 // Compile compiles every definition as serve would, without connecting to anything.
