@@ -9,6 +9,7 @@ import sys
 import time
 from typing import Any
 
+import grpc
 import pytest
 from conftest import PATIENCE, environment, request, until
 from turnbuckle._pb import plugin_pb2 as pb
@@ -297,3 +298,103 @@ def test_a_frozen_server_kills_no_worker(serve: Any) -> None:
         assert server.workers() == before
     assert not [line for line in server.errors if "does not answer" in line]
     session.close()
+
+
+FORKS = '''
+import multiprocessing, os, signal, subprocess, sys, threading, time
+
+def double(n):
+    return n * 2
+
+def pre(x):
+    pool = multiprocessing.get_context("fork").Pool(2)
+    with pool:
+        x.request.headers["X-Doubled"] = str(sum(pool.map(double, range(10))))
+    pool.join()
+
+def post(x):
+    process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+    process.start()
+    process.terminate()
+    process.join()
+    x.request.headers["X-Ended"] = str(process.exitcode)
+
+def auth(x):
+    x.request.headers["X-Said"] = subprocess.run([sys.executable, "-c", "print(6 * 7)"], stdout=subprocess.PIPE, check=True, text=True).stdout.strip()
+    child = os.fork()
+    if not child:
+        os._exit(5)
+    x.request.headers["X-Child"] = str(os.waitpid(child, 0)[1])
+'''
+
+
+@pytest.mark.parametrize("flags", [("--workers", "1"), ("--workers", "1", "--apart")], ids=["server", "worker"])
+def test_hooks_that_fork(serve: Any, flags: Any) -> None:
+    """Processes that hooks fork end when they are told to, and the server does not when they are."""
+    server = serve(FORKS, *flags)
+    session = server.session()
+    pre, post, auth = session.bind("pre"), session.bind("post", phase="post"), session.bind("auth", phase="auth")
+    for _ in range(3):
+        assert header(session.call(post), "X-Ended") == "-15"
+        assert header(session.call(pre), "X-Doubled") == "90"
+        reply = session.call(auth)
+        assert header(reply, "X-Said") == "42" and header(reply, "X-Child") == "1280", server.errors
+    session.close()
+    assert server.process.poll() is None
+    assert server.stop() == 0
+
+
+def test_plugin_threads_hold_no_end_up(start: Any, tmp_path: Any) -> None:
+    """What a plugin has started when it cannot be loaded, or served, is no reason to stay."""
+    text = "import threading, time\nthreading.Thread(target=time.sleep, args=(600,)).start()\ndef pre(x): pass\n"
+    (tmp_path / "raises.py").write_text(text + "import not_there\n")
+    (tmp_path / "plugin.py").write_text(text)
+    raises = start("-m", "turnbuckle", "serve", str(tmp_path / "raises.py"), "--listen", "127.0.0.1:0", "--workers", "1")
+    nowhere = start("-m", "turnbuckle", "serve", str(tmp_path), "--listen", "unix:%s/no/where" % tmp_path, "--workers", "1")
+    until(lambda: raises.process.poll() == 3, 60)
+    until(lambda: nowhere.process.poll() == 1, 60)
+
+
+def test_second_interrupt_kills(serve: Any) -> None:
+    lasting = "\nimport threading, time\nthreading.Thread(target=time.sleep, args=(600,)).start()\n"
+    server = serve(PLUGIN + lasting, "--workers", "1", "--linger", "60")
+    session = server.session()
+    session.send(pb.Call(binding=session.bind("sleeps", config=b"600"), **request()))
+    session.call(session.bind("quick"))
+    watch = server.channel.unary_unary("/grpc.health.v1.Health/Check")
+    assert watch(b"") == b"\x08\x01"
+    server.process.send_signal(signal.SIGINT)
+
+    def refuses() -> bool:
+        with grpc.insecure_channel(server.address) as channel:
+            try:
+                channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=5)
+                return False
+            except grpc.RpcError:
+                return True
+
+    until(refuses)
+    server.process.send_signal(signal.SIGINT)
+    assert server.wait() == -signal.SIGINT
+
+
+def test_a_server_that_cannot_run_hooks_ends(serve: Any) -> None:
+    """Better than one that answers nobody and says that it serves."""
+    text = '''
+import turnbuckle.runner
+def pre(x):
+    def fails(*_):
+        raise MemoryError()
+    turnbuckle.runner.Runner._claimed = fails
+'''
+    for flags, status in (("--workers", "1"), 70), (("--workers", "1", "--apart"), None):
+        server = serve(text, *flags)
+        session = server.session()
+        sent = session.send(pb.Call(binding=session.bind("pre"), **request()))
+        if status is None:
+            assert "worker ended" in session.wait(sent[0]).failure.message
+            assert any("status 70" in line for line in until(lambda: [line for line in server.errors if "another is started" in line]))
+        else:
+            with pytest.raises(Exception):
+                session.wait(sent[0])
+            assert server.wait() == status

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
 from typing import Any, Callable, Coroutine, Deque, Dict, List, Optional, Tuple
@@ -10,6 +11,8 @@ from collections import deque
 
 from turnbuckle.call import TIMEOUT
 from turnbuckle.plugin import Hook
+
+log = logging.getLogger("turnbuckle")
 
 
 class Loop:
@@ -35,7 +38,11 @@ class Loop:
     @staticmethod
     def _run(loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
-        loop.run_forever()
+        while not loop.is_closed():  # hooks can stop it, and their tasks with sys.exit
+            try:
+                loop.run_forever()
+            except BaseException:
+                log.exception("what a hook left on the loop failed")
 
     def submit(self, call: Any, hook: Hook) -> None:
         """Runs the hook, and what follows it, on the loop."""
@@ -49,14 +56,16 @@ class Loop:
         self._scheduled = False  # before the queue is emptied: what comes later schedules anew
         loop = asyncio.get_running_loop()
         while self._new:
-            call, hook = self._new.popleft()
-            self._tasks[call] = loop.create_task(self._hook(call, hook))
+            loop.create_task(self._hook(*self._new.popleft()))
 
     async def _hook(self, call: Any, hook: Hook) -> None:
+        self._tasks[call] = asyncio.current_task()  # type: ignore[assignment]  # a task that is cancelled before it begins never ends
         error: Optional[BaseException] = None
         timer: Optional[asyncio.TimerHandle] = None
         left = call.x.remaining
-        if left is not None:
+        if left == 0.0:
+            call.stop(TIMEOUT, "the deadline passed before the hook ran")
+        elif left is not None:
             timer = asyncio.get_running_loop().call_later(left, self._late, call)
         began = time.monotonic()
         try:
@@ -69,6 +78,7 @@ class Loop:
             timer.cancel()
         self._tasks.pop(call, None)
         call.ended(hook, took, error)
+        error = None  # it refers to this frame
         if call.done:
             self._collect(call)
         else:

@@ -110,6 +110,7 @@ class Call:
             error = e
         took = time.monotonic() - began
         self.ended(hook, took, error)
+        error = None  # it refers to this frame: a circle would be left to the collector, with the call
         return took
 
     def start(self, hook: Hook) -> Any:
@@ -134,17 +135,21 @@ class Call:
                 error, bits = e, 0
         self.outcomes += wire.outcome(self.index, took, bits)
         if error is not None:
-            self._failed(hook, error)
+            self._failed(error)
             return
         self.index += 1
         self.done = bool(last)
 
-    def _failed(self, hook: Hook, error: BaseException) -> None:
+    def _failed(self, error: BaseException) -> None:
         if isinstance(error, Refusal):
-            self.end = wire.field(b"\x1a", wire.error(error.status, error.message, error.headers))
-            self.done = True
-        elif isinstance(error, ProtocolError):
-            self.fail(PROTOCOL, str(error))
+            try:
+                self.end = wire.field(b"\x1a", wire.error(error.status, error.message, error.headers))
+                self.done = True
+                return
+            except Exception as e:  # the hook has made something else of it
+                error = e
+        if isinstance(error, ProtocolError):
+            self.fail(PROTOCOL, said(error))
         else:
             self.fail(FAILED, describe(error))
 
@@ -225,4 +230,12 @@ def describe(error: BaseException) -> str:
         where.append((trace.tb_frame.f_code.co_filename, trace.tb_lineno))
         trace = trace.tb_next
     at = " (%s, line %d)" % (where[-1][0].rsplit("/", 1)[-1], where[-1][1]) if where else ""
-    return "%s: %s%s" % (type(error).__name__, error, at)
+    return "%s: %s%s" % (type(error).__name__, said(error), at)
+
+
+def said(error: BaseException) -> str:
+    """What an error says, whatever it does when it is asked."""
+    try:
+        return str(error)
+    except BaseException:
+        return "what it says cannot be read"

@@ -50,8 +50,14 @@ class Dispatch:
             self._end(bad_object, "the object has more than %d entries" % MAX_ITEMS)
 
     def next(self) -> Optional[Hook]:
-        """The hook, as long as it has not run."""
-        return None if self.done else self.hook
+        """The hook, as long as it has not run and somebody waits for it."""
+        if self.done:
+            return None
+        due = self.x._due
+        if due is not None and time.monotonic() >= due:
+            self._end(deadline_exceeded, "the deadline passed before the hook ran")
+            return None
+        return self.hook
 
     def run(self, hook: Hook) -> float:
         """Runs the hook and returns the seconds it took. One that turns out to wait leaves what is to be awaited."""
@@ -66,6 +72,7 @@ class Dispatch:
             error = e
         took = time.monotonic() - began
         self.ended(hook, took, error)
+        error = None  # it refers to this frame: a circle would be left to the collector, with the call
         return took
 
     def start(self, hook: Hook) -> Any:
@@ -91,7 +98,7 @@ class Dispatch:
             # Clients see the order of an answer's headers: it is not to be another one every time.
             self.result = self.object.SerializeToString(deterministic=len(self.object.request.return_overrides.headers) > 1)
             self.done = True
-        except Exception as e:
+        except BaseException as e:  # of handlers of the log, too
             self._end(internal, "hook %s: %s" % (self.name, describe(e)))
 
     def _log(self) -> None:

@@ -40,10 +40,11 @@ class Refusal(Error):
     only text of a plugin that clients read. Raised by Exchange.refuse, and by hooks themselves."""
 
     def __init__(self, status: int, message: str = "", headers: HeaderLines = None) -> None:
-        super().__init__("%d %s" % (status, message))
-        if not 400 <= status <= 599:
+        message = str(message)  # of an error, too
+        super().__init__("%s %s" % (status, message))
+        if isinstance(status, bool) or not isinstance(status, int) or not 400 <= status <= 599:
             raise ProtocolError("a refusal with status %r: want 400 to 599" % (status,))
-        self.status, self.message = status, message
+        self.status, self.message = int(status), message
         self.headers: List[Tuple[str, bytes]] = lines(headers)
 
 

@@ -232,7 +232,7 @@ class Exchange:
         """Adds to a counter of the hook's own, in the gateway's metrics."""
         if self._counters is None:
             self._counters = {}
-        key = (self._hook, name)
+        key = (self._hook, str(name))
         if key in self._counters or len(self._counters) < _MOST:
             self._counters[key] = self._counters.get(key, 0) + int(delta)
 

@@ -13,6 +13,7 @@ MOST_BINDINGS = 65_536
 _STRICT = api_implementation.Type() == "upb"
 _LAST = (1 << 64) - 1
 _END = b"\x20" + b"\xff" * 9 + b"\x01"  # a field of cancels, with _LAST
+_OTHER, _OTHER_END = 1, b"\x20\x01"
 
 
 def decode(kind: Any, data: bytes) -> Any:
@@ -22,6 +23,9 @@ def decode(kind: Any, data: bytes) -> Any:
         return kind.FromString(data)
     message = kind.FromString(data + _END)
     if not message.cancels or message.cancels.pop() != _LAST:
+        raise DecodeError("a frame has something else than fields")
+    # What is at the end may be part of a list of cancels that claims to be as long: two lengths it cannot have.
+    if message.cancels and (kind.FromString(data + _OTHER_END).cancels or [0])[-1] != _OTHER:
         raise DecodeError("a frame has something else than fields")
     return message
 

@@ -11,6 +11,7 @@ from collections import deque
 from typing import Any, Callable, Deque, List, Optional, Tuple
 
 from turnbuckle.asyncs import Loop
+from turnbuckle.call import TIMEOUT
 from turnbuckle.plugin import Hook
 from turnbuckle.threads import SLOW, Threads, is_waiting, watch_closely, watch_hook
 
@@ -35,12 +36,13 @@ class Leader:
         self.pending: Deque[Any] = deque()  # calls that have not begun
         self.out: List[Any] = []  # calls that have ended on the thread that leads
         self.inline = 0.0  # seconds that hooks took on it
-        self.over = threading.Event()
+        self.over, self.failed = threading.Event(), False
         self.loop = Loop(self._advance, finish)
         self._threads = Threads(threads, self._run_here)
         self._thread = 0  # the one that leads
         self._claim: List[Tuple[Any, Hook]] = []  # what it runs; who takes it away says what comes next
         self._due = 0.0  # when it sends what it has, in the middle of a batch
+        self._idle = True  # it waits for work
         self._resting, self._wake = False, threading.Event()
 
     def start(self) -> None:
@@ -49,9 +51,13 @@ class Leader:
         threading.Thread(target=self._watchdog, name="turnbuckle-watchdog", daemon=True).start()
 
     def _lead_anew(self) -> None:
-        thread = threading.Thread(target=self._lead, name="turnbuckle-lead", daemon=True)
         self._thread = -1  # nobody, until it runs
-        thread.start()
+        while True:
+            try:
+                return threading.Thread(target=self._lead, name="turnbuckle-lead", daemon=True).start()
+            except RuntimeError:  # the system has no thread to give
+                if self.over.wait(0.1):
+                    return None
 
     def _lead(self) -> None:
         me = threading.get_ident()
@@ -59,17 +65,20 @@ class Leader:
         try:
             self._flush()  # what the one before had ready
             while self._drain(me):
+                self._idle = True
                 work = self._source.take()
                 if work is None:
                     break
+                self._idle = False  # before it is seen whether the watchdog rests: one sees the other
                 if self._resting:
                     self._resting = False
                     self._wake.set()
                 self._work.extend(work)
             else:
                 return  # another leads
-        except Exception:
+        except BaseException:
             log.exception("the leading thread failed")
+            self.failed = True
         self.over.set()
 
     def _drain(self, me: int) -> bool:
@@ -157,7 +166,7 @@ class Leader:
         """Waits, when there is nothing to watch, until there is."""
         self._wake.clear()
         self._resting = True
-        if not self._claim:
+        if self._idle:
             while not self.over.is_set() and not self._wake.wait(1.0):
                 pass
         self._resting = False
@@ -192,6 +201,10 @@ class Leader:
             if following.is_async:
                 self.loop.submit(call, following)
                 return
+            if call.x.ended:  # while it waited for a thread
+                call.begun = 0.0
+                call.stop(TIMEOUT, "the deadline passed before the hook ran")
+                break
             took = call.run(following)
             if call.waits is not None:
                 self.loop.submit(call, following)

@@ -33,6 +33,8 @@ class Local:
         self.serving = False
         self._runner = Runner(plugin, self, self, threads, credit)
         self._loop = asyncio.get_running_loop()
+        self.failed: "asyncio.Future[None]" = self._loop.create_future()  # done when nothing runs hooks any more
+        self._running: Optional["asyncio.Future[None]"] = None
         self._streams: Dict[int, "Direct"] = {}
         self._results: Dict[int, "asyncio.Future[Tuple[int, bytes]]"] = {}  # of calls of Tyk's protocol
         self._numbers = 0
@@ -47,12 +49,21 @@ class Local:
         sys.setswitchinterval(min(_SWITCH, sys.getswitchinterval()))
         self._runner.start()
         self.serving = True
+        self._running = asyncio.ensure_future(self._run())
+
+    async def _run(self) -> None:
+        """Waits for the runner, on a thread."""
+        whole = await self._loop.run_in_executor(None, self._runner.wait)
+        self.serving = False
+        if not whole:
+            self.failed.set_result(None)
 
     async def stop(self) -> None:
         """Ends it. Hooks that still run are left to the end of the process."""
         self.serving = False
         self.give(Runner.stop)
-        await self._loop.run_in_executor(None, self._runner.wait)
+        if self._running is not None:
+            await self._running
 
     def session(self, context: Any, credit: int) -> "Direct":
         """A host's session."""
@@ -75,7 +86,7 @@ class Local:
         number = self._numbers
         future: "asyncio.Future[Tuple[int, bytes]]" = self._loop.create_future()
         self._results[number] = future
-        self.give(Runner.dispatch, number, time.monotonic() + left if left else 0.0, data)
+        self.give(Runner.dispatch, number, time.monotonic() + left if left is not None else 0.0, data)
         try:
             status, result = await future
         except asyncio.CancelledError:

@@ -16,10 +16,13 @@ from typing import Callable, NoReturn, Optional, Sequence
 
 from turnbuckle import link
 from turnbuckle.errors import Error, LoadError
+from turnbuckle.forks import Forks
 from turnbuckle.listen import ENVIRONMENT, default_address
 from turnbuckle.plugin import Plugin
 from turnbuckle.pool import own_command
-from turnbuckle.probe import WORKER_FD, report
+from turnbuckle.probe import WORKER_FD, no_fork_support, report
+
+BROKEN = 70  # the status when hooks cannot be run any more
 
 
 def serve(plugin: Plugin, address: str = "", workers: Optional[int] = None, threads: Optional[int] = None,
@@ -92,9 +95,10 @@ def _flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _serve(args: argparse.Namespace, load: Callable[[], Plugin]) -> int:
+    no_fork_support()
     from turnbuckle.local import Local
     from turnbuckle.pool import Pool
-    from turnbuckle.server import Options, run  # workers do without gRPC
+    from turnbuckle.server import Broken, Options, run  # workers do without gRPC
 
     if not args.listen:
         print("turnbuckle: no address to listen on: give --listen or set %s" % ENVIRONMENT[0], file=sys.stderr)
@@ -112,6 +116,7 @@ def _serve(args: argparse.Namespace, load: Callable[[], Plugin]) -> int:
         if args.workers > 1 or args.apart:
             asyncio.run(run(lambda: Pool(own_command(), args.workers), options))
             return 0
+        Forks().watch()
         plugin = load()
         _settle()
         asyncio.run(run(lambda: Local(plugin, args.threads), options))
@@ -121,12 +126,14 @@ def _serve(args: argparse.Namespace, load: Callable[[], Plugin]) -> int:
         sys.stderr.write(details.pop("traceback", ""))
         print("turnbuckle: %s" % e, file=sys.stderr)
         report(e.kind, str(e), **details)
-        return 3
+        end_process(3)  # threads that the plugin has started are no reason to stay
     except (Error, OSError) as e:
         print("turnbuckle: %s" % e, file=sys.stderr)
         report("address", str(e))
-        return 1
-    return 0
+        end_process(1)
+    except Broken as e:
+        print("turnbuckle: %s" % e, file=sys.stderr)
+        end_process(BROKEN)
 
 
 def _work(load: Callable[[], Plugin], threads: int) -> None:
@@ -138,6 +145,7 @@ def _work(load: Callable[[], Plugin], threads: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the distributing process ends its workers
     # Supervisors send it to all processes of a service. Not SIG_IGN, which programs that the plugin starts would inherit.
     signal.signal(signal.SIGTERM, lambda *_: None)
+    Forks().watch()
     _die_with_parent()
     try:
         plugin = load()
@@ -145,8 +153,7 @@ def _work(load: Callable[[], Plugin], threads: int) -> None:
         sock.sendall(link.pack(link.BROKEN, json.dumps({"message": str(e), "kind": e.kind, **e.details}).encode()))
         end_process(1)
     _settle()
-    Worker(plugin, sock, threads).run()
-    end_process(0)
+    end_process(0 if Worker(plugin, sock, threads).run() else BROKEN)
 
 
 def _settle() -> None:

@@ -7,6 +7,7 @@ import json
 import logging
 import queue
 import threading
+import time
 from typing import Any, List, Optional, Tuple
 
 from google.protobuf.message import DecodeError
@@ -91,12 +92,13 @@ class Observers:
 
     def close(self, patience: float = 2.0) -> None:
         """Waits a moment for what is queued to be observed."""
+        end = time.monotonic() + patience
         if self._thread is not None:
             try:
                 self._queue.put(None, timeout=patience)
             except queue.Full:
                 return
-            self._thread.join(patience)
+            self._thread.join(max(end - time.monotonic(), 0.0))
 
 
 async def _wait(result: Any) -> Any:

@@ -150,6 +150,7 @@ class Pool:
         self._numbers = 0
         self._keepers: List["asyncio.Task[None]"] = []
         self._up: "asyncio.Future[None]" = asyncio.get_running_loop().create_future()
+        self.failed: "asyncio.Future[None]" = asyncio.get_running_loop().create_future()  # never: workers are replaced
         self.on_change: Callable[[], None] = lambda: None
         self._stopping = False
         self._turn = 0
@@ -287,7 +288,7 @@ class Pool:
         future: "asyncio.Future[bytes]" = asyncio.get_running_loop().create_future()
         worker.dispatches[number] = future
         worker.load += 1
-        worker.send(link.DISPATCH, link.DISPATCH_HEAD.pack(number, time.monotonic() + left if left else 0.0), data)
+        worker.send(link.DISPATCH, link.DISPATCH_HEAD.pack(number, time.monotonic() + left if left is not None else 0.0), data)
         try:
             return await future
         except WorkerLost:

@@ -29,6 +29,11 @@ def _numbers(version: str) -> Tuple[int, ...]:
     return tuple(int(n) for n in re.findall(r"\d+", version)[:2])
 
 
+def no_fork_support() -> None:
+    """Has gRPC, when it is imported for the first time, leave forks alone: with it what hooks fork may crash beside its threads."""
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
+
 def look(packages: Tuple[str, ...] = ("grpc", "protobuf")) -> Dict[str, Any]:
     """What there is, and in problems what is wrong with it."""
     from turnbuckle import __version__
@@ -73,6 +78,7 @@ def unfit() -> bool:
     """Whether the interpreter will not do; then it has been reported."""
     if WORKER_FD in os.environ:
         return False  # the server has looked
+    no_fork_support()
     problems = look()["problems"]
     if problems:
         message = "the interpreter %s (Python %s) will not do: %s" % (sys.executable, version_of_python(), "; ".join(problems))

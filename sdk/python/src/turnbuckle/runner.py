@@ -17,7 +17,7 @@ from turnbuckle.lead import Leader
 from turnbuckle.observers import Observers
 from turnbuckle.plugin import Plugin
 
-_REPLIES = 1 << 20  # bytes of replies in one message
+_REPLIES = 1 << 20  # bytes of replies in one message, if it has more than one
 
 
 class _Stream:
@@ -49,10 +49,12 @@ class Runner:
         """Begins to run what comes."""
         self._leader.start()
 
-    def wait(self) -> None:
-        """Waits until the source or stop ends it. Hooks that still run are left to the end of the process."""
+    def wait(self) -> bool:
+        """Waits until the source or stop ends it. Hooks that still run are left to the end of the process. False: it has failed,
+        and calls may not have been answered."""
         self._leader.over.wait()
         self._observers.close()
+        return not self._leader.failed
 
     def _flush(self) -> None:
         """Sends what the leader has, and acknowledges what it has taken."""
@@ -98,22 +100,19 @@ class Runner:
                 self._sink.closed(stream.number)
 
     def _send_replies(self, stream: _Stream, calls: List[Call], inline: float, late: bool) -> None:
-        at = 0
-        while True:
-            some: List[bytes] = []
-            ids: List[int] = []
-            size = 0
-            while at < len(calls) and size < _REPLIES:
-                call = calls[at]
-                at += 1
-                data = call.serialized()
-                call.x._let_go()
-                some.append(data)
-                ids.append(call.id)
-                size += len(data)
-            self._sink.replies(stream.number, stream.seq, inline, ids, wire.replies(some), late)
-            if at == len(calls):
-                return
+        some: List[bytes] = []
+        ids: List[int] = []
+        size = 0
+        for call in calls:
+            data = call.serialized()
+            call.x._let_go()
+            size += len(data)
+            if size > _REPLIES and some:
+                self._sink.replies(stream.number, stream.seq, inline, ids, wire.replies(some), late)
+                some, ids, size = [], [], len(data)
+            some.append(data)
+            ids.append(call.id)
+        self._sink.replies(stream.number, stream.seq, inline, ids, wire.replies(some), late)
 
     def _finish(self, calls: List[Any], late: bool = False) -> None:
         """Has the replies of calls that have ended sent. For any thread."""

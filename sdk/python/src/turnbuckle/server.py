@@ -25,6 +25,10 @@ _STATUS = {code.value[0]: code for code in grpc.StatusCode}
 NATIVE, TYK = "turnbuckle.plugin.v1.Plugin", "coprocess.Dispatcher"
 
 
+class Broken(Exception):
+    """The server cannot go on."""
+
+
 @dataclass
 class Options:
     """How to serve. protocols are native and tyk; linger and grace are seconds, see Server.stop; credit is how many calls
@@ -175,7 +179,7 @@ def _credentials(o: Options) -> Any:
 
 
 async def run(make: Callable[[], Union[Pool, Local]], options: Options) -> None:
-    """Serves what make makes, until SIGTERM or SIGINT. Raises LoadError when the plugin cannot be loaded."""
+    """Serves what make makes, until SIGTERM or SIGINT. Raises LoadError when the plugin cannot be loaded, and Broken."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -190,8 +194,11 @@ async def run(make: Callable[[], Union[Pool, Local]], options: Options) -> None:
         await starting
         server = Server(pool, options)
         print("listening on", await server.start(), flush=True)
-        await stop.wait()
-        loop.remove_signal_handler(signal.SIGINT)  # who presses Ctrl-C again will not wait; SIGTERM often comes twice
+        await asyncio.wait((stopping, pool.failed), return_when=asyncio.FIRST_COMPLETED)
+        if pool.failed.done():
+            raise Broken("nothing runs hooks any more")
+        loop.remove_signal_handler(signal.SIGINT)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # who presses Ctrl-C again will not wait; SIGTERM often comes twice
         await server.stop()
     finally:
         await pool.stop()

@@ -42,7 +42,7 @@ def line(name: str, value: Data) -> Optional[Tuple[str, bytes]]:
         if value.isprintable():
             return name, data  # as almost all are
     else:
-        data = bytes(value)
+        data = bytes(memoryview(value))
     return None if _BAD_VALUE.search(data) is not None else (name, data)
 
 

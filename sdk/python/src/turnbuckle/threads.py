@@ -29,8 +29,12 @@ class Threads:
         with self._lock:
             self._work += 1
             if self._work > self._count < self._limit:
-                self._count += 1
-                threading.Thread(target=self._serve, name="turnbuckle-hook-%d" % self._count, daemon=True).start()
+                try:
+                    threading.Thread(target=self._serve, name="turnbuckle-hook-%d" % (self._count + 1), daemon=True).start()
+                    self._count += 1
+                except RuntimeError:  # the system has none to give: those that there are have to do
+                    if not self._count:
+                        raise
         self._queue.put((call, hook))
 
     def _serve(self) -> None:
@@ -59,7 +63,7 @@ def watch_hook(call: Any, hook: Hook) -> float:
     waiting, for one wait may be for the interpreter's lock. Returns the seconds it took."""
     before, began = usage(), time.thread_time()
     took: float = call.run(hook)
-    hook.suspect -= 1
+    hook.suspect = max(hook.suspect - 1, 0)  # another thread that led may have settled it
     if took > SLOW:
         computed = time.thread_time() - began  # exact, where what getrusage says may come in ticks of the kernel
         hook.strikes += usage().ru_nvcsw > before.ru_nvcsw

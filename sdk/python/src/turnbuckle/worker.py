@@ -21,11 +21,12 @@ class Worker:
         self._parser = link.Parser()
         self._runner = Runner(plugin, self, self, threads)
 
-    def run(self) -> None:
-        """Serves until the other end closes or says to stop. Hooks that still run are left to the end of the process."""
+    def run(self) -> bool:
+        """Serves until the other end closes or says to stop. Hooks that still run are left to the end of the process. False:
+        it has failed."""
         self._tell(link.HELLO, self._plugin.describe().SerializeToString())
         self._runner.start()
-        self._runner.wait()
+        return self._runner.wait()
 
     def _tell(self, kind: int, *parts: bytes) -> None:
         message = link.pack(kind, *parts)
