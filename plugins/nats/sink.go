@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -27,6 +26,7 @@ type sink struct {
 
 	conn   *client.Conn
 	stream client.JetStreamContext
+	acks   *acks
 	line   *line
 }
 
@@ -89,60 +89,31 @@ func (k *sink) Send(ctx context.Context, items []ship.Item) (int, error) {
 	// The client's writes know no context: a server that does not read is left by closing the connection under them.
 	stop := context.AfterFunc(ctx, k.line.cut)
 	defer stop()
-	acks := make([]client.PubAckFuture, 0, len(items))
-	var failure error
-	for i := range items {
-		ack, err := k.stream.PublishMsgAsync(
-			&client.Msg{Subject: string(items[i].Key), Data: items[i].Body},
-			client.MsgId(k.run+"-"+strconv.FormatUint(items[i].Seq, 10)), client.ExpectStream(k.s.Stream.Name), client.RetryAttempts(0),
-		)
-		if err != nil {
-			failure = err
-			break
-		}
-		acks = append(acks, ack)
+	sent, failure := k.acks.publish(items)
+	n, err := k.acks.await(ctx, sent, k.line.closed)
+	if err == nil {
+		err = failure
 	}
-	for n, ack := range acks {
-		if err := k.await(ctx, ack); err != nil {
-			return n, k.judge(err)
-		}
+	if err != nil {
+		err = k.judge(err)
 	}
-	if failure != nil {
-		return len(acks), k.judge(failure)
-	}
-	return len(items), nil
-}
-
-// await waits for one acknowledgement, as long as one can come. One that has come counts, whatever else has happened.
-func (k *sink) await(ctx context.Context, ack client.PubAckFuture) error {
-	select {
-	case <-ack.Ok():
-		return nil
-	case err := <-ack.Err():
-		return err
-	default:
-	}
-	select {
-	case <-ack.Ok():
-		return nil
-	case err := <-ack.Err():
-		return err
-	case <-k.line.closed:
-		return client.ErrConnectionClosed
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return n, err
 }
 
 // tooLargeForStream is JetStream's code for a message above the stream's max_msg_size.
 const tooLargeForStream client.ErrorCode = 10054
 
+// never reports whether an error is about one item, which will never be taken.
+func never(err error) bool {
+	if said := (*client.APIError)(nil); errors.As(err, &said) && said.ErrorCode == tooLargeForStream {
+		return true
+	}
+	return errors.Is(err, client.ErrMaxPayload) || errors.Is(err, client.ErrBadSubject)
+}
+
 // judge finds out what will never be taken. After anything else there is no more to be had from this connection.
 func (k *sink) judge(err error) error {
-	if said := (*client.APIError)(nil); errors.As(err, &said) && said.ErrorCode == tooLargeForStream {
-		return ship.Reject(1, err)
-	}
-	if errors.Is(err, client.ErrMaxPayload) || errors.Is(err, client.ErrBadSubject) {
+	if never(err) {
 		return ship.Reject(1, err)
 	}
 	why := k.line.why(err)
@@ -175,8 +146,11 @@ func (k *sink) connect(ctx context.Context) error {
 		return fmt.Errorf("connect: %w", l.why(err))
 	}
 	k.conn, k.line = conn, l
-	if k.stream, err = conn.JetStream(client.PublishAsyncMaxPending(k.s.Batch.Count + 1)); err == nil && k.s.Stream.Create {
+	if k.stream, err = conn.JetStream(); err == nil && k.s.Stream.Create {
 		err = k.create(ctx)
+	}
+	if err == nil {
+		k.acks, err = newAcks(conn, k.run, k.s.Stream.Name, k.s.Batch.Count)
 	}
 	if err != nil {
 		err = fmt.Errorf("stream %s: %w", k.s.Stream.Name, l.why(err))
@@ -186,7 +160,8 @@ func (k *sink) connect(ctx context.Context) error {
 	return nil
 }
 
-// create makes the stream. One of the name that is there already is as somebody wants it.
+// create makes the stream. One of the name that is there already is as somebody wants it: also where a server refuses to make
+// it before it looks for it, because its bounds do not fit in beside those of the stream itself.
 func (k *sink) create(ctx context.Context) error {
 	root, _, _ := strings.Cut(k.s.Subject, ".")
 	o := &k.s.Stream
@@ -194,7 +169,10 @@ func (k *sink) create(ctx context.Context) error {
 		Name: o.Name, Subjects: []string{root, root + ".>"}, Storage: client.FileStorage, Discard: client.DiscardOld,
 		Replicas: o.Replicas, MaxBytes: int64(o.MaxSize), MaxAge: time.Duration(o.MaxAge),
 	}, client.Context(ctx))
-	if errors.Is(err, client.ErrStreamNameAlreadyInUse) {
+	if err == nil || errors.Is(err, client.ErrStreamNameAlreadyInUse) {
+		return nil
+	}
+	if _, missing := k.stream.StreamInfo(o.Name, client.Context(ctx)); missing == nil {
 		return nil
 	}
 	return err
@@ -207,7 +185,7 @@ func (k *sink) leave() {
 	}
 	k.line.cut() // before Close, which writes what is left as long as it is taken
 	k.conn.Close()
-	k.conn, k.stream, k.line = nil, nil, nil
+	k.conn, k.stream, k.acks, k.line = nil, nil, nil, nil
 }
 
 // Close implements [ship.Sink].
