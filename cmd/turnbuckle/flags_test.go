@@ -21,7 +21,7 @@ func TestFlagsTellDefaultAndVariable(t *testing.T) {
 		n := 0
 		for _, name := range regexp.MustCompile(`(?m)^ +(?:-\w, )?--([\w-]+)`).FindAllStringSubmatch(cmd.Flags().FlagUsages(), -1) {
 			f := cmd.Flags().Lookup(name[1])
-			if f.Name == "json" { // says how check writes, and is no setting
+			if f.Name == "json" || f.Name == "dumpable" { // how check writes, and what serve is for the kernel, are no settings
 				continue
 			}
 			n++

@@ -102,7 +102,7 @@ func TestNoPythonInside(t *testing.T) {
 	interpreter := pythontest.Any(t)
 	up := start(t, "", environment(), "upstream")
 	dir := folder(t, map[string]string{"apis/quick.json": pythonAPI("quick", "mw/quick"), "mw/quick/middleware.py": hostilePlugin}, map[string]string{"UP": up.address})
-	g := startGateway(t, dir, []string{"TURNBUCKLE_LOAD_TIMEOUT=60s"}, "--python", interpreter)
+	g := startGateway(t, dir, []string{"TURNBUCKLE_LOAD_TIMEOUT=60s"}, "--python", interpreter, "--dumpable")
 	if got := ask(t, g.url+"/quick/x"); statusOf(got) != "200" {
 		t.Fatal(got)
 	}

@@ -25,8 +25,14 @@ gateway ("turnbuckle settings set"), then the settings file.`,
   turnbuckle serve --config turnbuckle.yaml --admin-listen 127.0.0.1:8081 --admin-secret-file secret`,
 		Args: cobra.NoArgs,
 	}
+	dumpable := cmd.Flags().Bool("dumpable", false, "allow core dumps, and debuggers of the same user; plugins of that user can read the gateway's secrets then (Linux)")
 	source := addSettingFlags(cmd, e)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if !*dumpable {
+			if err := hideProcess(); err != nil { // a sandbox may forbid it: not a reason to serve nobody
+				fmt.Fprintf(e.stderr, "turnbuckle: warning: %v\n", err)
+			}
+		}
 		src := source()
 		loaded, err := src.Load()
 		if err != nil {
