@@ -168,7 +168,7 @@ func TestChangesFailNoControlRequest(t *testing.T) {
 			}
 		})
 	}
-	for i := range 40 {
+	for i := range rounds() * 2 / 5 {
 		g.patch("200", []string{`{"keys.hash_fallback":["murmur64"]}`, `{"store.redis.pool":7}`, `{"rate_limits.mode":"distributed"}`, `{"keys":null,"rate_limits":null,"store":null}`}[i%4])
 	}
 	stop()

@@ -39,4 +39,4 @@ func (o *Output) now() (string, <-chan struct{}) {
 }
 
 // crashes are lines that a Go program writes when it has gone wrong in a way that its exit status may not tell.
-var crashes = regexp.MustCompile(`(?m)^(?:panic:|fatal error:|WARNING: DATA RACE|.*http: panic serving|.*msg=.*panic).*$`)
+var crashes = regexp.MustCompile(`^(?:panic:|fatal error:|WARNING: DATA RACE|.*http: panic serving|.*msg=.*panic).*$`)
