@@ -51,7 +51,7 @@ type bindSettings struct {
 	Key   string `json:"key"` // default #
 }
 
-// maxKey bounds a routing key, a short string (AMQP 0-9-1 §4.2.5.3).
+// maxKey bounds a routing key, and the name of an exchange: short strings (AMQP 0-9-1 §4.2.5.3).
 const maxKey = 255
 
 func parse(config json.RawMessage) (*settings, error) {
@@ -92,6 +92,9 @@ func (s *settings) complete() error {
 	}
 	if !slices.Contains([]string{"topic", "direct", "fanout", "headers"}, s.Exchange.Type) && !strings.HasPrefix(s.Exchange.Type, "x-") {
 		return fmt.Errorf("exchange.type: %q: topic, direct, fanout, headers, or a plugin's that begins with x-", s.Exchange.Type)
+	}
+	if len(s.Exchange.Name) > maxKey {
+		return fmt.Errorf("exchange.name: longer than %d bytes", maxKey)
 	}
 	if s.key, err = record.ParseTemplate(s.RoutingKey); err != nil {
 		return fmt.Errorf("routing_key: %w", err)

@@ -217,6 +217,7 @@ func TestRefused(t *testing.T) {
 		{`{}`, "url"},
 		{`{"url":"http://u:s3cret@h"}`, "url: is not like"},
 		{`{"url":"amqp://h","exchange":{"type":"x"}}`, "exchange.type"},
+		{`{"url":"amqp://h","exchange":{"name":"` + strings.Repeat("x", 256) + `"}}`, "exchange.name"},
 		{`{"url":"amqp://h","routing_key":"{nope}"}`, "routing_key"},
 		{`{"url":"amqps://h","tls":{"ca":"gone.pem"}}`, "gone.pem"},
 		{`{"url":"amqp://h","tls":{"key":"x"}}`, "belong together"},
