@@ -38,6 +38,8 @@ func newSink(options []kgo.Opt, headers map[string]string) (*sink, error) {
 
 // batch is what is known of one that is under way.
 type batch struct {
+	records []kgo.Record
+
 	mu    sync.Mutex
 	left  int
 	first int // of the items that have not arrived
@@ -45,17 +47,20 @@ type batch struct {
 	done  chan struct{}
 }
 
-// promise is what the client calls when it knows what has become of item i.
-func (b *batch) promise(i int) func(*kgo.Record, error) {
-	return func(_ *kgo.Record, err error) {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		if err != nil && i < b.first {
-			b.first, b.err = i, err
+// promise is what the client calls when it knows what has become of a record.
+func (b *batch) promise(r *kgo.Record, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err != nil {
+		for i := range b.first {
+			if r == &b.records[i] {
+				b.first, b.err = i, err
+				break
+			}
 		}
-		if b.left--; b.left == 0 {
-			close(b.done)
-		}
+	}
+	if b.left--; b.left == 0 {
+		close(b.done)
 	}
 }
 
@@ -66,13 +71,15 @@ func (k *sink) Send(ctx context.Context, items []ship.Item) (int, error) {
 		return 0, nil
 	}
 	k.heard.forget()
-	b := &batch{left: len(items), first: len(items), done: make(chan struct{})}
+	b := &batch{records: make([]kgo.Record, len(items)), left: len(items), first: len(items), done: make(chan struct{})}
+	kept := b.promise
 	for i := range items {
-		r := &kgo.Record{Value: items[i].Body, Headers: k.headers}
+		r := &b.records[i]
+		r.Value, r.Headers = items[i].Body, k.headers
 		if len(items[i].Key) > 0 { // one that is empty would be a key like any other
 			r.Key = items[i].Key
 		}
-		k.client.Produce(ctx, r, b.promise(i))
+		k.client.Produce(ctx, r, kept)
 	}
 	_ = k.client.Flush(ctx) // which ends as ctx does, and so do the promises
 	<-b.done
