@@ -35,17 +35,6 @@ func (c *corked) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// gather adds what add appends, as a whole.
-func (c *corked) gather(add func([]byte) []byte) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.buf = add(c.buf)
-	if c.on && len(c.buf) < mostCorked {
-		return nil
-	}
-	return c.flush()
-}
-
 // cork begins to gather.
 func (c *corked) cork() {
 	c.mu.Lock()
@@ -66,8 +55,6 @@ func (c *corked) flush() error {
 		return nil
 	}
 	_, err := c.Conn.Write(c.buf)
-	if c.buf = c.buf[:0]; cap(c.buf) > 4*mostCorked {
-		c.buf = nil // one large message is no reason to keep so much
-	}
+	c.buf = c.buf[:0]
 	return err
 }

@@ -22,7 +22,7 @@ type sink struct {
 	tls *tls.Config // nil: none
 	run string      // tells message ids of this run from those of others
 
-	wire    *link // under connection
+	wire    *corked // under connection
 	conn    *rabbit.Connection
 	channel *rabbit.Channel
 	failed  chan *rabbit.Error // why the broker closed the channel
@@ -39,34 +39,33 @@ func (k *sink) Send(ctx context.Context, items []ship.Item) (int, error) {
 	}
 	// The library's writes know no context: a broker that does not read is left by closing the connection under them.
 	defer k.closeWith(ctx)()
-	if len(items) == 0 {
-		return 0, nil
+	k.wire.cork()
+	confirms := make([]*rabbit.DeferredConfirmation, 0, len(items))
+	var failure error
+	for i := range items {
+		c, err := k.publish(ctx, &items[i])
+		if err != nil {
+			failure = err
+			break
+		}
+		confirms = append(confirms, c)
 	}
-	wire := k.wire // the sink's own is gone when it has left the connection
-	done := wire.begin(len(items))
-	wire.cork()
-	m := message{exchange: k.s.Exchange.Name, id: []byte(k.run + "-"), persistent: !k.s.Transient, frame: k.conn.Config.FrameSize}
-	failure := cmp.Or(wire.publish(&m, items), wire.uncork())
-	if failure == nil {
-		select {
-		case <-done:
-		case said, ok := <-k.failed:
-			failure = rabbit.ErrClosed
-			if ok && said != nil {
-				failure = said
-			}
-		case <-ctx.Done():
-			failure = ctx.Err()
+	if err := k.wire.uncork(); err != nil {
+		return 0, k.leave(cmp.Or(failure, err))
+	}
+	for n, c := range confirms {
+		acked, err := c.WaitContext(ctx)
+		if err == nil && !acked {
+			err = errors.New("the broker could not take it")
+		}
+		if err != nil {
+			return n, k.leave(cmp.Or(failure, err))
 		}
 	}
-	n, refused := wire.arrived() // what has been confirmed counts, whatever else has happened
-	if n == len(items) {
-		return n, nil
+	if failure != nil {
+		return len(confirms), k.leave(failure)
 	}
-	if refused && failure == nil {
-		failure = errors.New("the broker could not take it")
-	}
-	return n, k.leave(failure)
+	return len(items), nil
 }
 
 // closeWith closes the connection when ctx ends before the function is called that it returns.
@@ -75,23 +74,37 @@ func (k *sink) closeWith(ctx context.Context) func() bool {
 	return context.AfterFunc(ctx, func() { _ = wire.Close() })
 }
 
+func (k *sink) publish(ctx context.Context, i *ship.Item) (*rabbit.DeferredConfirmation, error) {
+	m := rabbit.Publishing{
+		ContentType: "application/json", DeliveryMode: rabbit.Persistent, MessageId: k.run + "-" + strconv.FormatUint(i.Seq, 10), AppId: "turnbuckle", Body: i.Body,
+	}
+	if k.s.Transient {
+		m.DeliveryMode = rabbit.Transient
+	}
+	return k.channel.PublishWithDeferredConfirmWithContext(ctx, k.s.Exchange.Name, string(i.Key[:min(len(i.Key), maxKey)]), false, false, m)
+}
+
 // connect makes sure of a channel on which what is published to is declared.
 func (k *sink) connect(ctx context.Context) error {
 	if k.channel != nil && !k.channel.IsClosed() {
 		return nil
 	}
 	_ = k.leave(nil)
-	uri, err := rabbit.ParseURI(k.s.URL)
-	if err != nil {
-		return err
+	c := rabbit.Config{Heartbeat: heartbeat, TLSClientConfig: k.tls.Clone(), Properties: rabbit.Table{"product": "turnbuckle", "connection_name": "turnbuckle amqp"}}
+	c.Dial = func(network, address string) (net.Conn, error) {
+		d := net.Dialer{KeepAlive: heartbeat}
+		wire, err := d.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		k.wire = &corked{Conn: wire}
+		if end, ok := ctx.Deadline(); ok {
+			err = wire.SetDeadline(end) // of the handshake; the library takes it away
+		}
+		return k.wire, err
 	}
-	c := rabbit.Config{Heartbeat: heartbeat, Properties: rabbit.Table{"product": "turnbuckle", "connection_name": "turnbuckle amqp"}}
-	c.Dial = func(network, _ string) (net.Conn, error) { return k.dial(ctx, network, uri) }
-	address := k.s.URL
-	if uri.Scheme == "amqps" { // the link lies above TLS, of which the library then need not know
-		address = "amqp" + address[len(uri.Scheme):]
-	}
-	if k.conn, err = rabbit.DialConfig(address, c); err != nil {
+	var err error
+	if k.conn, err = rabbit.DialConfig(k.s.URL, c); err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
 	defer k.closeWith(ctx)()
@@ -106,31 +119,6 @@ func (k *sink) connect(ctx context.Context) error {
 		return fmt.Errorf("declare exchange %s: %w", k.s.Exchange.Name, k.leave(err))
 	}
 	return nil
-}
-
-// dial connects to the broker, with TLS where its URL says so.
-func (k *sink) dial(ctx context.Context, network string, uri rabbit.URI) (net.Conn, error) {
-	d := net.Dialer{KeepAlive: heartbeat}
-	conn, err := d.DialContext(ctx, network, net.JoinHostPort(uri.Host, strconv.Itoa(uri.Port)))
-	if err != nil {
-		return nil, err
-	}
-	if end, ok := ctx.Deadline(); ok {
-		if err := conn.SetDeadline(end); err != nil { // of the handshakes; the library takes it away
-			return nil, errors.Join(err, conn.Close())
-		}
-	}
-	if uri.Scheme == "amqps" {
-		c := k.tls.Clone()
-		c.ServerName = cmp.Or(c.ServerName, uri.Host)
-		secured := tls.Client(conn, c)
-		if err := secured.HandshakeContext(ctx); err != nil {
-			return nil, errors.Join(err, conn.Close())
-		}
-		conn = secured
-	}
-	k.wire = newLink(conn)
-	return k.wire, nil
 }
 
 // declare makes what is published to, if the broker has it not.
