@@ -56,33 +56,15 @@ const maxKey = 255
 
 func parse(config json.RawMessage) (*settings, error) {
 	s := &settings{}
-	err := ship.Decode(config, s)
-	if err == nil {
-		err = s.complete()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("amqp: %w", err)
-	}
-	return s, nil
+	return ship.Read("amqp", config, s, s.complete)
 }
 
 func (s *settings) complete() error {
-	if s.Exchange.Name == "" {
-		s.Exchange.Name = "turnbuckle"
-	}
-	if s.Exchange.Type == "" {
-		s.Exchange.Type = "topic"
-	}
-	if s.Exchange.Declare == nil {
-		on := true
-		s.Exchange.Declare = &on
-	}
-	if s.Bind.Key == "" {
-		s.Bind.Key = "#"
-	}
-	if s.RoutingKey == "" {
-		s.RoutingKey = "{kind}.{api}.{class}"
-	}
+	ship.Default(&s.Exchange.Name, "turnbuckle")
+	ship.Default(&s.Exchange.Type, "topic")
+	ship.Default(&s.Exchange.Declare, new(true))
+	ship.Default(&s.Bind.Key, "#")
+	ship.Default(&s.RoutingKey, "{kind}.{api}.{class}")
 	uri, err := rabbit.ParseURI(s.URL)
 	if err != nil {
 		return errors.New("url: is not like amqp://user:password@host:5672/vhost") // without the URL, which has a password

@@ -82,14 +82,9 @@ func compile(config json.RawMessage) (*correlate, error) {
 		return nil, fmt.Errorf("correlation: %w", err)
 	}
 	s := &c.s
-	for _, text := range []struct {
-		to *string
-		by string
-	}{{&s.Header, "X-Request-ID"}, {&s.Format, formatUUID}, {&s.Trust, trustNone}} {
-		if *text.to == "" {
-			*text.to = text.by
-		}
-	}
+	ship.Default(&s.Header, "X-Request-ID")
+	ship.Default(&s.Format, formatUUID)
+	ship.Default(&s.Trust, trustNone)
 	on := true
 	for _, flag := range []**bool{&s.Upstream, &s.Response, &s.Baggage} {
 		if *flag == nil {

@@ -53,27 +53,13 @@ type logsSettings struct {
 
 func parse(config json.RawMessage) (*settings, error) {
 	s := &settings{}
-	err := ship.Decode(config, s)
-	if err == nil {
-		err = s.complete()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("datadog: %w", err)
-	}
-	return s, nil
+	return ship.Read("datadog", config, s, s.complete)
 }
 
 func (s *settings) complete() error {
-	on := true
-	if s.Statsd == "" {
-		s.Statsd = "127.0.0.1:8125"
-	}
-	if s.Namespace == "" {
-		s.Namespace = "turnbuckle"
-	}
-	if s.Metrics == nil {
-		s.Metrics = &on
-	}
+	ship.Default(&s.Statsd, "127.0.0.1:8125")
+	ship.Default(&s.Namespace, "turnbuckle")
+	ship.Default(&s.Metrics, new(true))
 	if _, _, err := net.SplitHostPort(s.Statsd); err != nil && !strings.HasPrefix(s.Statsd, "unix://") {
 		return fmt.Errorf("statsd: %q is neither host:port nor unix:///path", s.Statsd)
 	}
@@ -83,15 +69,9 @@ func (s *settings) complete() error {
 		}
 	}
 	if l := s.Logs; l != nil {
-		if l.Endpoint == "" {
-			l.Endpoint = "https://http-intake.logs.datadoghq.com/api/v2/logs"
-		}
-		if l.Service == "" {
-			l.Service = "turnbuckle"
-		}
-		if l.Gzip == nil {
-			l.Gzip = &on
-		}
+		ship.Default(&l.Endpoint, "https://http-intake.logs.datadoghq.com/api/v2/logs")
+		ship.Default(&l.Service, "turnbuckle")
+		ship.Default(&l.Gzip, new(true))
 		if l.APIKey == "" {
 			return errors.New("logs.api_key: is required")
 		}

@@ -64,17 +64,7 @@ const (
 
 func parse(config json.RawMessage) (*settings, error) {
 	s := &settings{Topic: "turnbuckle", Key: "{key}", Compression: "lz4", MaxSize: 976 << 10}
-	err := ship.Decode(config, s)
-	if err == nil {
-		err = s.check()
-	}
-	if err == nil {
-		err = s.Complete()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("kafka: %w", err)
-	}
-	return s, nil
+	return ship.Read("kafka", config, s, s.check, s.Complete)
 }
 
 func (s *settings) check() error {

@@ -46,13 +46,8 @@ func parse(config json.RawMessage) (*settings, error) {
 	if err := ship.Decode(config, s); err != nil {
 		return nil, fmt.Errorf("loggly: %w", err)
 	}
-	if s.Endpoint == "" {
-		s.Endpoint = "https://logs-01.loggly.com"
-	}
-	if s.Gzip == nil {
-		on := true
-		s.Gzip = &on
-	}
+	ship.Default(&s.Endpoint, "https://logs-01.loggly.com")
+	ship.Default(&s.Gzip, new(true))
 	err := s.Complete()
 	if s.Token == "" {
 		err = errors.New("token: a customer token is required")

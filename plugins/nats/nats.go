@@ -57,17 +57,7 @@ func parse(config json.RawMessage) (*settings, error) {
 		Subject: "turnbuckle.{kind}.{api}.{class}",
 		Stream:  streamSettings{Name: "TURNBUCKLE", Replicas: 1, MaxSize: 1 << 30, MaxAge: ship.Duration(168 * time.Hour)},
 	}
-	err := ship.Decode(config, s)
-	if err == nil {
-		err = s.check()
-	}
-	if err == nil {
-		err = s.Complete()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("nats: %w", err)
-	}
-	return s, nil
+	return ship.Read("nats", config, s, s.check, s.Complete)
 }
 
 func (s *settings) check() error {

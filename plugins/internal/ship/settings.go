@@ -1,6 +1,7 @@
 package ship
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -117,6 +118,19 @@ func (s *SendSettings) encoder() (*record.Encoder, error) {
 		return nil, fmt.Errorf("send: %w", err)
 	}
 	return e, nil
+}
+
+// Read decodes a plugin's configuration into s and runs the steps that complete and check it, up to the first that fails. The
+// error bears the plugin's name.
+func Read[T any](plugin string, config json.RawMessage, s *T, steps ...func() error) (*T, error) {
+	err := Decode(config, s)
+	for i := 0; err == nil && i < len(steps); i++ {
+		err = steps[i]()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", plugin, err)
+	}
+	return s, nil
 }
 
 // Default gives a setting that says nothing the value that it has then.

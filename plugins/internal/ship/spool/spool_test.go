@@ -287,9 +287,9 @@ func TestCannotRead(t *testing.T) {
 	}
 }
 
-// The first item behind those that are delivered and gone is there after a restart, too.
-func TestBehindDelivered(t *testing.T) {
-	dir := t.TempDir()
+// behindDelivered leaves a spool with 4 items, from 21 on, behind 20 that were delivered.
+func behindDelivered(t *testing.T, dir string) {
+	t.Helper()
 	s := open(t, dir, 1<<20)
 	add(t, s, items(1, 20, 10))
 	drain(t, s, 10)
@@ -297,7 +297,13 @@ func TestBehindDelivered(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s = open(t, dir, 1<<20)
+}
+
+// The first item behind those that are delivered and gone is there after a restart, too.
+func TestBehindDelivered(t *testing.T) {
+	dir := t.TempDir()
+	behindDelivered(t, dir)
+	s := open(t, dir, 1<<20)
 	if got := drain(t, s, 10); len(got) != 4 || got[0].Seq != 21 {
 		t.Errorf("%d items, the first is %d", len(got), got[0].Seq)
 	}
@@ -306,13 +312,7 @@ func TestBehindDelivered(t *testing.T) {
 // A header that says another number than the file's name loses nothing: not as delivered long ago, either.
 func TestWrongBase(t *testing.T) {
 	dir := t.TempDir()
-	s := open(t, dir, 1<<20)
-	add(t, s, items(1, 20, 10))
-	drain(t, s, 10)
-	add(t, s, items(21, 4, 10))
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
+	behindDelivered(t, dir)
 	file := only(t, dir)
 	b, err := os.ReadFile(file)
 	if err != nil {
@@ -322,7 +322,7 @@ func TestWrongBase(t *testing.T) {
 	if err := os.WriteFile(file, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s = open(t, dir, 1<<20)
+	s := open(t, dir, 1<<20)
 	if got := drain(t, s, 10); len(got) != 4 || got[0].Seq != 21 || s.Lost() != (Lost{Corrupt: 1}) {
 		t.Errorf("%d items, lost %+v", len(got), s.Lost())
 	}

@@ -6,7 +6,7 @@ import logging
 import time
 from typing import Any, Dict, List, Sequence, Tuple
 
-from turnbuckle import framing, link
+from turnbuckle import framing, link, wire
 from turnbuckle.call import FAILED, OVERLOADED, UNAVAILABLE
 from turnbuckle.pool import Pool, Worker
 from turnbuckle.stream import Stream
@@ -139,6 +139,10 @@ class Distributed(Stream):
         some = framing.frame(records=frame.records, events=frame.events, dropped=frame.dropped, observers=frame.observers)
         if not self._pool.observe(link.OBSERVE, some):
             log.warning("%d records and events dropped: the observers are behind", len(frame.records) + len(frame.events))
+
+    def _fail(self, id: int, code: int, message: str) -> None:
+        self._replies.append(wire.replies([wire.failed(id, code, message)]))
+        self._wake()
 
     def _acknowledge(self, seq: int) -> None:
         if seq > self._ack:

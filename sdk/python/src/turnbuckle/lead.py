@@ -60,11 +60,10 @@ class Leader:
                     return None
 
     def _lead(self) -> None:
-        me = threading.get_ident()
-        self._thread = me
+        self._thread = threading.get_ident()
         try:
             self._flush()  # what the one before had ready
-            while self._drain(me):
+            while self._drain():
                 self._idle = True
                 work = self._source.take()
                 if work is None:
@@ -81,7 +80,7 @@ class Leader:
             self.failed = True
         self.over.set()
 
-    def _drain(self, me: int) -> bool:
+    def _drain(self) -> bool:
         """Does what is to be done. False: this thread does not lead any more."""
         pending, work = self.pending, self._work
         self._due = time.monotonic() + _FLUSH

@@ -15,7 +15,7 @@ RESULT_HEAD = struct.Struct("<QI")  # number, gRPC status
 # To a worker.
 CALLS, CANCEL, END, OBSERVE, DISPATCH, FORGET, EVENT, PING, STOP = range(1, 10)
 # From a worker.
-HELLO, BROKEN, REPLIES, RESULT, PONG, STOPPED = range(32, 38)
+HELLO, BROKEN, REPLIES, RESULT, PONG = range(32, 37)
 
 MAX_MESSAGE = 1 << 30
 

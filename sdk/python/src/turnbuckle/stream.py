@@ -92,10 +92,6 @@ class Stream:
         self._more = False
         self._wake()
 
-    def _fail(self, id: int, code: int, message: str) -> None:
-        self._replies.append(wire.replies([wire.failed(id, code, message)]))
-        self._wake()
-
     async def _write(self) -> None:
         write = self._context.write
         await write(b"\x10" + wire.number(self._credit))
