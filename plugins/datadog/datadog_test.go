@@ -111,6 +111,12 @@ func (a *agent) count(key string) float64 {
 	return a.counts[key]
 }
 
+func (a *agent) durations(key string) int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.samples[key])
+}
+
 func TestMetrics(t *testing.T) {
 	for _, how := range []string{"udp", "unixgram", "unixgram, remote"} {
 		t.Run(how, func(t *testing.T) {
@@ -139,6 +145,8 @@ func TestMetrics(t *testing.T) {
 			shiptest.Until(t, "the last counts", func() bool {
 				return a.count("turnbuckle.requests api:shop,env:test,status:200,status_class:2xx") == 600
 			})
+			const request, hook = "turnbuckle.request.duration api:shop,env:test,status:200,status_class:2xx", "turnbuckle.hook.duration api:shop,env:test,hook:Check,outcome:ok,phase:pre,server:guard"
+			shiptest.Until(t, "the last durations, which come after", func() bool { return a.durations(request) >= 600 && a.durations(hook) >= 600 })
 			a.mu.Lock()
 			defer a.mu.Unlock()
 			for key, want := range map[string]float64{
@@ -153,11 +161,11 @@ func TestMetrics(t *testing.T) {
 					t.Errorf("%s is %v, want %v: %v", key, a.counts[key], want, a.counts)
 				}
 			}
-			took := a.samples["turnbuckle.request.duration api:shop,env:test,status:200,status_class:2xx"]
+			took := a.samples[request]
 			if len(took) != 600 || took[0] != 1.234 {
 				t.Errorf("%d durations: %v", len(took), took[:min(len(took), 3)])
 			}
-			if got := len(a.samples["turnbuckle.hook.duration api:shop,env:test,hook:Check,outcome:ok,phase:pre,server:guard"]); got != 600 {
+			if got := len(a.samples[hook]); got != 600 {
 				t.Errorf("%d durations of hooks", got)
 			}
 		})
